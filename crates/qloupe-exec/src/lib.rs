@@ -1,0 +1,14 @@
+//! Operators and the executor of qloupe: float, fake-quant, fp16 and integer runs, taps, partial re-execution.
+//!
+//! The crate knows no calibration, targets or files.
+
+mod error;
+mod infer;
+mod operator;
+pub mod ops;
+mod sym_dim;
+
+pub use error::{ExecError, OpError};
+pub use infer::{Fact, InferContext};
+pub use operator::{EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared};
+pub use sym_dim::SymDim;

@@ -1,0 +1,268 @@
+//! Who produces and who consumes a value.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::{Graph, IrError, Node};
+
+/// An index of producers and consumers of one graph. Subgraphs count as consumers of the outer values they use.
+#[derive(Debug)]
+pub struct Topology {
+    producer: HashMap<String, usize>,
+    consumers: HashMap<String, Vec<usize>>,
+    order: Vec<String>,
+}
+
+/// The part of a graph that some values depend on.
+#[derive(Debug)]
+pub struct Needed<'a> {
+    /// Indices of nodes.
+    pub nodes: BTreeSet<usize>,
+    /// Names of values.
+    pub values: BTreeSet<&'a str>,
+}
+
+impl Topology {
+    /// Indexes a graph and checks it.
+    ///
+    /// # Errors
+    /// A node that uses a value before it is produced, a value produced twice, an output that nothing produces.
+    pub fn new(graph: &Graph) -> Result<Self, IrError> {
+        Self::with_outer(graph, &BTreeSet::new())
+    }
+
+    /// As [`Topology::new`], for a subgraph that may use `outer` values.
+    ///
+    /// # Errors
+    /// As [`Topology::new`].
+    pub fn with_outer(graph: &Graph, outer: &BTreeSet<&str>) -> Result<Self, IrError> {
+        let mut order: Vec<String> = Vec::new();
+        let mut known: BTreeSet<&str> = outer.clone();
+        for name in graph
+            .inputs
+            .iter()
+            .map(|i| &i.name)
+            .chain(graph.initializers.iter().map(|i| &i.name))
+        {
+            if known.insert(name) {
+                order.push(name.clone());
+            }
+        }
+        let mut producer = HashMap::new();
+        let mut consumers: HashMap<String, Vec<usize>> = HashMap::new();
+        for (idx, node) in graph.nodes.iter().enumerate() {
+            for (input_idx, name) in node
+                .inputs
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| !name.is_empty())
+            {
+                if !known.contains(name.as_str()) {
+                    return Err(IrError::Unordered {
+                        node: node.label().to_owned(),
+                        op_type: node.op_type.clone(),
+                        input_idx,
+                        name: name.clone(),
+                    });
+                }
+            }
+            for name in used_by(node) {
+                let list = consumers.entry(name.to_owned()).or_default();
+                if list.last() != Some(&idx) {
+                    list.push(idx);
+                }
+            }
+            for name in node.outputs.iter().filter(|name| !name.is_empty()) {
+                if !known.insert(name) {
+                    return Err(IrError::Duplicate {
+                        node: node.label().to_owned(),
+                        op_type: node.op_type.clone(),
+                        name: name.clone(),
+                    });
+                }
+                order.push(name.clone());
+                producer.insert(name.clone(), idx);
+            }
+        }
+        if let Some(output) = graph.outputs.iter().find(|o| !known.contains(o.name.as_str())) {
+            return Err(IrError::MissingOutput {
+                name: output.name.clone(),
+            });
+        }
+        Ok(Self {
+            producer,
+            consumers,
+            order,
+        })
+    }
+
+    /// The index of the node that produces a value; `None` for inputs and initializers.
+    pub fn producer(&self, name: &str) -> Option<usize> {
+        self.producer.get(name).copied()
+    }
+
+    /// Indices of the nodes that use a value, in order, each once.
+    pub fn consumers(&self, name: &str) -> &[usize] {
+        self.consumers.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every value, in the order of production.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.order.iter().map(String::as_str)
+    }
+
+    /// The nodes and values that `goals` depend on; `given` values are not traced further.
+    pub fn needed_for<'a>(&self, graph: &'a Graph, goals: &[&'a str], given: &BTreeSet<&str>) -> Needed<'a> {
+        let mut needed = Needed {
+            nodes: BTreeSet::new(),
+            values: BTreeSet::new(),
+        };
+        let mut stack: Vec<&'a str> = goals.to_vec();
+        while let Some(name) = stack.pop() {
+            if !needed.values.insert(name) || given.contains(name) {
+                continue;
+            }
+            if let Some(idx) = self.producer(name)
+                && needed.nodes.insert(idx)
+            {
+                stack.extend(used_by(&graph.nodes[idx]));
+                stack.extend(
+                    graph.nodes[idx]
+                        .outputs
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|o| needed.values.insert(o)),
+                );
+            }
+        }
+        needed
+    }
+
+    /// For every node, the values whose last use it is.
+    pub fn last_uses(&self) -> BTreeMap<usize, Vec<&str>> {
+        let mut last: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for name in &self.order {
+            if let Some(&idx) = self.consumers(name).last() {
+                last.entry(idx).or_default().push(name);
+            }
+        }
+        last
+    }
+}
+
+/// Every value that a node uses: its inputs, and the outer values that its subgraphs use.
+fn used_by(node: &Node) -> Vec<&str> {
+    let mut used: Vec<&str> = node
+        .inputs
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .collect();
+    for (_, graph) in node.subgraphs() {
+        let own: BTreeSet<&str> = graph
+            .inputs
+            .iter()
+            .map(|i| i.name.as_str())
+            .chain(graph.initializers.iter().map(|i| i.name.as_str()))
+            .chain(
+                graph
+                    .nodes
+                    .iter()
+                    .flat_map(|n| n.outputs.iter().map(String::as_str)),
+            )
+            .collect();
+        let inner = graph
+            .nodes
+            .iter()
+            .flat_map(used_by)
+            .chain(graph.outputs.iter().map(|o| o.name.as_str()));
+        used.extend(inner.filter(|name| !own.contains(name)));
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TensorType, ValueInfo, types::Extra};
+
+    fn value(name: &str) -> ValueInfo {
+        ValueInfo::tensor(
+            name,
+            TensorType {
+                dtype: None,
+                shape: None,
+                extra: Extra::default(),
+            },
+        )
+    }
+
+    /// x -> a -> b -> y, with a second path a -> c -> y.
+    fn diamond() -> Graph {
+        Graph {
+            inputs: vec![value("x")],
+            outputs: vec![value("y")],
+            nodes: vec![
+                Node::new("Relu", "n0", &["x"], &["a"]),
+                Node::new("Neg", "n1", &["a"], &["b"]),
+                Node::new("Abs", "n2", &["a"], &["c"]),
+                Node::new("Add", "n3", &["b", "c"], &["y"]),
+            ],
+            ..Graph::default()
+        }
+    }
+
+    #[test]
+    fn producers_consumers_and_last_uses() {
+        let topology = Topology::new(&diamond()).unwrap();
+        assert_eq!(topology.producer("c"), Some(2));
+        assert_eq!(topology.consumers("a"), [1, 2]);
+        assert_eq!(topology.last_uses()[&2], ["a"]);
+    }
+
+    #[test]
+    fn broken_graphs_are_refused_with_the_place() {
+        let mut unordered = diamond();
+        unordered.nodes.swap(0, 1);
+        assert_eq!(
+            Topology::new(&unordered).unwrap_err().to_string(),
+            "node \"n1\" (Neg), input 0 \"a\": no earlier node, input or initializer produces this value"
+        );
+        let mut twice = diamond();
+        twice.nodes[2].outputs[0] = "b".to_owned();
+        assert_eq!(
+            Topology::new(&twice).unwrap_err().to_string(),
+            "node \"n2\" (Abs): output \"b\" is produced a second time"
+        );
+        let mut missing = diamond();
+        missing.outputs[0].name = "z".to_owned();
+        assert_eq!(
+            Topology::new(&missing).unwrap_err().to_string(),
+            "graph output \"z\" is produced by no node, input or initializer"
+        );
+    }
+
+    #[test]
+    fn a_crop_keeps_the_part_between() {
+        let mut graph = diamond();
+        graph.crop(&["a".to_owned()], &["b".to_owned()]).unwrap();
+        assert_eq!(graph.nodes.len(), 1);
+        assert_eq!(
+            (graph.inputs[0].name.as_str(), graph.outputs[0].name.as_str()),
+            ("a", "b")
+        );
+    }
+
+    #[test]
+    fn a_wrong_crop_says_why() {
+        let error = diamond().crop(&["bb".to_owned()], &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "value \"bb\" does not exist in the graph, did you mean \"b\"?"
+        );
+        let error = diamond().crop(&["b".to_owned()], &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the cropped outputs [\"y\"] still need input \"x\", expected it among the cropped inputs"
+        );
+    }
+}
