@@ -2,13 +2,20 @@
 //!
 //! The crate knows no calibration, targets or files.
 
+mod call;
 mod error;
 mod infer;
 mod operator;
 pub mod ops;
+mod program;
+mod stored;
 mod sym_dim;
+mod walk;
 
 pub use error::{ExecError, OpError};
 pub use infer::{Fact, InferContext};
 pub use operator::{EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared};
+pub use program::Program;
+pub use stored::Stored;
 pub use sym_dim::SymDim;
+pub use walk::{Stepped, Walk};

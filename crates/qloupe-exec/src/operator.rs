@@ -88,7 +88,7 @@ impl<'a> EvalContext<'a> {
 ///
 /// # Errors
 /// An axis outside `[-rank, rank)`.
-pub fn resolve_axis(axis: i64, rank: usize) -> Result<usize, OpError> {
+pub(crate) fn resolve_axis(axis: i64, rank: usize) -> Result<usize, OpError> {
     let signed = i64::try_from(rank).unwrap_or(i64::MAX);
     let resolved = if axis < 0 { axis + signed } else { axis };
     usize::try_from(resolved)

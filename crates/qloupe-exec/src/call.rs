@@ -1,0 +1,115 @@
+//! One operator applied to stored values: order conversion, call, place of an error.
+
+use qloupe_ir::Node;
+use qloupe_tensor::{DType, Tensor};
+
+use crate::stored::broadcast_nhwc;
+use crate::{
+    EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared, Stored,
+};
+
+/// A node with its operator, ready to be called.
+#[derive(Debug)]
+pub(crate) struct Call {
+    node: Node,
+    operator: &'static dyn Operator,
+    opset: i64,
+    prepared: Option<Box<dyn Prepared>>,
+}
+
+impl Call {
+    /// `constants`: the inputs that are known; empty when there is nothing to prepare.
+    pub(crate) fn new(
+        node: Node,
+        operator: &'static dyn Operator,
+        opset: i64,
+        constants: &[Option<Tensor>],
+    ) -> Result<Self, ExecError> {
+        let mut call = Self {
+            node,
+            operator,
+            opset,
+            prepared: None,
+        };
+        if constants.iter().any(Option::is_some) {
+            let ctx = PrepareContext {
+                node: &call.node,
+                opset,
+                constants,
+            };
+            call.prepared = operator.prepare(&ctx).map_err(|source| call.locate(source))?;
+        }
+        Ok(call)
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn locate(&self, source: OpError) -> ExecError {
+        ExecError::Node {
+            node: self.node.label().to_owned(),
+            op_type: self.node.op_type.clone(),
+            source,
+        }
+    }
+
+    /// Calls the operator. Given the same values, the result is the same bits in whatever order they are stored.
+    pub(crate) fn run(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
+        let layout = self.choose_layout(inputs);
+        let first = inputs.first().copied().flatten().map(Stored::dtype);
+        let converted: Vec<Option<Tensor>> = inputs
+            .iter()
+            .enumerate()
+            .map(|(idx, input)| Some(self.convert(idx, (*input)?, layout, first)))
+            .collect();
+        let borrowed: Vec<Option<&Tensor>> = converted.iter().map(Option::as_ref).collect();
+        let ctx = EvalContext {
+            node: &self.node,
+            opset: self.opset,
+            layout,
+            inputs: &borrowed,
+        };
+        let results = match &self.prepared {
+            Some(prepared) => prepared.eval(&ctx),
+            None => self.operator.eval(&ctx),
+        };
+        let results = results.map_err(|source| self.locate(source))?;
+        Ok(results
+            .into_iter()
+            .map(|tensor| Stored::of_call(tensor, layout))
+            .collect())
+    }
+
+    fn choose_layout(&self, inputs: &[Option<&Stored>]) -> Layout {
+        let mut present = inputs.iter().flatten();
+        let nhwc = match self.operator.layout() {
+            LayoutRule::Plain => false,
+            LayoutRule::Nhwc => present.next().is_some_and(|x| x.rank() == 4),
+            LayoutRule::Follow => {
+                present.clone().any(|x| x.layout() == Layout::Nhwc) && present.all(|x| x.rank() <= 4)
+            }
+        };
+        if nhwc { Layout::Nhwc } else { Layout::Plain }
+    }
+
+    fn convert(&self, idx: usize, input: &Stored, layout: Layout, first: Option<DType>) -> Tensor {
+        let activation = match self.operator.layout() {
+            LayoutRule::Nhwc => idx < self.operator.nhwc_inputs(),
+            LayoutRule::Follow | LayoutRule::Plain => true,
+        };
+        if layout == Layout::Plain || !activation {
+            return input.to_plain().clone();
+        }
+        // Operands of a broadcast have the dtype of the first input or are a condition; others are parameters
+        // (starts, sizes) that keep their rank.
+        let operand = self.operator.layout() == LayoutRule::Follow
+            && (1..4).contains(&input.rank())
+            && (Some(input.dtype()) == first || first == Some(DType::Bool));
+        if operand {
+            broadcast_nhwc(input.to_plain())
+        } else {
+            input.to_nhwc().clone()
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A run in progress: one node at a time, values freed after their last use.
+
+use std::collections::BTreeMap;
+
+use qloupe_ir::{Dim, ValueInfo};
+
+use crate::{ExecError, Program, Stored};
+
+/// A run in progress. Its owner decides after every step what to look at; two walks in lockstep are a comparison.
+#[derive(Debug)]
+pub struct Walk<'p> {
+    program: &'p Program,
+    values: Vec<Option<Stored>>,
+    /// Steps that still use a value, plus one for a goal.
+    uses: Vec<usize>,
+    queue: std::vec::IntoIter<usize>,
+    live_bytes: usize,
+    peak_bytes: usize,
+}
+
+/// A step that was run.
+#[derive(Debug)]
+pub struct Stepped<'p> {
+    /// The index of the node in the graph.
+    pub node_idx: usize,
+    /// The outputs of the node that something needs, or a tap could want.
+    pub outputs: Vec<(&'p str, Stored)>,
+}
+
+impl<'p> Walk<'p> {
+    pub(crate) fn new(
+        program: &'p Program,
+        given: Vec<(String, Stored)>,
+        goals: &[&str],
+    ) -> Result<Self, ExecError> {
+        let mut values = vec![None; program.n_slots()];
+        let declared: BTreeMap<&str, &ValueInfo> = program
+            .graph()
+            .inputs
+            .iter()
+            .map(|i| (i.name.as_str(), i))
+            .collect();
+        for (name, stored) in given {
+            if let Some(info) = declared.get(name.as_str()) {
+                check_input(info, &stored)?;
+            }
+            values[program.slot(&name)?] = Some(stored);
+        }
+        let mut uses = vec![0_usize; program.n_slots()];
+        let mut wanted = vec![false; program.n_slots()];
+        for &goal in goals {
+            let slot = program.slot(goal)?;
+            wanted[slot] = true;
+            uses[slot] += 1;
+        }
+        let mut queue = Vec::new();
+        for (step_idx, step) in program.steps.iter().enumerate().rev() {
+            let needed = step
+                .outputs
+                .iter()
+                .flatten()
+                .any(|&o| wanted[o] && values[o].is_none());
+            if needed {
+                queue.push(step_idx);
+                for &input in step.inputs.iter().flatten() {
+                    wanted[input] = true;
+                    uses[input] += 1;
+                }
+            }
+        }
+        for input in program.graph().runtime_inputs() {
+            let slot = program.slot(&input.name)?;
+            if wanted[slot] && values[slot].is_none() {
+                return Err(ExecError::MissingInput {
+                    name: input.name.clone(),
+                });
+            }
+        }
+        queue.reverse();
+        let live_bytes = values.iter().flatten().map(Stored::size_bytes).sum();
+        Ok(Self {
+            program,
+            values,
+            uses,
+            queue: queue.into_iter(),
+            live_bytes,
+            peak_bytes: live_bytes,
+        })
+    }
+
+    /// Runs the next node; `None` at the end.
+    ///
+    /// # Errors
+    /// A node that fails.
+    pub fn step(&mut self) -> Result<Option<Stepped<'p>>, ExecError> {
+        let Some(step_idx) = self.queue.next() else {
+            return Ok(None);
+        };
+        let step = &self.program.steps[step_idx];
+        let arguments: Vec<Option<&Stored>> = step
+            .inputs
+            .iter()
+            .map(|i| i.and_then(|i| self.slot_value(i)))
+            .collect();
+        let results = step.call.run(&arguments)?;
+        let mut outputs = Vec::with_capacity(results.len());
+        for (slot, result) in step.outputs.iter().zip(results) {
+            let Some(slot) = *slot else { continue };
+            outputs.push((self.program.name(slot), result.clone()));
+            // A value that was given stays as it was given.
+            if self.uses[slot] > 0 && self.values[slot].is_none() {
+                self.live_bytes += result.size_bytes();
+                self.values[slot] = Some(result);
+            }
+        }
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+        for &input in step.inputs.iter().flatten() {
+            self.uses[input] -= 1;
+            if self.uses[input] == 0
+                && let Some(value) = self.values[input].take()
+            {
+                self.live_bytes -= value.size_bytes();
+            }
+        }
+        Ok(Some(Stepped {
+            node_idx: step.node_idx,
+            outputs,
+        }))
+    }
+
+    fn slot_value(&self, slot: usize) -> Option<&Stored> {
+        self.values[slot]
+            .as_ref()
+            .or(self.program.constants[slot].as_ref())
+    }
+
+    /// A value that is alive: a goal that was computed, a constant, or one that a later node uses.
+    pub fn value(&self, name: &str) -> Option<&Stored> {
+        self.slot_value(self.program.slot(name).ok()?)
+    }
+
+    /// A value that must be alive.
+    ///
+    /// # Errors
+    /// [`ExecError::UnknownValue`].
+    pub fn require(&self, name: &str) -> Result<&Stored, ExecError> {
+        self.slot_value(self.program.slot(name)?)
+            .ok_or_else(|| ExecError::UnknownValue {
+                name: name.to_owned(),
+                help: ", it was not computed".to_owned(),
+            })
+    }
+
+    /// The largest number of bytes that were alive at once, without constants.
+    pub fn peak_bytes(&self) -> usize {
+        self.peak_bytes
+    }
+}
+
+/// Checks a fed tensor against the declaration of the input.
+pub(crate) fn check_input(info: &ValueInfo, stored: &Stored) -> Result<(), ExecError> {
+    let Some(ty) = info.tensor_type() else {
+        return Ok(());
+    };
+    let wrong = |what, expected: String, got: String| {
+        Err(ExecError::WrongInput {
+            name: info.name.clone(),
+            what,
+            expected,
+            got,
+        })
+    };
+    if let Some(dtype) = ty.dtype.filter(|&d| d != stored.dtype()) {
+        return wrong("dtype", dtype.to_string(), stored.dtype().to_string());
+    }
+    let Some(dims) = &ty.shape else { return Ok(()) };
+    let shape = stored.shape();
+    let fits = dims.len() == shape.len()
+        && dims
+            .iter()
+            .zip(&shape)
+            .all(|(dim, &size)| dim.size().is_none_or(|d| d == size));
+    if fits {
+        return Ok(());
+    }
+    let dims: Vec<String> = dims
+        .iter()
+        .map(|d| {
+            if d.size().is_some() {
+                d.to_string()
+            } else {
+                open(d)
+            }
+        })
+        .collect();
+    wrong("shape", format!("[{}]", dims.join(", ")), format!("{shape:?}"))
+}
+
+fn open(dim: &Dim) -> String {
+    if let Dim::Symbol(name) = dim {
+        name.clone()
+    } else {
+        "?".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qloupe_ir::{Graph, Model, Node, OpsetImport, TensorType};
+    use qloupe_tensor::{DType, Tensor};
+
+    use super::*;
+
+    fn model() -> Model {
+        let value = |name: &str| {
+            let shape = Some(vec![Dim::Symbol("N".to_owned()), Dim::Known(2)]);
+            ValueInfo::tensor(
+                name,
+                TensorType {
+                    dtype: Some(DType::Float32),
+                    shape,
+                    extra: Default::default(),
+                },
+            )
+        };
+        let graph = Graph {
+            inputs: vec![value("x")],
+            outputs: vec![value("c")],
+            nodes: vec![
+                Node::new("Relu", "n0", &["x"], &["a"]),
+                Node::new("Relu", "n1", &["a"], &["b"]),
+                Node::new("Relu", "n2", &["b"], &["c"]),
+            ],
+            ..Graph::default()
+        };
+        Model {
+            opset_imports: vec![OpsetImport {
+                domain: String::new(),
+                version: 13,
+            }],
+            graph,
+            ..Model::default()
+        }
+    }
+
+    fn x() -> Stored {
+        Stored::plain(Tensor::new(&[1, 2], vec![-1.0_f32, 2.0]).unwrap())
+    }
+
+    #[test]
+    fn a_walk_runs_only_what_its_goals_need_and_frees_the_rest() {
+        let program = Program::new(&model()).unwrap();
+        let mut walk = program.walk(vec![("x".to_owned(), x())], &["b"]).unwrap();
+        assert_eq!(walk.step().unwrap().unwrap().outputs[0].0, "a");
+        assert!(walk.value("x").is_none(), "x is freed after its last use");
+        assert_eq!(walk.step().unwrap().unwrap().node_idx, 1);
+        assert!(walk.step().unwrap().is_none(), "n2 is not needed");
+        assert_eq!(
+            walk.require("b").unwrap().to_plain().as_slice::<f32>().unwrap(),
+            [0.0, 2.0]
+        );
+        assert_eq!(walk.peak_bytes(), 16);
+    }
+
+    #[test]
+    fn a_walk_may_begin_anywhere() {
+        let program = Program::new(&model()).unwrap();
+        let mut walk = program.walk(vec![("b".to_owned(), x())], &["c"]).unwrap();
+        assert_eq!(walk.step().unwrap().unwrap().node_idx, 2);
+        assert!(walk.step().unwrap().is_none(), "nothing before b is run");
+    }
+
+    #[test]
+    fn wrong_feeds_are_refused_before_anything_runs() {
+        let program = Program::new(&model()).unwrap();
+        let refuse =
+            |given: Vec<(String, Stored)>, goal: &str| program.walk(given, &[goal]).unwrap_err().to_string();
+        let ints = Stored::plain(Tensor::new(&[1, 2], vec![1_i32, 2]).unwrap());
+        let wide = Stored::plain(Tensor::new(&[1, 3], vec![0_f32; 3]).unwrap());
+        assert_eq!(
+            refuse(vec![("x".to_owned(), ints)], "c"),
+            "input \"x\": wrong dtype, expected float32, got int32"
+        );
+        assert_eq!(
+            refuse(vec![("x".to_owned(), wide)], "c"),
+            "input \"x\": wrong shape, expected [N, 2], got [1, 3]"
+        );
+        assert_eq!(refuse(vec![], "c"), "input \"x\" is not fed");
+        assert_eq!(
+            refuse(vec![("xx".to_owned(), x())], "c"),
+            "value \"xx\" does not exist in the graph, did you mean \"x\"?"
+        );
+    }
+
+    #[test]
+    fn all_unsupported_operators_are_named_at_once() {
+        let mut model = model();
+        model.graph.nodes[0].op_type = "Foo".to_owned();
+        model.graph.nodes[1].op_type = "Foo".to_owned();
+        model.graph.nodes[2].domain = "my.domain".to_owned();
+        let error = Program::new(&model).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "2 unsupported operators: Foo (2 nodes, the first is \"n0\"), my.domain.Relu (node \"n2\")"
+        );
+    }
+}
