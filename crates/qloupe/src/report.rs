@@ -1,0 +1,450 @@
+//! The report: plain data that says where accuracy was lost, and the list of formats that print it.
+//!
+//! This file is the schema of `report.json` (documented in `docs/report.schema.md`). It computes nothing: `metrics`
+//! fills the numbers, the analysis fills the rest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Report::schema`]. The number rises when a field changes its meaning or goes away.
+pub const SCHEMA: &str = "qloupe-report/1";
+
+/// Metric id to value.
+pub type Metrics = BTreeMap<String, MetricValue>;
+
+/// Everything one analysis found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What wrote the report.
+    pub tool: Tool,
+    /// The model.
+    pub model: ModelSummary,
+    /// The target id, `rk3588`.
+    pub target: String,
+    /// How the model under test ran: `fake-quant`, `integer` or `fp16`.
+    pub mode: String,
+    /// How the model was quantized.
+    pub plan: PlanSummary,
+    /// What was measured on.
+    pub samples: Samples,
+    /// One row for each float value of a unit, in execution order; network inputs first.
+    pub layers: Vec<Layer>,
+    /// The network outputs.
+    pub outputs: Vec<Output>,
+    /// What is wrong and what to do, the most severe first.
+    pub findings: Vec<Finding>,
+    /// Values that have no row.
+    pub skipped: Vec<Skipped>,
+    /// The closing table: what each precision costs.
+    pub costs: Vec<Cost>,
+    /// What a reader has to know to judge the numbers, one sentence each.
+    pub notes: Vec<String>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            tool: Tool::default(),
+            model: ModelSummary::default(),
+            target: String::new(),
+            mode: String::new(),
+            plan: PlanSummary::default(),
+            samples: Samples::default(),
+            layers: Vec::new(),
+            outputs: Vec::new(),
+            findings: Vec::new(),
+            skipped: Vec::new(),
+            costs: Vec::new(),
+            notes: Vec::new(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// What wrote the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `qloupe`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Default for Tool {
+    fn default() -> Self {
+        Self {
+            name: "qloupe".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// The model that was analyzed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// The file, as the user named it.
+    pub file: String,
+    /// The opset of the default domain.
+    pub opset: i64,
+    /// Nodes of the graph.
+    pub n_nodes: usize,
+    /// Elements of all weights.
+    pub n_params: usize,
+}
+
+/// How the model was quantized.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// The calibration algorithm, `min_max`.
+    pub algorithm: String,
+    /// `layer` or `channel`.
+    pub method: String,
+    /// 0 to 3.
+    pub optimization_level: u8,
+    /// Values that are quantized.
+    pub n_quantized: usize,
+    /// Values that are float16.
+    pub n_fp16: usize,
+    /// Values that stay float32.
+    pub n_float: usize,
+    /// The plan file, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// What was measured on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Samples that every number of this report is taken over.
+    pub n: usize,
+    /// Where they come from, as the user named it.
+    pub source: String,
+    /// Samples that the ranges were calibrated on.
+    pub n_calibration: usize,
+}
+
+/// One value of the original graph.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The value, named as in the ONNX file.
+    pub name: String,
+    /// The operator of `node`; `Input` for a network input.
+    pub op_type: String,
+    /// The node that produces the value; empty for a network input.
+    pub node: String,
+    /// All nodes that the target executes as one with `node`, in order; only where there is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unit: Vec<String>,
+    /// The value whose row stands for this one, because the target never has this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fused_into: Option<String>,
+    /// Why there are no numbers, `fused into "X"`; absent where there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The dtype the target stores the value in.
+    pub dtype: String,
+    /// The shape of the first sample.
+    pub shape: Vec<usize>,
+    /// One scale, or one for each channel; empty where the value is not quantized.
+    pub scale: Vec<f32>,
+    /// One zero point for each scale.
+    pub zero_point: Vec<i32>,
+    /// The calibrated range in real units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<ValueRange>,
+    /// Elements that are NaN in the golden or in the tested value, over all samples. They are in no metric.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_nan: u64,
+    /// Elements that are infinite in the golden or in the tested value, over all samples.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_infinite: u64,
+    /// Errors of the simulated target against the golden run.
+    #[serde(default)]
+    pub views: Views,
+    /// Errors of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeViews>,
+    /// What the local error is made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// The rewrites that touched the value, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provenance: Vec<Provenance>,
+}
+
+/// A closed range of real values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValueRange {
+    /// The smallest value.
+    #[serde(with = "number")]
+    pub min: f64,
+    /// The largest value.
+    #[serde(with = "number")]
+    pub max: f64,
+}
+
+/// The views that were computed; the others are absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Views {
+    /// Everything quantized.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entire: Metrics,
+    /// One quantize-dequantize of the golden value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tensor: Metrics,
+    /// One unit quantized, fed golden inputs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub local: Metrics,
+    /// Only this unit quantized, by network output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alone: BTreeMap<String, Metrics>,
+    /// Everything but this unit quantized, by network output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rescued: BTreeMap<String, Metrics>,
+}
+
+/// The views that need a device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuntimeViews {
+    /// Golden against device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entire: Metrics,
+    /// Simulator's entire run against device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub simulator: Metrics,
+    /// One unit on its own: see `local_inputs`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub local: Metrics,
+    /// `device`: the simulator replayed the unit on the device's own inputs; `golden`: the device ran the unit on
+    /// golden inputs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub local_inputs: String,
+}
+
+/// One part of a unit's local error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// `weights`, `bias`, `rounding`, `clipping`.
+    pub source: String,
+    /// The part of the local error's energy, 0 to 1.
+    #[serde(with = "number")]
+    pub share: f64,
+    /// The local error with this source alone.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+}
+
+/// One rewrite of a value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The pass.
+    pub pass: String,
+    /// What it did to the value.
+    pub change: String,
+}
+
+/// One network output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// The shape of the first sample.
+    pub shape: Vec<usize>,
+    /// All of the tested values are 0 and some golden value is not.
+    #[serde(default)]
+    pub dead: bool,
+    /// Why there are no numbers; absent where there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Errors of the simulated target against the golden run.
+    #[serde(default)]
+    pub views: Views,
+    /// Errors of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeViews>,
+    /// Parts that mean different things (boxes, scores), each judged by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slice>,
+}
+
+/// Indices `start..end` of `axis` of an output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The axis, not negative.
+    pub axis: usize,
+    /// The first index.
+    pub start: usize,
+    /// The index after the last.
+    pub end: usize,
+    /// What the slice is, `scores` or the name of the value it was joined from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// All of the tested values are 0 and some golden value is not.
+    #[serde(default)]
+    pub dead: bool,
+    /// Errors of the simulated target against the golden run.
+    #[serde(default)]
+    pub views: Views,
+}
+
+/// How bad a finding is; the worst is the smallest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The model does not do its work.
+    Error,
+    /// Accuracy is lost.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl Severity {
+    /// The name that reports print.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The rule that found it.
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The value it is about; absent where it is about the whole model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// What is wrong.
+    pub cause: String,
+    /// The numbers that show it.
+    pub evidence: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// A value that has no row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The value.
+    pub name: String,
+    /// The operator that produces it.
+    pub op_type: String,
+    /// Why, `integer value`.
+    pub reason: String,
+}
+
+/// What one precision costs. A figure that is absent has its `reason`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// `float32`, `float16`, `int8`.
+    pub precision: String,
+    /// Bytes of the model file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_size_bytes: Option<u64>,
+    /// Bytes of all weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_bytes: Option<u64>,
+    /// The most bytes of activations alive at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_activation_bytes: Option<u64>,
+    /// Milliseconds of one run at batch 1, the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// What `latency_ms` was measured on: the CPU's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where the time went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From start to report.
+    pub total_seconds: f64,
+    /// The parts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+}
+
+/// One part of the time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `calibrate`, `entire`, `local`.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A metric over all samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricValue {
+    /// The figure that stands for all samples, reduced as the metric says: mean, pooled or worst.
+    #[serde(with = "number")]
+    pub value: f64,
+    /// The mean over samples.
+    #[serde(with = "number")]
+    pub mean: f64,
+    /// The smallest sample.
+    #[serde(with = "number")]
+    pub min: f64,
+    /// The largest sample.
+    #[serde(with = "number")]
+    pub max: f64,
+    /// The standard deviation of the finite samples (divided by their number, not one less).
+    #[serde(with = "number")]
+    pub std: f64,
+    /// Samples that have at least one element to compare.
+    pub n: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// A number in JSON; NaN and the infinities, which JSON does not have, are the strings `NaN`, `inf`, `-inf`.
+mod number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if x.is_finite() {
+            serializer.serialize_f64(*x)
+        } else {
+            serializer.collect_str(x)
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Name(String),
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Number::deserialize(deserializer)? {
+            Number::Finite(x) => Ok(x),
+            Number::Name(name) => match name.as_str() {
+                "NaN" => Ok(f64::NAN),
+                "inf" => Ok(f64::INFINITY),
+                "-inf" => Ok(f64::NEG_INFINITY),
+                _ => Err(D::Error::custom(format!(
+                    "wrong number, expected a number, \"NaN\", \"inf\" or \"-inf\", got \"{name}\""
+                ))),
+            },
+        }
+    }
+}
