@@ -1,3 +1,4 @@
 //! Placeholder, replaced in the same series.
 
+pub mod metrics;
 pub mod report;
