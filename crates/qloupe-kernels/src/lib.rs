@@ -1,1 +1,45 @@
-//! Placeholder, replaced in the same series.
+//! Packed convolution, GEMM, element-wise, layout and quantization kernels over NHWC slices.
+//!
+//! Same input, same bits: on every instruction set and for any number of threads. A float dot product is one chain of
+//! fused multiply-adds per output element, in the order (kh, kw, ic), starting at the bias; integer kernels are exact;
+//! exp, log, tanh and the like are polynomials of this crate. A NaN is a NaN everywhere, but its payload is not fixed.
+//! Work is split over the current rayon pool by outputs only. `specification` and `qloupe-tensor` hold the slow forms
+//! that the fast ones are tested against.
+//!
+//! Slices of a wrong length are bugs of the caller and panic.
+
+mod binary;
+mod conv_f32;
+mod conv_i8;
+mod conv_transpose_f32;
+mod epilogue;
+mod gemm_f32;
+mod gemm_i8;
+mod geometry;
+mod isa;
+mod layout;
+mod math;
+mod multiversion;
+mod parallel;
+mod pool;
+mod quantize;
+mod softmax;
+mod specification;
+mod statistics;
+mod unary;
+
+pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
+pub use conv_f32::ConvF32;
+pub use conv_i8::ConvI8;
+pub use conv_transpose_f32::ConvTransposeF32;
+pub use epilogue::{Epilogue, QuantizedSlice, QuantizedSliceMut};
+pub use gemm_f32::{GemmF32, batched_matmul_f32, matmul_f32};
+pub use gemm_i8::GemmI8;
+pub use geometry::{ConvGeometry, ConvTransposeGeometry, PoolGeometry};
+pub use isa::{Isa, isa};
+pub use layout::{nchw_to_nhwc, nhwc_to_nchw};
+pub use pool::{average_pool, global_average_pool, global_sum, max_pool, max_pool_quantized};
+pub use quantize::{dequantize, fake_quantize, lookup, quantize, round_to_fp16};
+pub use softmax::softmax_rows;
+pub use statistics::{MinMax, min_max};
+pub use unary::{UnaryKernel, unary, unary_in_place};

@@ -1,0 +1,73 @@
+//! Float matrix products: one multiply-add chain over K per output element, starting at the bias.
+
+use rayon::prelude::*;
+
+use crate::{Isa, isa, specification};
+
+/// A product with a constant right-hand matrix, packed once.
+#[derive(Clone, Debug)]
+pub struct GemmF32 {
+    b: Vec<f32>,
+    bias: Vec<f32>,
+    k: usize,
+    n: usize,
+    isa: Isa,
+}
+
+impl GemmF32 {
+    /// Packs `b` of shape `[k, n]` and an optional bias `[n]`.
+    pub fn new(b: &[f32], k: usize, n: usize, bias: Option<&[f32]>) -> Self {
+        Self::with_isa(isa(), b, k, n, bias)
+    }
+
+    /// [`GemmF32::new`] for one instruction set, to compare them.
+    #[doc(hidden)]
+    pub fn with_isa(isa: Isa, b: &[f32], k: usize, n: usize, bias: Option<&[f32]>) -> Self {
+        assert_eq!(b.len(), k * n, "length of b");
+        let bias = bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
+        assert_eq!(bias.len(), n, "length of the bias");
+        Self {
+            b: b.to_vec(),
+            bias,
+            k,
+            n,
+            isa: isa.require(),
+        }
+    }
+
+    /// `out = a * b + bias`, a: `[m, k]`, out: `[m, n]`.
+    pub fn run(&self, a: &[f32], m: usize, out: &mut [f32]) {
+        assert_eq!(a.len(), m * self.k, "length of a");
+        assert_eq!(out.len(), m * self.n, "length of the output");
+        let _ = self.isa;
+        specification::matmul_f32(a, &self.b, &self.bias, self.k, self.n, out);
+    }
+}
+
+/// `out = a * b` with both matrices computed: a `[m, k]`, b `[k, n]`, out `[m, n]`.
+pub fn matmul_f32(a: &[f32], b: &[f32], m: usize, k: usize, n: usize, out: &mut [f32]) {
+    batched_matmul_f32(a, b, &[(0, 0)], m, k, n, out);
+}
+
+/// Many products: product `i` starts at `offsets[i] = (offset in a, offset in b)`, so that a broadcast operand is not
+/// copied; `out` holds the results one after the other.
+pub fn batched_matmul_f32(
+    a: &[f32],
+    b: &[f32],
+    offsets: &[(usize, usize)],
+    m: usize,
+    k: usize,
+    n: usize,
+    out: &mut [f32],
+) {
+    assert_eq!(out.len(), offsets.len() * m * n, "length of the output");
+    if m * n == 0 {
+        return;
+    }
+    out.par_chunks_mut(m * n)
+        .zip(offsets)
+        .for_each(|(out, &(a_offset, b_offset))| {
+            let product = GemmF32::new(&b[b_offset..][..k * n], k, n, None);
+            product.run(&a[a_offset..][..m * k], m, out);
+        });
+}

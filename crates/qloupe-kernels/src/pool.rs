@@ -1,0 +1,193 @@
+//! Pools over NHWC activations. Sums run in the order (kh, kw); padding takes no part.
+
+use rayon::prelude::*;
+
+use crate::multiversion::multiversion;
+use crate::{PoolGeometry, QuantizedSlice, isa, parallel};
+
+/// The largest value under the kernel; NaN wins. A window without a pixel gives -inf.
+pub fn max_pool(x: &[f32], geometry: &PoolGeometry, out: &mut [f32]) {
+    let isa = isa();
+    let larger = |out: f32, x: f32| if out > x || out.is_nan() { out } else { x };
+    pool(
+        x,
+        geometry,
+        f32::NEG_INFINITY,
+        out,
+        |out, x| fold_pixel(isa, out, x, larger),
+        |_, _, _| (),
+    );
+}
+
+/// The largest u8 or s8 under the kernel; a window without a pixel gives the lowest value.
+pub fn max_pool_quantized<T: QuantizedElement>(x: &[T], geometry: &PoolGeometry, out: &mut [T]) {
+    let isa = isa();
+    let larger = |out: T, x: T| if out > x { out } else { x };
+    pool(
+        x,
+        geometry,
+        T::LOWEST,
+        out,
+        |out, x| fold_pixel(isa, out, x, larger),
+        |_, _, _| (),
+    );
+}
+
+/// u8 and s8.
+pub trait QuantizedElement: Copy + PartialOrd + Send + Sync + Into<i32> {
+    /// The lowest value.
+    const LOWEST: Self;
+}
+
+impl QuantizedElement for u8 {
+    const LOWEST: Self = 0;
+}
+
+impl QuantizedElement for i8 {
+    const LOWEST: Self = -128;
+}
+
+/// The sum under the kernel, in the order (kh, kw), divided by the number of pixels in it; with `count_include_pad`
+/// by those of the padded image in it.
+pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool, out: &mut [f32]) {
+    let isa = isa();
+    let g = geometry;
+    let count =
+        |at: usize, stride: usize, kernel: usize, dilation: usize, pad: (usize, usize), size: usize| {
+            let inside = |tap: &usize| {
+                let position = at * stride + tap * dilation;
+                if count_include_pad {
+                    position < pad.0 + size + pad.1
+                } else {
+                    position >= pad.0 && position - pad.0 < size
+                }
+            };
+            (0..kernel).filter(inside).count()
+        };
+    pool(
+        x,
+        g,
+        0.0,
+        out,
+        |out, x| fold_pixel(isa, out, x, |out: f32, x: f32| out + x),
+        |oy, ox, out| {
+            let rows = count(
+                oy,
+                g.stride_h,
+                g.kh,
+                g.dilation_h,
+                (g.pad_top, g.pad_bottom),
+                g.ih,
+            );
+            let columns = count(
+                ox,
+                g.stride_w,
+                g.kw,
+                g.dilation_w,
+                (g.pad_left, g.pad_right),
+                g.iw,
+            );
+            let divisor = (rows * columns) as f32;
+            for out in out {
+                *out /= divisor;
+            }
+        },
+    );
+}
+
+/// The mean of every channel of `n` images `[hw, c]`: the pixels are summed in order, then divided.
+pub fn global_average_pool(x: &[f32], n: usize, hw: usize, c: usize, out: &mut [f32]) {
+    let isa = isa();
+    assert_eq!(x.len(), n * hw * c, "length of the input");
+    assert_eq!(out.len(), n * c, "length of the output");
+    let image = |x: &[f32], out: &mut [f32]| {
+        out.fill(0.0);
+        sum_rows(isa, x, out, |sum: f32, x: f32| sum + x);
+        for out in out {
+            *out /= hw as f32;
+        }
+    };
+    parallel::zip_rows(x, hw * c, out, c, |_, x, out| {
+        for (x, out) in x.chunks_exact(hw * c).zip(out.chunks_exact_mut(c)) {
+            image(x, out);
+        }
+    });
+}
+
+/// The exact sum of every channel of `n` images `[hw, c]`.
+pub fn global_sum(x: QuantizedSlice<'_>, n: usize, hw: usize, c: usize, out: &mut [i32]) {
+    let isa = isa();
+    assert_eq!(x.len(), n * hw * c, "length of the input");
+    assert_eq!(out.len(), n * c, "length of the output");
+    out.fill(0);
+    if x.is_empty() {
+        return;
+    }
+    for (i, out) in out.chunks_exact_mut(c).enumerate() {
+        let image = i * hw * c..(i + 1) * hw * c;
+        match x {
+            QuantizedSlice::U8(x) => sum_rows(isa, &x[image], out, |sum: i32, x: u8| sum + i32::from(x)),
+            QuantizedSlice::I8(x) => sum_rows(isa, &x[image], out, |sum: i32, x: i8| sum + i32::from(x)),
+        }
+    }
+}
+
+multiversion! {
+    fn fold_pixel [T: Copy, F: Fn(T, T) -> T] (out: &mut [T], x: &[T], f: F) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = f(*out, x);
+        }
+    }
+}
+
+multiversion! {
+    fn sum_rows [A: Copy, T: Copy, F: Fn(A, T) -> A] (x: &[T], sums: &mut [A], f: F) {
+        for x in x.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(x) {
+                *sum = f(*sum, x);
+            }
+        }
+    }
+}
+
+fn pool<T: Copy + Send + Sync>(
+    x: &[T],
+    geometry: &PoolGeometry,
+    start: T,
+    out: &mut [T],
+    fold: impl Fn(&mut [T], &[T]) + Sync,
+    finish: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    let g = geometry;
+    assert_eq!(x.len(), g.n_inputs(), "length of the input");
+    assert_eq!(out.len(), g.n_outputs(), "length of the output");
+    if out.is_empty() {
+        return;
+    }
+    let row = |(i, out): (usize, &mut [T])| {
+        let (n, oy) = (i / g.oh, i % g.oh);
+        for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
+            out.fill(start);
+            for kh in 0..g.kh {
+                let iy = oy * g.stride_h + kh * g.dilation_h;
+                if iy < g.pad_top || iy - g.pad_top >= g.ih {
+                    continue;
+                }
+                for kw in 0..g.kw {
+                    let ix = ox * g.stride_w + kw * g.dilation_w;
+                    if ix < g.pad_left || ix - g.pad_left >= g.iw {
+                        continue;
+                    }
+                    let pixel = ((n * g.ih + iy - g.pad_top) * g.iw + ix - g.pad_left) * g.c;
+                    fold(out, &x[pixel..pixel + g.c]);
+                }
+            }
+            finish(oy, ox, out);
+        }
+    };
+    if parallel::runs_here(out.len()) {
+        out.chunks_mut(g.ow * g.c).enumerate().for_each(row);
+    } else {
+        out.par_chunks_mut(g.ow * g.c).enumerate().for_each(row);
+    }
+}

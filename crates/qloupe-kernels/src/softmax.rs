@@ -1,0 +1,62 @@
+//! Softmax over contiguous rows.
+
+use crate::multiversion::multiversion;
+use crate::{Isa, isa, math, parallel};
+
+/// Partial sums of a row: element `i` goes to sum `i % LANES`, the sums are added as a tree.
+const LANES: usize = 16;
+
+/// Softmax of every row: `e^(x - max) / sum`.
+///
+/// # Numerics
+/// The sum has 16 interleaved partial sums, added pairwise in a fixed tree: the same on every machine.
+/// # Edge cases
+/// A row with NaN is all NaN.
+pub fn softmax_rows(x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
+    softmax_rows_with_isa(isa(), x, rows, cols, out);
+}
+
+/// [`softmax_rows`] for one instruction set, to compare them.
+pub(crate) fn softmax_rows_with_isa(isa: Isa, x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
+    isa.require();
+    assert_eq!(x.len(), rows * cols, "length of the input");
+    assert_eq!(out.len(), rows * cols, "length of the output");
+    parallel::zip_rows(x, cols, out, cols, |_, x, out| block(isa, x, cols, out));
+}
+
+multiversion! {
+    fn block(x: &[f32], cols: usize, out: &mut [f32]) {
+        for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+            let mut max = [f32::NEG_INFINITY; LANES];
+            for x in x.chunks(LANES) {
+                for (max, &x) in max.iter_mut().zip(x) {
+                    *max = if *max > x || max.is_nan() { *max } else { x };
+                }
+            }
+            let max = tree(max, |a, b| if a > b || a.is_nan() { a } else { b });
+            let mut sums = [0.0; LANES];
+            for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+                for ((sum, &x), out) in sums.iter_mut().zip(x).zip(out) {
+                    *out = math::exp(x - max);
+                    *sum += *out;
+                }
+            }
+            let sum = tree(sums, |a, b| a + b);
+            for out in out {
+                *out /= sum;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tree(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
