@@ -1,67 +1,106 @@
-//! A list file and its folder agree: every file is declared, every thing in it is an entry of `ALL`, both are sorted.
+//! A list file and its folder agree: every file is declared, every thing in it is an entry of the list, both are sorted.
 //!
-//! What counts as a thing is read from the type of `ALL`: for `&[&dyn Operator]` each `impl Operator for X`, for
+//! What counts as a thing is read from the type of the list: for `&[&dyn Operator]` each `impl Operator for X`, for
 //! `&[&Target]` each constant of type `Target`. A file without one is a shared building block.
 
 use super::rust_code::code_of;
 use super::tree::Tree;
 
-/// The list files; each one's folder has the same name. A list that does not exist yet is not checked.
-const LISTS: &[&str] = &[
-    "crates/qloupe-cli/src/command.rs",
-    "crates/qloupe-exec/src/ops.rs",
-    "crates/qloupe/src/calibrate.rs",
-    "crates/qloupe/src/metrics.rs",
-    "crates/qloupe/src/passes.rs",
-    "crates/qloupe/src/report.rs",
-    "crates/qloupe/src/targets.rs",
+/// A list file; its folder has the same name. One that does not exist yet is not checked.
+struct List {
+    file: &'static str,
+    /// The constant; `None` where the files are called by name and only declared here.
+    constant: Option<&'static str>,
+}
+
+const LISTS: &[List] = &[
+    List {
+        file: "crates/qloupe-cli/src/command.rs",
+        constant: Some("ALL"),
+    },
+    List {
+        file: "crates/qloupe-exec/src/ops.rs",
+        constant: Some("ALL"),
+    },
+    List {
+        file: "crates/qloupe/src/calibrate.rs",
+        constant: Some("ALL"),
+    },
+    List {
+        file: "crates/qloupe/src/metrics.rs",
+        constant: Some("ALL"),
+    },
+    List {
+        file: "crates/qloupe/src/passes.rs",
+        constant: None,
+    },
+    List {
+        file: "crates/qloupe/src/report.rs",
+        constant: Some("FORMATS"),
+    },
+    List {
+        file: "crates/qloupe/src/targets.rs",
+        constant: Some("ALL"),
+    },
 ];
 
 pub(crate) fn check(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     for list in LISTS {
-        let folder = list.trim_end_matches(".rs");
-        match (tree.text(list), tree.modules_in(folder).is_empty()) {
-            (Some(text), _) => findings.extend(check_list(tree, list, folder, text)),
-            (None, false) => findings.push(format!("{list}: does not exist, expected the list of {folder}/")),
+        let (file, folder) = (list.file, list.file.trim_end_matches(".rs"));
+        match (tree.text(file), tree.modules_in(folder).is_empty()) {
+            (Some(text), _) => {
+                let code = code_of(text);
+                findings.extend(check_modules(tree, file, folder, &code));
+                if let Some(constant) = list.constant {
+                    findings.extend(check_entries(tree, file, folder, &code, constant));
+                }
+            }
+            (None, false) => findings.push(format!("{file}: does not exist, expected the list of {folder}/")),
             (None, true) => {}
         }
     }
     findings
 }
 
-fn check_list(tree: &Tree, list: &str, folder: &str, text: &str) -> Vec<String> {
-    let code = code_of(text);
+fn check_modules(tree: &Tree, file: &str, folder: &str, code: &str) -> Vec<String> {
     let declared: Vec<&str> = code.lines().filter_map(declared_module).collect();
-    let Some(all) = All::read(&code) else {
-        return vec![format!("{list}: no list, expected `const ALL: &[..] = &[..];`")];
+    let mut findings: Vec<String> = tree
+        .modules_in(folder)
+        .into_iter()
+        .filter(|module| !declared.contains(module))
+        .map(|module| format!("{folder}/{module}.rs: not declared, expected `mod {module};` in {file}"))
+        .collect();
+    if let Some(pair) = declared.windows(2).find(|pair| pair[0] > pair[1]) {
+        findings.push(format!(
+            "{file}: modules are not sorted, expected {} before {}",
+            pair[1], pair[0]
+        ));
+    }
+    findings
+}
+
+fn check_entries(tree: &Tree, file: &str, folder: &str, code: &str, constant: &str) -> Vec<String> {
+    let Some(list) = Entries::read(code, constant) else {
+        return vec![format!(
+            "{file}: no list, expected `const {constant}: &[..] = &[..];`"
+        )];
     };
     let mut findings = Vec::new();
     for module in tree.modules_in(folder) {
-        if !declared.contains(&module) {
-            findings.push(format!(
-                "{folder}/{module}.rs: not declared, expected `mod {module};` in {list}"
-            ));
-        }
-        let file = tree.text(&format!("{folder}/{module}.rs")).unwrap_or_default();
-        for name in things(&code_of(file), all.kind) {
+        let text = tree.text(&format!("{folder}/{module}.rs")).unwrap_or_default();
+        for name in things(&code_of(text), list.kind) {
             let entry = format!("{module}::{name}");
-            if !all.entries.contains(&entry.as_str()) {
+            if !list.entries.contains(&entry.as_str()) {
                 findings.push(format!(
-                    "{folder}/{module}.rs: not in the list, expected `&{entry},` in {list}"
+                    "{folder}/{module}.rs: not in the list, expected `&{entry},` in {file}"
                 ));
             }
         }
     }
-    if let Some(pair) = declared.windows(2).find(|pair| pair[0] > pair[1]) {
+    if let Some(pair) = list.entries.windows(2).find(|pair| pair[0] >= pair[1]) {
         findings.push(format!(
-            "{list}: modules are not sorted, expected {} before {}",
-            pair[1], pair[0]
-        ));
-    }
-    if let Some(pair) = all.entries.windows(2).find(|pair| pair[0] >= pair[1]) {
-        findings.push(format!(
-            "{list}: ALL is not sorted, expected {} before {}",
+            "{file}: {constant} is not sorted, expected {} before {}",
             pair[1], pair[0]
         ));
     }
@@ -75,17 +114,20 @@ fn declared_module(line: &str) -> Option<&str> {
     is_module.then(|| without_raw(name))
 }
 
-/// The parsed `const ALL`.
-struct All<'a> {
+/// A parsed list.
+struct Entries<'a> {
     /// `Operator` of `&[&dyn Operator]`.
     kind: &'a str,
     /// `relu::Relu` of `&relu::Relu`.
     entries: Vec<&'a str>,
 }
 
-impl<'a> All<'a> {
-    fn read(code: &'a str) -> Option<Self> {
-        let (ty, rest) = code.split_once("const ALL: &[")?.1.split_once("] = &[")?;
+impl<'a> Entries<'a> {
+    fn read(code: &'a str, constant: &str) -> Option<Self> {
+        let (ty, rest) = code
+            .split_once(&format!("const {constant}: &["))?
+            .1
+            .split_once("] = &[")?;
         let kind = ty.rsplit(['&', ' ', ':']).next()?;
         let entries = rest
             .split_once("];")?
