@@ -1,0 +1,99 @@
+//! Concat: tensors one after the other along an axis.
+
+use qloupe_tensor::Tensor;
+
+use super::movement::{Run, copy_runs};
+use super::parameters::elements_fact;
+use crate::operator::resolve_axis;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+
+/// The inputs one after the other along `axis`; all other dimensions are equal.
+#[derive(Debug)]
+pub(super) struct Concat;
+
+fn axis_attribute(axis: Option<i64>) -> Result<i64, OpError> {
+    axis.ok_or_else(|| OpError::attribute("axis", "absent, expected an integer"))
+}
+
+impl Operator for Concat {
+    fn op_type(&self) -> &'static str {
+        "Concat"
+    }
+
+    fn since_version(&self) -> i64 {
+        4
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        let facts: Vec<&Fact> = ctx.inputs.iter().copied().flatten().collect();
+        let dtype = facts.iter().find_map(|f| f.dtype);
+        let shapes: Option<Vec<&Vec<SymDim>>> = facts.iter().map(|f| f.shape.as_ref()).collect();
+        let Some((first, others)) = shapes.as_ref().and_then(|s| s.split_first()) else {
+            return Ok(vec![Fact::new(dtype, None)]);
+        };
+        let axis = resolve_axis(axis_attribute(ctx.node.int("axis"))?, first.len())?;
+        let mut dims = first.to_vec();
+        for (idx, shape) in others.iter().enumerate() {
+            if shape.len() != dims.len() {
+                return Err(OpError::input(
+                    idx + 1,
+                    format!("wrong rank, expected {}, got {}", dims.len(), shape.len()),
+                ));
+            }
+            for (i, dim) in shape.iter().enumerate() {
+                if i == axis {
+                    dims[i] = dims[i].plus(dim);
+                } else if dims[i].as_known().is_none() {
+                    dims[i] = dim.clone();
+                }
+            }
+        }
+        let elements: Option<Vec<&Vec<SymDim>>> = facts.iter().map(|f| f.elements.as_ref()).collect();
+        Ok(vec![match elements {
+            Some(lists) => elements_fact(dtype, dims, lists.into_iter().flatten().cloned().collect()),
+            None => Fact::new(dtype, Some(dims)),
+        }])
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let mut tensors = Vec::with_capacity(ctx.inputs.len());
+        for idx in 0..ctx.inputs.len() {
+            tensors.push(ctx.require(idx)?);
+        }
+        let first = ctx.require(0)?;
+        let axis = ctx.axis(axis_attribute(ctx.node.int("axis"))?, first.rank())?;
+        let mut shape = first.shape().to_vec();
+        shape[axis] = 0;
+        for (idx, tensor) in tensors.iter().enumerate() {
+            let fits = tensor.rank() == shape.len()
+                && (0..shape.len()).all(|i| i == axis || tensor.shape()[i] == shape[i]);
+            if !fits {
+                return Err(OpError::input(
+                    idx,
+                    format!(
+                        "shapes differ outside axis {axis}, expected {:?}, got {:?}",
+                        first.shape(),
+                        tensor.shape()
+                    ),
+                ));
+            }
+            shape[axis] += tensor.shape()[axis];
+        }
+        let outer: usize = shape[..axis].iter().product();
+        let inner: usize = shape[axis + 1..].iter().product();
+        let lengths: Vec<usize> = tensors.iter().map(|t| t.shape()[axis] * inner).collect();
+        let runs = (0..outer).flat_map(|o| {
+            lengths.iter().enumerate().map(move |(source, &len)| Run {
+                source,
+                start: o * len,
+                stride: 1,
+                len,
+            })
+        });
+        Ok(vec![copy_runs(&tensors, &shape, runs)?])
+    }
+}

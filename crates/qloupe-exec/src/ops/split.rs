@@ -1,0 +1,110 @@
+//! Split: pieces of a tensor along an axis.
+
+use qloupe_tensor::Tensor;
+
+use super::movement::{Run, copy_runs};
+use super::parameters::{KnownList, integer_list, open_dim, size};
+use crate::operator::resolve_axis;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+
+/// Pieces along `axis`: sizes from `split`, or `num_outputs` equal pieces of which the last may be smaller.
+#[derive(Debug)]
+pub(super) struct Split;
+
+/// Sizes of the pieces of an axis of `total` elements.
+fn sizes(total: usize, split: Option<Vec<i64>>, n_outputs: usize) -> Result<Vec<usize>, OpError> {
+    let Some(split) = split else {
+        let chunk = total.div_ceil(n_outputs.max(1));
+        let size_of = |i: usize| chunk.min(total.saturating_sub(i * chunk));
+        return Ok((0..n_outputs).map(size_of).collect());
+    };
+    let sizes = split
+        .iter()
+        .map(|&s| size(s, 1))
+        .collect::<Result<Vec<usize>, _>>()?;
+    let sum = sizes.iter().try_fold(0_usize, |a, &b| a.checked_add(b));
+    if sum == Some(total) {
+        Ok(sizes)
+    } else {
+        Err(OpError::input(
+            1,
+            format!("sizes do not add up, expected a sum of {total}, got {split:?}"),
+        ))
+    }
+}
+
+impl Operator for Split {
+    fn op_type(&self) -> &'static str {
+        "Split"
+    }
+
+    fn since_version(&self) -> i64 {
+        2
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        let x = ctx.require(0)?;
+        let n_outputs = ctx.node.outputs.len();
+        let Some(shape) = &x.shape else {
+            return Ok(vec![Fact::new(x.dtype, None); n_outputs]);
+        };
+        let axis = resolve_axis(ctx.node.int("axis").unwrap_or(0), shape.len())?;
+        let dim = &shape[axis];
+        let pieces: Vec<SymDim> = match (KnownList::new(ctx, 1, "split"), dim.as_size()) {
+            (KnownList::Known(list), _) => list,
+            (KnownList::Absent, Some(total)) => sizes(total, None, n_outputs)?
+                .into_iter()
+                .map(SymDim::from)
+                .collect(),
+            (KnownList::Absent, None) if ctx.opset < 18 => {
+                vec![dim.floor_div(&SymDim::from(n_outputs)); n_outputs]
+            }
+            _ => (0..n_outputs).map(|i| open_dim(ctx, i, axis)).collect(),
+        };
+        let fact = |piece: SymDim| {
+            let mut dims = shape.clone();
+            dims[axis] = piece;
+            Fact::new(x.dtype, Some(dims))
+        };
+        Ok(pieces.into_iter().map(fact).collect())
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let x = ctx.require(0)?;
+        let axis = ctx.axis(ctx.int("axis", 0), x.rank())?;
+        let total = x.shape()[axis];
+        let split = integer_list(ctx, 1, "split")?;
+        let sizes = sizes(total, split, ctx.node.outputs.len())?;
+        let outer: usize = x.shape()[..axis].iter().product();
+        let inner: usize = x.shape()[axis + 1..].iter().product();
+        let mut from = 0;
+        let mut pieces = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let mut shape = x.shape().to_vec();
+            shape[axis] = size;
+            let runs = (0..outer).map(|o| Run::contiguous((o * total + from) * inner, size * inner));
+            pieces.push(copy_runs(&[x], &shape, runs)?);
+            from += size;
+        }
+        Ok(pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_given_or_equal() {
+        assert_eq!(sizes(7, None, 3), Ok(vec![3, 3, 1]));
+        assert_eq!(sizes(7, Some(vec![2, 5]), 2), Ok(vec![2, 5]));
+        assert_eq!(
+            sizes(7, Some(vec![2, 4]), 2).unwrap_err().to_string(),
+            "input 1: sizes do not add up, expected a sum of 7, got [2, 4]"
+        );
+    }
+}
