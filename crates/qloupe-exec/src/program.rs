@@ -16,6 +16,7 @@ pub struct Program {
     slots: HashMap<String, usize>,
     names: Vec<String>,
     pub(crate) constants: Vec<Option<Stored>>,
+    opsets: Vec<(String, i64)>,
 }
 
 /// One node that runs.
@@ -44,6 +45,7 @@ impl Program {
     pub fn from_graph(graph: Graph, opset_of: &dyn Fn(&str) -> i64) -> Result<Self, ExecError> {
         let topology = Topology::new(&graph)?;
         let operators = find_operators(&graph)?;
+        let opsets = graph.nodes.iter().map(|n| (n.domain.clone(), opset_of(&n.domain))).collect::<BTreeMap<_, _>>().into_iter().collect();
         let names: Vec<String> = topology.values().map(str::to_owned).collect();
         let slots: HashMap<String, usize> = names
             .iter()
@@ -103,6 +105,7 @@ impl Program {
             slots,
             names,
             constants,
+            opsets,
         })
     }
 
@@ -121,6 +124,11 @@ impl Program {
     /// The names of all values, in order of production.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
+    }
+
+    /// The version of an operator set that the graph uses.
+    pub(crate) fn opset_of(&self, domain: &str) -> i64 {
+        self.opsets.iter().find(|(d, _)| d == domain).map_or(1, |(_, version)| *version)
     }
 
     pub(crate) fn n_slots(&self) -> usize {

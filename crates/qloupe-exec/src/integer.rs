@@ -1,0 +1,125 @@
+//! Integer kernels of units. A new one is a file and two lines here: its `mod` and its entry in `ALL`.
+
+mod add_mul;
+mod concat;
+mod conv;
+mod gemm;
+mod global_average_pool;
+mod lookup;
+mod movement;
+
+use std::fmt::Debug;
+
+use qloupe_ir::Node;
+use qloupe_tensor::{QuantParams, Requantize, Tensor};
+
+use crate::{OpError, Stored};
+
+/// A compiled integer kernel of one unit.
+pub(crate) trait IntegerKernel: Debug + Send + Sync {
+    /// The name that reports print.
+    fn name(&self) -> &'static str;
+
+    /// Inputs and outputs are integers with the parameters that the kernel was compiled for.
+    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError>;
+}
+
+/// What a kernel is compiled from.
+#[derive(Debug)]
+pub(crate) struct IntegerSpec<'a> {
+    pub(crate) nodes: &'a [Node],
+    /// Names of the computed inputs.
+    pub(crate) inputs: &'a [String],
+    /// Their parameters; `None` for values that are not quantized (shapes, indices).
+    pub(crate) input_params: Vec<Option<&'a QuantParams>>,
+    pub(crate) output_params: Vec<Option<&'a QuantParams>>,
+    /// Constants as the float arithmetic sees them: quantized weights are on their grid.
+    pub(crate) constants: &'a [(String, Tensor)],
+    pub(crate) weights: &'a [(String, QuantParams)],
+    pub(crate) quantized_bias: Option<&'a [i32]>,
+    pub(crate) requantize: Requantize,
+    pub(crate) opset: i64,
+}
+
+impl IntegerSpec<'_> {
+    pub(crate) fn constant(&self, name: &str) -> Option<&Tensor> {
+        self.constants.iter().find(|(constant, _)| constant == name).map(|(_, tensor)| tensor)
+    }
+
+    /// Scale and zero point of an input that is quantized per tensor.
+    pub(crate) fn input_scale(&self, idx: usize) -> Option<(f32, i32)> {
+        self.input_params.get(idx).copied().flatten()?.as_per_tensor()
+    }
+
+    /// The only output, if it is quantized per tensor to 8 bits.
+    pub(crate) fn output(&self) -> Option<&QuantParams> {
+        match self.output_params.as_slice() {
+            [Some(params)] if params.as_per_tensor().is_some() && params.dtype().size_bits() == 8 => Some(params),
+            _ => None,
+        }
+    }
+
+    /// True when every computed input is quantized per tensor to 8 bits.
+    pub(crate) fn all_inputs_8_bit(&self) -> bool {
+        !self.input_params.is_empty()
+            && self.input_params.iter().all(|p| p.is_some_and(|p| p.as_per_tensor().is_some() && p.dtype().size_bits() == 8))
+    }
+}
+
+type Compile = fn(&IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError>;
+
+/// Every kernel, by name. Each refuses units that are not its own with `None`; the first that accepts wins.
+const ALL: &[(&str, Compile)] = &[
+    ("add_mul", add_mul::compile),
+    ("concat", concat::compile),
+    ("conv", conv::compile),
+    ("gemm", gemm::compile),
+    ("global_average_pool", global_average_pool::compile),
+    ("lookup", lookup::compile),
+    ("movement", movement::compile),
+];
+
+/// The integer kernel of a unit; `None` when it has none and runs in float between dequantize and quantize.
+pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
+    for (_, compile) in ALL {
+        if let Some(kernel) = compile(spec)? {
+            return Ok(Some(kernel));
+        }
+    }
+    Ok(None)
+}
+
+/// The range of output integers after an activation that ends the unit (`[lo, hi]` in real numbers), or `None` when
+/// `nodes` are not an activation this can express.
+pub(crate) fn activation_range(spec: &IntegerSpec<'_>, nodes: &[Node], output: &QuantParams) -> Option<(i32, i32)> {
+    let (scale, zero_point) = output.as_per_tensor()?;
+    let (mut min, mut max) = output.quant_range();
+    let quantize = |x: f32| {
+        let q = qloupe_tensor::quantize_linear(&Tensor::scalar(x), &QuantParams::per_tensor(output.dtype(), scale, zero_point).ok()?, qloupe_tensor::Rounding::TiesEven).ok()?;
+        q.to_f64_vec().ok().map(|v| v[0] as i32)
+    };
+    for node in nodes {
+        if node.is_onnx("Relu") {
+            min = min.max(zero_point);
+        } else if node.is_onnx("Clip") {
+            let bound = |idx: usize, attribute: &str| {
+                let constant = node.input(idx).map(|name| spec.constant(name).and_then(|t| t.as_slice::<f32>()?.first().copied()));
+                // A bound that is present but not a constant cannot be fused.
+                match constant {
+                    Some(None) => None,
+                    Some(Some(value)) => Some(Some(value)),
+                    None => Some(node.float(attribute)),
+                }
+            };
+            if let Some(lo) = bound(1, "min")?.filter(|v| v.is_finite()) {
+                min = min.max(quantize(lo)?);
+            }
+            if let Some(hi) = bound(2, "max")?.filter(|v| v.is_finite()) {
+                max = max.min(quantize(hi)?);
+            }
+        } else {
+            return None;
+        }
+    }
+    Some((min, max.max(min)))
+}

@@ -1,0 +1,104 @@
+//! Units of one 8-bit input that work element by element: a table of 256 results.
+
+use qloupe_ir::{Extra, Graph, Initializer, ValueInfo};
+use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, dequantize_linear, quantize_linear};
+
+use super::{IntegerKernel, IntegerSpec};
+use crate::stored::with_values;
+use crate::{OpError, Program, Stored};
+
+/// Operators that map each element on its own, given constants of one element.
+const ELEMENT_WISE: &[&str] = &[
+    "Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min",
+    "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
+];
+
+#[derive(Debug)]
+struct Lookup {
+    /// Result for each input byte.
+    table: [u8; 256],
+    output: DType,
+}
+
+pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
+    let (Some(output), [Some(input)]) = (spec.output(), spec.input_params.as_slice()) else { return Ok(None) };
+    let element_wise = spec.all_inputs_8_bit()
+        && spec.nodes.iter().all(|n| n.domain.is_empty() && ELEMENT_WISE.contains(&n.op_type.as_str()))
+        && spec.constants.iter().all(|(_, tensor)| tensor.len() == 1);
+    if !element_wise {
+        return Ok(None);
+    }
+    let real = dequantize_linear(&every_byte(input.dtype())?, input)?;
+    let results = run_float(spec, real)?;
+    let quantized = quantize_linear(&results.reshape(&[256])?, output, Rounding::TiesEven)?;
+    Ok(Some(Box::new(Lookup { table: table(&quantized)?, output: output.dtype() })))
+}
+
+/// All values of an 8-bit type, ordered by their byte.
+fn every_byte(dtype: DType) -> Result<Tensor, OpError> {
+    Ok(if dtype == DType::Int8 {
+        Tensor::new(&[256], (0..=255_u8).map(|b| b as i8).collect())?
+    } else {
+        Tensor::new(&[256], (0..=255_u8).collect())?
+    })
+}
+
+/// The elements of an 8-bit tensor as bytes.
+pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>, OpError> {
+    match tensor.as_slice::<i8>() {
+        Some(values) => Ok(values.iter().map(|&v| v as u8).collect()),
+        None => Ok(tensor.require::<u8>()?.to_vec()),
+    }
+}
+
+/// The table that takes 8-bit values from one scale to another.
+pub(super) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[u8; 256], OpError> {
+    let real = dequantize_linear(&every_byte(from.dtype())?, from)?;
+    table(&quantize_linear(&real, to, Rounding::TiesEven)?)
+}
+
+fn table(tensor: &Tensor) -> Result<[u8; 256], OpError> {
+    Ok(bytes(tensor)?.try_into().expect("invariant: one result for each byte"))
+}
+
+/// Maps every element of an 8-bit value through a table.
+pub(super) fn apply(table: &[u8; 256], value: &Stored, output: DType) -> Result<Stored, OpError> {
+    let source = bytes(value.physical())?;
+    let mut mapped = vec![0_u8; source.len()];
+    qloupe_kernels::lookup(&source, table, &mut mapped);
+    Ok(if output == DType::Int8 {
+        with_values(value, mapped.into_iter().map(|b| b as i8).collect())
+    } else {
+        with_values(value, mapped)
+    })
+}
+
+fn run_float(spec: &IntegerSpec<'_>, x: Tensor) -> Result<Tensor, OpError> {
+    let value = |name: &str| ValueInfo { name: name.to_owned(), ty: None, doc_string: String::new(), extra: Extra::default() };
+    let last = spec.nodes.last().and_then(|n| n.output(0)).unwrap_or_default();
+    let graph = Graph {
+        nodes: spec.nodes.to_vec(),
+        inputs: vec![value(&spec.inputs[0])],
+        outputs: vec![value(last)],
+        initializers: spec
+            .constants
+            .iter()
+            .map(|(name, tensor)| Initializer { name: name.clone(), value: tensor.clone().into() })
+            .collect(),
+        ..Graph::default()
+    };
+    let unsupported = |e: crate::ExecError| OpError::unsupported(e.to_string());
+    let program = Program::from_graph(graph, &|_| spec.opset).map_err(unsupported)?;
+    let mut outputs = program.run(vec![(spec.inputs[0].clone(), x)]).map_err(unsupported)?;
+    outputs.pop().map(|(_, tensor)| tensor).ok_or(OpError::MissingInput { idx: 0 })
+}
+
+impl IntegerKernel for Lookup {
+    fn name(&self) -> &'static str {
+        "lookup"
+    }
+
+    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+        Ok(vec![apply(&self.table, &inputs[0], self.output)?])
+    }
+}

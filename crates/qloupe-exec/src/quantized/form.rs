@@ -1,0 +1,111 @@
+//! The form in which a value travels between units.
+
+use qloupe_kernels::{QuantizedSlice, QuantizedSliceMut};
+use qloupe_tensor::{DType, QuantParams, Rounding};
+
+use crate::Stored;
+use crate::stored::with_values;
+
+/// How quantized values are computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Integers between units, integer kernels inside where the unit has one: what the hardware does.
+    Integer,
+    /// Real numbers on the quantization grid, float arithmetic inside: what a QDQ model says.
+    FakeQuant,
+}
+
+/// How a value travels between units.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// float32. `cast`: the parameters with which quantized consumers read it.
+    Float {
+        /// See above.
+        cast: Option<QuantParams>,
+    },
+    /// float16 (computed with as f32 values that float16 holds). `cast` as above.
+    Fp16 {
+        /// See above.
+        cast: Option<QuantParams>,
+    },
+    /// Integers with these parameters.
+    Quantized(QuantParams),
+}
+
+impl Form {
+    /// float32 that is never cast: what integer and shape values are, too.
+    pub const FLOAT: Self = Self::Float { cast: None };
+
+    /// The parameters of a quantized value.
+    pub fn params(&self) -> Option<&QuantParams> {
+        if let Self::Quantized(params) = self { Some(params) } else { None }
+    }
+
+    /// The parameters with which a quantized consumer reads it.
+    pub fn read_params(&self) -> Option<&QuantParams> {
+        match self {
+            Self::Quantized(params) => Some(params),
+            Self::Float { cast } | Self::Fp16 { cast } => cast.as_ref(),
+        }
+    }
+}
+
+/// Brings real numbers into a form; values that are not float32 pass.
+pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
+    let Some(x) = value.physical().as_slice::<f32>() else { return value.clone() };
+    match form {
+        Form::Float { .. } => value.clone(),
+        Form::Fp16 { .. } => {
+            let mut rounded = x.to_vec();
+            qloupe_kernels::round_to_fp16(&mut rounded);
+            with_values(value, rounded)
+        }
+        Form::Quantized(params) => match (mode, params.dtype()) {
+            (Mode::Integer, DType::UInt8) => {
+                let mut q = vec![0_u8; x.len()];
+                let (scale, zero_point) = per_tensor(params);
+                qloupe_kernels::quantize(x, scale, zero_point, QuantizedSliceMut::U8(&mut q));
+                with_values(value, q)
+            }
+            (Mode::Integer, DType::Int8) => {
+                let mut q = vec![0_i8; x.len()];
+                let (scale, zero_point) = per_tensor(params);
+                qloupe_kernels::quantize(x, scale, zero_point, QuantizedSliceMut::I8(&mut q));
+                with_values(value, q)
+            }
+            (Mode::Integer, _) => {
+                let q = qloupe_tensor::quantize_linear(value.physical(), params, Rounding::TiesEven);
+                Stored::of_call(q.expect("invariant: activations are quantized per tensor"), value.layout())
+            }
+            (Mode::FakeQuant, _) => {
+                let mut y = vec![0_f32; x.len()];
+                let (scale, zero_point) = per_tensor(params);
+                qloupe_kernels::fake_quantize(x, scale, zero_point, params.quant_range(), &mut y);
+                with_values(value, y)
+            }
+        },
+    }
+}
+
+/// The real numbers of a value; values that are not quantized pass.
+pub(crate) fn to_float(value: &Stored, form: &Form) -> Stored {
+    let Form::Quantized(params) = form else { return value.clone() };
+    if value.dtype() != params.dtype() {
+        return value.clone();
+    }
+    let (scale, zero_point) = per_tensor(params);
+    let mut y = vec![0_f32; value.physical().len()];
+    if let Some(q) = value.physical().as_slice::<u8>() {
+        qloupe_kernels::dequantize(QuantizedSlice::U8(q), scale, zero_point, &mut y);
+    } else if let Some(q) = value.physical().as_slice::<i8>() {
+        qloupe_kernels::dequantize(QuantizedSlice::I8(q), scale, zero_point, &mut y);
+    } else {
+        let x = qloupe_tensor::dequantize_linear(value.physical(), params);
+        return Stored::of_call(x.expect("invariant: activations are quantized per tensor"), value.layout());
+    }
+    with_values(value, y)
+}
+
+fn per_tensor(params: &QuantParams) -> (f32, i32) {
+    params.as_per_tensor().expect("invariant: activations are quantized per tensor")
+}

@@ -1,0 +1,279 @@
+//! A unit: what the target executes as one, a node or a fused group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use qloupe_ir::{Extra, Graph, Initializer, Node, ValueInfo};
+use qloupe_tensor::{QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place};
+
+use super::form::{Form, Mode, to_float, to_form};
+use crate::integer::{self, IntegerKernel, IntegerSpec};
+use crate::{ExecError, OpError, Program, Stored};
+
+/// What a unit computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitCompute {
+    /// float32 on the stored weights.
+    Float,
+    /// float32 on weights rounded to float16; the form of the output rounds the result.
+    Fp16,
+    /// Quantized weights and inputs.
+    Quantized,
+}
+
+/// What a plan says about a unit.
+#[derive(Clone, Debug)]
+pub struct UnitSpec {
+    /// Indices of its nodes, in order.
+    pub node_idxs: Vec<usize>,
+    /// What it computes with.
+    pub compute: UnitCompute,
+    /// The requantization of its integer kernel.
+    pub requantize: Requantize,
+    /// Constants that are quantized, with their parameters.
+    pub weights: Vec<(String, QuantParams)>,
+    /// A constant that is quantized to int32 with the scale of the input times the scale of the weight.
+    pub bias: Option<String>,
+}
+
+/// A unit, compiled for its forms.
+#[derive(Debug)]
+pub struct Unit {
+    node_idxs: Vec<usize>,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    input_forms: Vec<Form>,
+    output_forms: Vec<Form>,
+    compute: UnitCompute,
+    mode: Mode,
+    kernel: Option<Box<dyn IntegerKernel>>,
+    graph: Graph,
+    opsets: Vec<(String, i64)>,
+    float: OnceLock<Result<Program, ExecError>>,
+}
+
+impl Unit {
+    pub(super) fn new(
+        program: &Program,
+        spec: &UnitSpec,
+        forms: &BTreeMap<String, Form>,
+        mode: Mode,
+    ) -> Result<Self, ExecError> {
+        let nodes: Vec<Node> = spec.node_idxs.iter().map(|&idx| program.graph().nodes[idx].clone()).collect();
+        let (inputs, constants, outputs) = boundary(program, &spec.node_idxs, &nodes);
+        let form = |name: &String| forms.get(name).cloned().unwrap_or(Form::FLOAT);
+        let input_forms: Vec<Form> = inputs.iter().map(form).collect();
+        let output_forms: Vec<Form> = outputs.iter().map(form).collect();
+        let stored = prepare_constants(program, spec, &nodes, &constants, forms)?;
+        let kernel = if spec.compute == UnitCompute::Quantized && mode == Mode::Integer {
+            let integer_spec = IntegerSpec {
+                nodes: &nodes,
+                inputs: &inputs,
+                input_params: input_forms.iter().map(Form::read_params).collect(),
+                output_params: output_forms.iter().map(Form::params).collect(),
+                constants: &stored.float,
+                weights: &spec.weights,
+                quantized_bias: stored.bias.as_deref(),
+                requantize: spec.requantize,
+                opset: program.opset_of(""),
+            };
+            integer::compile(&integer_spec).map_err(|source| locate(&nodes[0], source))?
+        } else {
+            None
+        };
+        let value = |name: &String| ValueInfo { name: name.clone(), ty: None, doc_string: String::new(), extra: Extra::default() };
+        let graph = Graph {
+            nodes,
+            inputs: inputs.iter().map(value).collect(),
+            outputs: outputs.iter().map(value).collect(),
+            initializers: stored
+                .float
+                .into_iter()
+                .map(|(name, tensor)| Initializer { name, value: tensor.into() })
+                .collect(),
+            ..Graph::default()
+        };
+        let opsets = graph.nodes.iter().map(|n| (n.domain.clone(), program.opset_of(&n.domain))).collect();
+        Ok(Self {
+            node_idxs: spec.node_idxs.clone(),
+            inputs,
+            outputs,
+            input_forms,
+            output_forms,
+            compute: spec.compute,
+            mode,
+            kernel,
+            graph,
+            opsets,
+            float: OnceLock::new(),
+        })
+    }
+
+    /// Indices of its nodes in the graph.
+    pub fn node_idxs(&self) -> &[usize] {
+        &self.node_idxs
+    }
+
+    /// The computed values that it reads.
+    pub fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
+    /// The values that it produces for others.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// What it computes with.
+    pub fn compute(&self) -> UnitCompute {
+        self.compute
+    }
+
+    /// The name of the integer kernel; `None` where it runs in float between dequantize and quantize.
+    pub fn integer_kernel(&self) -> Option<&'static str> {
+        self.kernel.as_ref().map(|k| k.name())
+    }
+
+    /// Runs the unit on inputs in their forms; the outputs come in their forms.
+    ///
+    /// # Errors
+    /// A node that fails.
+    pub fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
+        if let Some(kernel) = &self.kernel {
+            let integers: Vec<Stored> = inputs.iter().zip(&self.input_forms).map(|(x, form)| read_integer(x, form)).collect();
+            return kernel.run(&integers).map_err(|source| locate(&self.graph.nodes[0], source));
+        }
+        let given = self
+            .inputs
+            .iter()
+            .zip(inputs)
+            .zip(&self.input_forms)
+            .map(|((name, value), form)| (name.clone(), self.read_float(value, form)))
+            .collect();
+        let program = self.float.get_or_init(|| self.compile_float()).as_ref().map_err(Clone::clone)?;
+        let goals: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
+        let mut walk = program.walk(given, &goals)?;
+        while walk.step()?.is_some() {}
+        self.outputs.iter().zip(&self.output_forms).map(|(name, form)| Ok(to_form(walk.require(name)?, form, self.mode))).collect()
+    }
+
+    /// Runs the unit on float inputs, each first brought into its form: the `local` view. Outputs in their forms.
+    ///
+    /// # Errors
+    /// A node that fails.
+    pub fn run_on_float(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
+        let in_form: Vec<Stored> =
+            inputs.iter().zip(&self.input_forms).map(|(x, form)| to_form(x, form, self.mode)).collect();
+        self.run(&in_form)
+    }
+
+    fn compile_float(&self) -> Result<Program, ExecError> {
+        let opset_of = |domain: &str| self.opsets.iter().find(|(d, _)| d == domain).map_or(1, |(_, version)| *version);
+        Program::from_graph(self.graph.clone(), &opset_of)
+    }
+
+    /// An input as real numbers; a quantized unit reads float and fp16 values through their cast.
+    fn read_float(&self, value: &Stored, form: &Form) -> Stored {
+        match (self.compute, form) {
+            (UnitCompute::Quantized, Form::Float { cast: Some(params) } | Form::Fp16 { cast: Some(params) }) => {
+                to_form(value, &Form::Quantized(params.clone()), Mode::FakeQuant)
+            }
+            (UnitCompute::Fp16, _) => to_form(&to_float(value, form), &Form::Fp16 { cast: None }, self.mode),
+            _ => to_float(value, form),
+        }
+    }
+}
+
+fn locate(node: &Node, source: OpError) -> ExecError {
+    ExecError::Node { node: node.label().to_owned(), op_type: node.op_type.clone(), source }
+}
+
+fn read_integer(value: &Stored, form: &Form) -> Stored {
+    match form {
+        Form::Quantized(_) => value.clone(),
+        Form::Float { cast } | Form::Fp16 { cast } => match cast {
+            Some(params) => to_form(value, &Form::Quantized(params.clone()), Mode::Integer),
+            None => value.clone(),
+        },
+    }
+}
+
+/// (computed inputs, constant inputs, outputs that something outside the group uses).
+fn boundary(program: &Program, idxs: &[usize], nodes: &[Node]) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let graph = program.graph();
+    let inner: BTreeSet<&str> = nodes.iter().flat_map(|n| n.outputs.iter().map(String::as_str)).collect();
+    let mut inputs: Vec<String> = Vec::new();
+    let mut constants: Vec<String> = Vec::new();
+    for name in nodes.iter().flat_map(|n| &n.inputs).filter(|name| !name.is_empty() && !inner.contains(name.as_str())) {
+        let list = if program.constant(name).is_some() { &mut constants } else { &mut inputs };
+        if !list.contains(name) {
+            list.push(name.clone());
+        }
+    }
+    let own: BTreeSet<usize> = idxs.iter().copied().collect();
+    let used_outside = |name: &str| {
+        graph.outputs.iter().any(|o| o.name == name)
+            || graph.nodes.iter().enumerate().any(|(idx, n)| !own.contains(&idx) && n.inputs.iter().any(|i| i == name))
+    };
+    let outputs = nodes.iter().flat_map(|n| &n.outputs).filter(|name| !name.is_empty() && used_outside(name)).cloned().collect();
+    (inputs, constants, outputs)
+}
+
+struct Constants {
+    /// Constants as the float arithmetic of the unit sees them.
+    float: Vec<(String, Tensor)>,
+    /// The int32 bias.
+    bias: Option<Vec<i32>>,
+}
+
+fn prepare_constants(
+    program: &Program,
+    spec: &UnitSpec,
+    nodes: &[Node],
+    names: &[String],
+    forms: &BTreeMap<String, Form>,
+) -> Result<Constants, ExecError> {
+    let mut constants = Constants { float: Vec::with_capacity(names.len()), bias: None };
+    for name in names {
+        let stored = program.constant(name).expect("invariant: listed as a constant");
+        let is_float = stored.as_slice::<f32>().is_some();
+        let weight = spec.weights.iter().find(|(weight, _)| weight == name);
+        let seen = match (spec.compute, weight) {
+            (UnitCompute::Quantized, Some((_, params))) => fake_quantize_linear(stored, params, Rounding::TiesEven)
+                .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))?,
+            (UnitCompute::Quantized, None) if spec.bias.as_ref() == Some(name) => {
+                let (quantized, real) = quantized_bias(stored, spec, nodes, forms)?;
+                constants.bias = Some(quantized);
+                real
+            }
+            (UnitCompute::Fp16, _) if is_float => {
+                let mut values = stored.require::<f32>().expect("invariant: checked above").to_vec();
+                round_to_fp16_in_place(&mut values);
+                Tensor::new(stored.shape(), values).expect("invariant: the same length")
+            }
+            _ => stored.clone(),
+        };
+        constants.float.push((name.clone(), seen));
+    }
+    Ok(constants)
+}
+
+/// The int32 bias and the real numbers it stands for.
+fn quantized_bias(
+    stored: &Tensor,
+    spec: &UnitSpec,
+    nodes: &[Node],
+    forms: &BTreeMap<String, Form>,
+) -> Result<(Vec<i32>, Tensor), ExecError> {
+    let input = nodes[0].input(0).unwrap_or_default();
+    let scale = forms.get(input).and_then(Form::read_params).and_then(QuantParams::as_per_tensor);
+    let (Some((input_scale, _)), Some((_, weight))) = (scale, spec.weights.first()) else {
+        return Ok((Vec::new(), stored.clone()));
+    };
+    let values = stored.require::<f32>().map_err(|e| locate(&nodes[0], e.into()))?;
+    let (quantized, _) = quantize_bias(values, input_scale, weight.scale());
+    let scale_of = |c: usize| input_scale * if weight.scale().len() == 1 { weight.scale()[0] } else { weight.scale()[c] };
+    let real: Vec<f32> = quantized.iter().enumerate().map(|(c, &q)| q as f32 * scale_of(c)).collect();
+    let real = Tensor::new(stored.shape(), real).map_err(|e| locate(&nodes[0], e.into()))?;
+    Ok((quantized, real))
+}
