@@ -19,6 +19,7 @@ fn models() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
         .collect();
     models.sort();
+    assert!(!models.is_empty(), "testdata/models holds no model");
     models
 }
 
