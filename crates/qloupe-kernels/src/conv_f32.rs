@@ -1,18 +1,28 @@
 //! Float convolution over NHWC activations with weights packed once.
 
+#[cfg(target_arch = "x86_64")]
+use crate::f32::{depthwise::Depthwise, panels::Panels};
 use crate::{ConvGeometry, Isa, isa, specification};
 
 /// A float convolution with packed weights.
 #[derive(Clone, Debug)]
 pub struct ConvF32 {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Weight,
     oc: usize,
     ic_per_group: usize,
     kh: usize,
     kw: usize,
     group: usize,
-    isa: Isa,
+}
+
+#[derive(Clone, Debug)]
+enum Weight {
+    /// For the specification: OIHW and the bias.
+    Plain(Vec<f32>, Vec<f32>),
+    #[cfg(target_arch = "x86_64")]
+    Dense(Panels),
+    #[cfg(target_arch = "x86_64")]
+    Depthwise(Depthwise),
 }
 
 impl ConvF32 {
@@ -54,14 +64,17 @@ impl ConvF32 {
             "{oc} output channels in {group} groups"
         );
         Self {
-            weight: weight_oihw.to_vec(),
-            bias,
+            weight: Weight::pack(
+                isa.require(),
+                weight_oihw,
+                bias,
+                (oc, ic_per_group, kh, kw, group),
+            ),
             oc,
             ic_per_group,
             kh,
             kw,
             group,
-            isa: isa.require(),
         }
     }
 
@@ -81,7 +94,38 @@ impl ConvF32 {
         );
         assert_eq!(x.len(), g.n_inputs(), "length of the input");
         assert_eq!(out.len(), g.n_outputs(), "length of the output");
-        let _ = self.isa;
-        specification::conv_f32(x, &self.weight, &self.bias, g, clamp, out);
+        match &self.weight {
+            Weight::Plain(weight, bias) => specification::conv_f32(x, weight, bias, g, clamp, out),
+            #[cfg(target_arch = "x86_64")]
+            Weight::Dense(panels) => panels.conv(x, g, clamp, out),
+            #[cfg(target_arch = "x86_64")]
+            Weight::Depthwise(depthwise) => depthwise.conv(x, g, clamp, out),
+        }
+    }
+}
+
+impl Weight {
+    fn pack(
+        isa: Isa,
+        weight: &[f32],
+        bias: Vec<f32>,
+        (oc, icg, kh, kw, group): (usize, usize, usize, usize, usize),
+    ) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let taps = kh * kw;
+            let packed = if icg == 1 && oc == group && group > 1 {
+                Depthwise::new(isa, weight, &bias, taps).map(Self::Depthwise)
+            } else {
+                Panels::new(isa, (oc / group, icg, group), taps * icg, &bias, |channel, k| {
+                    weight[(channel * icg + k % icg) * taps + k / icg]
+                })
+                .map(Self::Dense)
+            };
+            if let Some(packed) = packed {
+                return packed;
+            }
+        }
+        Self::Plain(weight.to_vec(), bias)
     }
 }

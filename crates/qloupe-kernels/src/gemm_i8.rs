@@ -51,23 +51,6 @@ impl GemmI8 {
     }
 
     fn rows(&self, m: usize) -> ConvGeometry {
-        ConvGeometry {
-            n: 1,
-            ih: 1,
-            iw: m,
-            ic: self.k,
-            oc: self.n,
-            kh: 1,
-            kw: 1,
-            stride_h: 1,
-            stride_w: 1,
-            dilation_h: 1,
-            dilation_w: 1,
-            pad_top: 0,
-            pad_left: 0,
-            pad_bottom: 0,
-            pad_right: 0,
-            group: 1,
-        }
+        ConvGeometry::rows(m, self.k, self.n)
     }
 }

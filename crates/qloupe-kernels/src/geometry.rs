@@ -23,6 +23,28 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// The geometry of a matrix product `[m, k] x [k, n]`: a 1x1 convolution over one row of pixels.
+    pub(crate) fn rows(m: usize, k: usize, n: usize) -> Self {
+        Self {
+            n: 1,
+            ih: 1,
+            iw: m,
+            ic: k,
+            oc: n,
+            kh: 1,
+            kw: 1,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_top: 0,
+            pad_left: 0,
+            pad_bottom: 0,
+            pad_right: 0,
+            group: 1,
+        }
+    }
+
     /// Output height; 0 when the kernel is larger than the padded input.
     pub fn oh(&self) -> usize {
         let padded = self.ih + self.pad_top + self.pad_bottom;
@@ -43,6 +65,10 @@ impl ConvGeometry {
     /// Elements of the output.
     pub fn n_outputs(&self) -> usize {
         self.n * self.oh() * self.ow() * self.oc
+    }
+
+    pub(crate) fn is_padded(&self) -> bool {
+        self.pad_top + self.pad_left + self.pad_bottom + self.pad_right > 0
     }
 }
 

@@ -9,10 +9,13 @@
 //! Slices of a wrong length are bugs of the caller and panic.
 
 mod binary;
+mod buffer;
 mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
+mod dense;
 mod epilogue;
+mod f32;
 mod gemm_f32;
 mod gemm_i8;
 mod geometry;
@@ -27,6 +30,7 @@ mod softmax;
 mod specification;
 mod statistics;
 mod unary;
+mod unroll;
 
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
 pub use conv_f32::ConvF32;

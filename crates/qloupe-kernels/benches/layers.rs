@@ -1,0 +1,123 @@
+//! Times single layers: `cargo bench -p qloupe-kernels --bench layers`, one line `name microseconds` for each.
+//!
+//! `bench/kernels_onnxruntime.py` prints the same layers in ONNX Runtime beside these.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(missing_docs, reason = "a benchmark has no interface")]
+
+use std::time::Instant;
+
+use qloupe_kernels::*;
+use qloupe_tensor::Requantize;
+
+/// name, size, input channels, output channels, kernel, stride, group
+const LAYERS: &[(&str, usize, usize, usize, usize, usize, usize)] = &[
+    ("3x3 64-64 56", 56, 64, 64, 3, 1, 1),
+    ("1x1 64-128 56", 56, 64, 128, 1, 1, 1),
+    ("1x1 256-64 56", 56, 256, 64, 1, 1, 1),
+    ("3x3 128-128 28", 28, 128, 128, 3, 1, 1),
+    ("3x3 256-256 14", 14, 256, 256, 3, 1, 1),
+    ("3x3 512-512 7", 7, 512, 512, 3, 1, 1),
+    ("1x1 512-2048 7", 7, 512, 2048, 1, 1, 1),
+    ("3x3s2 32-64 80", 80, 32, 64, 3, 2, 1),
+    ("3x3 16-16 80", 80, 16, 16, 3, 1, 1),
+    ("first 3x3s2 3-32 224", 224, 3, 32, 3, 2, 1),
+    ("first 7x7s2 3-64 224", 224, 3, 64, 7, 2, 1),
+    ("dw 3x3 96 56", 56, 96, 96, 3, 1, 96),
+    ("dw 3x3s2 96 56", 56, 96, 96, 3, 2, 96),
+    ("dw 5x5 120 28", 28, 120, 120, 5, 1, 120),
+    ("dw 3x3 960 7", 7, 960, 960, 3, 1, 960),
+];
+
+fn best_us(mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut best = f64::MAX;
+    let mut runs = 0;
+    while runs < 5 || (start.elapsed().as_millis() < 250 && runs < 2000) {
+        let t = Instant::now();
+        f();
+        best = best.min(t.elapsed().as_secs_f64() * 1e6);
+        runs += 1;
+    }
+    best
+}
+
+fn geometry(
+    &(_, size, ic, oc, k, stride, group): &(&str, usize, usize, usize, usize, usize, usize),
+) -> ConvGeometry {
+    ConvGeometry {
+        n: 1,
+        ih: size,
+        iw: size,
+        ic,
+        oc,
+        kh: k,
+        kw: k,
+        stride_h: stride,
+        stride_w: stride,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: k / 2,
+        pad_left: k / 2,
+        pad_bottom: k / 2,
+        pad_right: k / 2,
+        group,
+    }
+}
+
+fn main() {
+    let filter = std::env::args()
+        .skip(1)
+        .find(|a| !a.starts_with("--"))
+        .unwrap_or_default();
+    let threads = std::env::var("THREADS")
+        .ok()
+        .and_then(|t| t.parse().ok())
+        .unwrap_or(1);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("a thread pool");
+    pool.install(|| run(&filter));
+}
+
+fn run(filter: &str) {
+    for layer in LAYERS {
+        let g = geometry(layer);
+        let icg = g.ic / g.group;
+        let n_weights = g.oc * icg * g.kh * g.kw;
+        let gmacs = (g.n_outputs() * icg * g.kh * g.kw) as f64 * 1e-9;
+        let name = format!("f32 {}", layer.0);
+        if name.contains(filter) {
+            let weight: Vec<f32> = (0..n_weights).map(|i| (i % 7) as f32 * 0.1 - 0.3).collect();
+            let x: Vec<f32> = (0..g.n_inputs()).map(|i| (i % 11) as f32 * 0.1 - 0.5).collect();
+            let mut out = vec![0.0; g.n_outputs()];
+            let conv = ConvF32::new(&weight, None, g.oc, icg, g.kh, g.kw, g.group);
+            let us = best_us(|| conv.run(&x, &g, (0.0, 6.0), &mut out));
+            println!("{name}\t{us:.1}\t{:.0} GFLOP/s", gmacs * 2e6 / us);
+        }
+        let name = format!("i8 {}", layer.0);
+        if name.contains(filter) {
+            let weight: Vec<i8> = (0..n_weights).map(|i| (i % 7) as i8 - 3).collect();
+            let x: Vec<u8> = (0..g.n_inputs()).map(|i| (i % 251) as u8).collect();
+            let mut out = vec![0; g.n_outputs()];
+            let conv = ConvI8::new(&weight, None, g.oc, icg, g.kh, g.kw, g.group);
+            let epilogue = Epilogue {
+                multiplier: vec![0.01; g.oc],
+                zero_point: 3,
+                min: 0,
+                max: 255,
+                policy: Requantize::FloatScaleZeroPointAfter,
+            };
+            let us = best_us(|| {
+                conv.run(
+                    QuantizedSlice::U8(&x),
+                    &g,
+                    100,
+                    &epilogue,
+                    QuantizedSliceMut::U8(&mut out),
+                )
+            });
+            println!("{name}\t{us:.1}\t{:.0} GOP/s", gmacs * 2e6 / us);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Packed float weights, and the dense kernel over them.
+
+use super::tile::{AVX2, AVX512, Tile, Tiles};
+use crate::buffer::Aligned;
+use crate::dense::{DenseKernel, DenseShape, Segment, TilePlace};
+use crate::{ConvGeometry, Isa, dense};
+
+/// Weights as `[vector of output channels][k][lanes]`, zero beyond the last channel of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Panels {
+    tiles: &'static Tiles,
+    shape: DenseShape,
+    weight: Aligned<f32>,
+    /// From a vector to the next: one line more than the weights, so that vectors do not share cache sets.
+    vector_stride: usize,
+    bias: Aligned<f32>,
+}
+
+impl Panels {
+    /// Packs `k` weights per output channel; `weight(output channel, k)`, k in the order of the sum.
+    ///
+    /// `None` for an instruction set without tiles.
+    pub(crate) fn new(
+        isa: Isa,
+        (oc_per_group, ic_per_group, group): (usize, usize, usize),
+        k: usize,
+        bias: &[f32],
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Option<Self> {
+        let tiles = match isa {
+            Isa::Scalar => return None,
+            Isa::Avx2 => &AVX2,
+            Isa::Avx512 | Isa::Vnni => &AVX512,
+        };
+        let lanes = tiles.lanes;
+        let per_group = oc_per_group.div_ceil(lanes);
+        let vector_stride = (k + 1) * lanes;
+        let mut packed = Aligned::zeroed(per_group * group * vector_stride);
+        let mut packed_bias = Aligned::zeroed(per_group * group * lanes);
+        for vector in 0..per_group * group {
+            let (g, first) = (vector / per_group, vector % per_group * lanes);
+            for lane in 0..lanes.min(oc_per_group - first) {
+                let channel = g * oc_per_group + first + lane;
+                packed_bias.as_mut_slice()[vector * lanes + lane] = bias[channel];
+                let to = &mut packed.as_mut_slice()[vector * vector_stride + lane..];
+                for i in 0..k {
+                    to[i * lanes] = weight(channel, i);
+                }
+            }
+        }
+        Some(Self {
+            tiles,
+            shape: DenseShape {
+                ic_per_group,
+                oc_per_group,
+                group,
+                lanes,
+                k_step: 1,
+                weight_bytes: per_group * group * k * lanes * size_of::<f32>(),
+            },
+            weight: packed,
+            vector_stride,
+            bias: packed_bias,
+        })
+    }
+
+    pub(crate) fn conv(&self, x: &[f32], geometry: &ConvGeometry, clamp: (f32, f32), out: &mut [f32]) {
+        let kernel = Run {
+            panels: self,
+            clamp,
+            out: out.as_mut_ptr(),
+            out_stride: geometry.oc,
+        };
+        dense::run(&kernel, &self.shape, geometry, x);
+    }
+
+    /// `out = a * b + bias` over `m` rows.
+    pub(crate) fn product(&self, a: &[f32], m: usize, out: &mut [f32]) {
+        let geometry = ConvGeometry::rows(m, self.shape.ic_per_group, self.shape.oc_per_group);
+        self.conv(a, &geometry, (f32::NEG_INFINITY, f32::INFINITY), out);
+    }
+}
+
+struct Run<'a> {
+    panels: &'a Panels,
+    clamp: (f32, f32),
+    out: *mut f32,
+    out_stride: usize,
+}
+
+// SAFETY: threads write disjoint outputs through `out`, as `DenseKernel::tile` demands.
+unsafe impl Sync for Run<'_> {}
+
+impl DenseKernel<f32, f32> for Run<'_> {
+    const CONVERTS: bool = false;
+
+    fn padding(&self) -> f32 {
+        0.0
+    }
+
+    fn convert(&self, from: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+
+    fn tile_vectors(&self, n_pixels: usize, n_vectors: usize) -> usize {
+        self.panels.tiles.vectors(n_pixels, n_vectors)
+    }
+
+    fn max_pixels(&self, n_vectors: usize) -> usize {
+        self.panels.tiles.kernels[n_vectors - 1].len()
+    }
+
+    unsafe fn tile(&self, segments: &[Segment<f32>], place: &TilePlace) {
+        let panels = self.panels;
+        let tile = Tile {
+            segments,
+            x_offset: place.x_offset,
+            length: place.length,
+            pixel_stride: place.pixel_stride,
+            weight: panels.weight.as_slice()[place.vector * panels.vector_stride..].as_ptr(),
+            vector_stride: panels.vector_stride,
+            bias: panels.bias.as_slice()[place.vector * panels.shape.lanes..].as_ptr(),
+            out: self.out.wrapping_add(place.out_offset),
+            out_stride: self.out_stride,
+            last_lanes: place.last_lanes,
+            clamp: self.clamp,
+        };
+        // SAFETY: the caller's promise; the panels were made for an available instruction set.
+        unsafe { panels.tiles.kernels[place.n_vectors - 1][place.n_pixels - 1](&tile) }
+    }
+}

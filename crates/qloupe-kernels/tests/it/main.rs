@@ -1,0 +1,4 @@
+//! Every instruction set of this machine against the scalar specification, bit for bit.
+
+mod conv_f32;
+mod values;
