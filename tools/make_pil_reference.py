@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """Writes testdata/pil: small images and what Pillow makes of them, the truth that decoding and resizing are tested against.
 
-    python3 tools/make_pil_reference.py        (needs Pillow and NumPy; the versions end up in testdata/pil/README.md)
+    pip install "pillow<13" numpy
+    python3 tools/make_pil_reference.py        (the versions end up in testdata/pil/README.md)
+
+Pillow 3.3 to 12 resize rows, then columns, and so do we; Pillow 13 turns that round where the height shrinks much more
+than the width (its pull request 9549), which moves some pixels by a few levels.
 
 resize/SOURCE.png                            a picture of odd size, RGB or L
 resize/SOURCE_to_WxH_FILTER.png              Image.resize((W, H), FILTER) of it
@@ -111,6 +115,8 @@ def make_decode() -> None:
 
 
 def main() -> None:
+    if int(PIL.__version__.split(".")[0]) >= 13:
+        raise SystemExit(f"Pillow {PIL.__version__} resizes in another order, install pillow<13")
     shutil.rmtree(ROOT, ignore_errors=True)
     make_resize()
     make_decode()

@@ -1,4 +1,6 @@
 //! Placeholder, replaced in the same series.
 
+pub mod array;
 pub mod metrics;
 pub mod report;
+pub mod write;
