@@ -2,7 +2,6 @@
 //!
 //! `bench/kernels_onnxruntime.py` prints the same layers in ONNX Runtime beside these.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![expect(missing_docs, reason = "a benchmark has no interface")]
 
 use std::time::Instant;
 

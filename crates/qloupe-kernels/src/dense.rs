@@ -13,6 +13,8 @@ use crate::buffer::{Plain, with_scratch};
 const BAND_BYTES: usize = 128 * 1024;
 /// Weights above this size stay in the outer loop, so that a vector of output channels is read once for each band.
 const RESIDENT_WEIGHT_BYTES: usize = 256 * 1024;
+/// Pixels of the smallest band of a matrix product: a few tiles.
+const MIN_BAND_PIXELS: usize = 56;
 /// Convolutions with fewer multiply-adds run on one thread.
 const MIN_PARALLEL_MACS: usize = 1 << 19;
 
@@ -123,15 +125,14 @@ impl Plan {
             )
         };
         let images = if flat { 1 } else { g.n };
-        let mut band_size = (BAND_BYTES / row_bytes.max(1)).clamp(if flat { 56 } else { 1 }, total);
+        let least = if flat { MIN_BAND_PIXELS.min(total) } else { 1 };
+        let mut band_size = (BAND_BYTES / row_bytes.max(1)).clamp(least, total);
         let mut n_splits = 1;
         if images * total.div_ceil(band_size) < parts {
             if shape.weight_bytes > RESIDENT_WEIGHT_BYTES {
                 n_splits = parts;
             } else {
-                band_size = total
-                    .div_ceil(parts.div_ceil(images))
-                    .max(if flat { 56 } else { 1 });
+                band_size = total.div_ceil(parts.div_ceil(images)).max(least);
             }
         }
         let bands_per_image = total.div_ceil(band_size);
