@@ -343,3 +343,154 @@ fn locate(
 fn wrong_length(dtype: DType, shape: &[usize], expected: usize, unit: &str, got: usize) -> String {
     format!("length does not fit {dtype} of shape {shape:?}, expected {expected} {unit}, got {got}")
 }
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::*;
+    use crate::wire_writer::Message;
+
+    fn read(message: Message<'_>) -> StoredTensor {
+        let mut outer = Message::default();
+        outer.message(5, message);
+        let origin = Origin {
+            source: Arc::new(Source::Owned(outer.finish().to_vec())),
+            external: None,
+        };
+        let place = Place::root("graph");
+        let mut fields = Fields::new(&origin.source);
+        let field = fields.next(&place).unwrap().unwrap();
+        StoredTensor::read(&origin, &field, &place.item("initializer", 0)).unwrap()
+    }
+
+    /// A tensor with packed varints, or with those bytes.
+    fn tensor(dtype: DType, dim: i64, number: u32, payload: &[u8]) -> StoredTensor {
+        let mut message = Message::default();
+        message.int(DIMS, dim);
+        message.int(DATA_TYPE, i64::from(dtype.to_onnx()));
+        message.text(NAME, "w");
+        message.bytes(number, payload.to_vec());
+        read(message)
+    }
+
+    #[test]
+    fn typed_fields_are_decoded_as_the_specification_says() {
+        let minus_one = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
+        let opaque = |dtype, n, bytes: &[u8]| Tensor::from_opaque(dtype, &[n], bytes.to_vec()).unwrap();
+        struct Case {
+            stored: StoredTensor,
+            tensor: Tensor,
+        }
+        let cases = [
+            (
+                tensor(DType::Float32, 1, 4, &1.5_f32.to_le_bytes()),
+                Tensor::vector(vec![1.5_f32]),
+            ),
+            (
+                tensor(DType::Float64, 1, 10, &1.5_f64.to_le_bytes()),
+                Tensor::vector(vec![1.5_f64]),
+            ),
+            (
+                tensor(DType::Float16, 2, 5, &[0x80, 0x78, 0x80, 0x80, 0x02]),
+                Tensor::vector(vec![f16::from_bits(0x3c00), f16::from_bits(0x8000)]),
+            ),
+            (
+                tensor(DType::BFloat16, 1, 5, &[0x80, 0x7f]),
+                Tensor::vector(vec![bf16::from_f32(1.0)]),
+            ),
+            (tensor(DType::Int8, 1, 5, &minus_one), Tensor::vector(vec![-1_i8])),
+            (
+                tensor(DType::UInt8, 1, 5, &[0xff, 1]),
+                Tensor::vector(vec![255_u8]),
+            ),
+            (
+                tensor(DType::Int16, 1, 5, &minus_one),
+                Tensor::vector(vec![-1_i16]),
+            ),
+            (
+                tensor(DType::UInt16, 1, 5, &[0xff, 1]),
+                Tensor::vector(vec![255_u16]),
+            ),
+            (
+                tensor(DType::Int32, 1, 5, &minus_one),
+                Tensor::vector(vec![-1_i32]),
+            ),
+            (
+                tensor(DType::Int64, 1, 7, &minus_one),
+                Tensor::vector(vec![-1_i64]),
+            ),
+            (
+                tensor(DType::UInt32, 1, 11, &[0xff, 1]),
+                Tensor::vector(vec![255_u32]),
+            ),
+            (
+                tensor(DType::UInt64, 1, 11, &minus_one),
+                Tensor::vector(vec![u64::MAX]),
+            ),
+            (
+                tensor(DType::Bool, 3, 5, &[1, 0, 1]),
+                Tensor::vector(vec![true, false, true]),
+            ),
+            (
+                tensor(DType::String, 1, 6, b"text"),
+                Tensor::from_strings(&[1], vec!["text".to_owned()]).unwrap(),
+            ),
+            (
+                tensor(DType::Int4, 3, 5, &[0x21, 0x03]),
+                opaque(DType::Int4, 3, &[0x21, 3]),
+            ),
+            (
+                tensor(DType::UInt2, 5, 5, &[0x1b, 0x01]),
+                opaque(DType::UInt2, 5, &[0x1b, 1]),
+            ),
+            (
+                tensor(DType::Float8E5M2, 1, 5, &[0xbc, 0x01]),
+                opaque(DType::Float8E5M2, 1, &[0xbc]),
+            ),
+            (
+                tensor(DType::Complex64, 1, 4, &[0, 0, 0x80, 0x3f, 0, 0, 0, 0]),
+                opaque(DType::Complex64, 1, &[0, 0, 0x80, 0x3f, 0, 0, 0, 0]),
+            ),
+        ]
+        .map(|(stored, tensor)| Case { stored, tensor });
+        for case in cases {
+            assert_eq!(case.stored.decode().unwrap(), case.tensor);
+        }
+    }
+
+    #[test]
+    fn raw_data_goes_before_typed_data() {
+        let mut message = Message::default();
+        message.int(DATA_TYPE, 6);
+        message.int(5, 9);
+        message.bytes(RAW_DATA, vec![7, 0, 0, 0]);
+        assert_eq!(read(message).decode().unwrap(), Tensor::scalar(7_i32));
+        let mut message = Message::default();
+        message.int(DATA_TYPE, 6);
+        message.int(5, 9);
+        message.bytes(RAW_DATA, vec![]);
+        assert_eq!(read(message).decode().unwrap(), Tensor::scalar(9_i32));
+    }
+
+    #[test]
+    fn elements_that_cannot_be_decoded_are_named() {
+        struct Case {
+            stored: StoredTensor,
+            text: &'static str,
+        }
+        let cases = [
+            Case {
+                stored: tensor(DType::Int8, 1, 5, &[0x80, 0x02]),
+                text: "tensor \"w\": malformed at byte 6 in int32_data: 256 is not a value of int8",
+            },
+            Case {
+                stored: tensor(DType::String, 1, 6, &[0xff]),
+                text: "tensor \"w\": malformed at byte 8 in string_data[0]: text is not valid UTF-8",
+            },
+        ];
+        for case in cases {
+            assert_eq!(case.stored.decode().unwrap_err().to_string(), case.text);
+        }
+    }
+}

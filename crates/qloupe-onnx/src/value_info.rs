@@ -239,3 +239,108 @@ fn payloads<'a>(bytes: &'a [u8], number: u32, place: &Place<'_>) -> Result<Vec<&
 fn payload_of<'a>(bytes: &'a [u8], number: u32, place: &Place<'_>) -> Result<&'a [u8], OnnxErrorKind> {
     Ok(payloads(bytes, number, place)?.pop().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `TypeProto`: float32 of `dims`, with denotations of the dimensions and of the type.
+    fn denoted(dims: &[(&'static str, &'static str)]) -> Vec<u8> {
+        let mut shape = Message::default();
+        for (name, denotation) in dims {
+            let mut dim = Message::default();
+            dim.text(DIM_PARAM, name);
+            dim.text(3, denotation);
+            shape.message(DIM, dim);
+        }
+        let mut tensor = Message::default();
+        tensor.int(ELEM_TYPE, 1);
+        tensor.message(SHAPE, shape);
+        let mut ty = Message::default();
+        ty.message(TENSOR_TYPE, tensor);
+        ty.text(6, "IMAGE");
+        ty.finish().to_vec()
+    }
+
+    fn read(ty: Vec<u8>) -> (ValueInfo, Vec<u8>) {
+        let mut info = Message::default();
+        info.text(NAME, "x");
+        info.bytes(TYPE, ty);
+        let mut outer = Message::default();
+        outer.message(11, info);
+        let bytes = outer.finish().to_vec();
+        let place = Place::root("graph");
+        let field = Fields::new(&bytes).next(&place).unwrap().unwrap();
+        let info = read_value_info(&field, &place).unwrap();
+        (info, field.payload(&place).unwrap().to_vec())
+    }
+
+    fn written(info: &ValueInfo) -> Vec<u8> {
+        write_value_info(info).unwrap().finish().to_vec()
+    }
+
+    #[test]
+    fn denotations_survive_and_follow_an_edit() {
+        let (mut info, bytes) = read(denoted(&[("N", "DATA_BATCH"), ("C", "DATA_CHANNEL")]));
+        assert_eq!(written(&info), bytes);
+        let Some(ValueType::Tensor(ty)) = &mut info.ty else {
+            panic!("expected a tensor type")
+        };
+        ty.dtype = Some(DType::Float16);
+        ty.shape = Some(vec![Dim::Known(4), Dim::Symbol("C".to_owned())]);
+        let text = String::from_utf8_lossy(&written(&info)).into_owned();
+        assert!(
+            ["DATA_BATCH", "DATA_CHANNEL", "IMAGE"]
+                .iter()
+                .all(|d| text.contains(d)),
+            "{text}"
+        );
+        let mut outer = Message::default();
+        outer.bytes(11, written(&info));
+        let outer = outer.finish().to_vec();
+        let place = Place::root("graph");
+        let field = Fields::new(&outer).next(&place).unwrap().unwrap();
+        let back = read_value_info(&field, &place).unwrap();
+        assert_eq!(back.tensor_type().unwrap().to_string(), "float16[4, C]");
+    }
+
+    #[test]
+    fn every_kind_of_dimension_is_kept() {
+        let mut shape = Message::default();
+        for value in [-1, 0, 7] {
+            let mut dim = Message::default();
+            dim.int(DIM_VALUE, value);
+            shape.message(DIM, dim);
+        }
+        shape.message(DIM, Message::default());
+        let mut empty_name = Message::default();
+        empty_name.bytes(DIM_PARAM, vec![]);
+        shape.message(DIM, empty_name);
+        let mut tensor = Message::default();
+        tensor.int(ELEM_TYPE, 0);
+        tensor.message(SHAPE, shape);
+        let mut ty = Message::default();
+        ty.message(TENSOR_TYPE, tensor);
+        let (info, bytes) = read(ty.finish().to_vec());
+        assert_eq!(written(&info), bytes);
+        assert_eq!(
+            info.tensor_type().unwrap().to_string(),
+            "undefined[-1, 0, 7, ?, ?]"
+        );
+    }
+
+    #[test]
+    fn other_types_are_carried() {
+        let mut sequence = Message::default();
+        sequence.message(4, Message::default());
+        let mut tensor = Message::default();
+        tensor.int(ELEM_TYPE, 99);
+        let mut unknown_dtype = Message::default();
+        unknown_dtype.message(TENSOR_TYPE, tensor);
+        for ty in [sequence, unknown_dtype] {
+            let (info, bytes) = read(ty.finish().to_vec());
+            assert!(matches!(info.ty, Some(ValueType::Other(_))), "{info:?}");
+            assert_eq!(written(&info), bytes);
+        }
+    }
+}
