@@ -1,6 +1,26 @@
-//! Placeholder, replaced in the same series.
+//! Quantize ONNX models and see exactly where accuracy was lost.
+//!
+//! The facade: a model is read and prepared for a target, samples calibrate a plan, the plan is applied, the result is
+//! compared with the float model value by value, and a report says what was found. It knows no command line.
 
+pub mod analyze;
 pub mod array;
+pub mod calibrate;
+mod error;
+pub mod inspect;
 pub mod metrics;
+pub mod passes;
+pub mod plan;
+pub mod prepare;
+pub mod qdq;
+pub mod recipe;
 pub mod report;
+pub mod samples;
+pub mod shapes;
+pub mod targets;
+pub mod units;
 pub mod write;
+
+pub use error::Error;
+pub use qloupe_exec::Mode;
+pub use qloupe_onnx::write_model;

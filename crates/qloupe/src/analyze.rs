@@ -1,0 +1,419 @@
+//! The analysis: the golden run and the run under test in lockstep, every value compared while it is hot.
+
+mod costs;
+mod findings;
+mod rows;
+mod slices;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Walk};
+use qloupe_tensor::Tensor;
+
+use crate::Error;
+use crate::metrics::{Comparison, Representable};
+use crate::plan::QuantPlan;
+use crate::prepare::{Network, Prepared};
+use crate::report::{Layer, ModelSummary, Output, Phase, Report, Samples, Slice, Timing, ValueRange};
+
+pub use costs::{CostOptions, measure_costs};
+use rows::{Row, Rows};
+use slices::SliceSpec;
+
+/// The views that `analyze` can compute.
+pub const VIEWS: &[&str] = &["entire", "local", "tensor"];
+
+/// Which views are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewSet {
+    /// Everything quantized.
+    pub entire: bool,
+    /// One unit quantized, fed golden inputs.
+    pub local: bool,
+    /// One quantize-dequantize of the golden value.
+    pub tensor: bool,
+}
+
+impl ViewSet {
+    /// The views of a list of names.
+    ///
+    /// # Errors
+    /// [`Error::UnknownChoice`] with all views.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
+        let mut set = Self { entire: false, local: false, tensor: false };
+        for name in names {
+            match name {
+                "entire" => set.entire = true,
+                "local" => set.local = true,
+                "tensor" => set.tensor = true,
+                _ => {
+                    return Err(Error::UnknownChoice {
+                        kind: "view",
+                        name: name.to_owned(),
+                        choices: VIEWS.iter().map(|&v| v.to_owned()).collect(),
+                        nearest: qloupe_ir::nearest_name(name, VIEWS.iter().copied()).map(str::to_owned),
+                    });
+                }
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// An analysis in progress: samples stream through it, memory does not grow with them.
+#[derive(Debug)]
+pub struct Analysis<'a> {
+    network: &'a Network,
+    prepared: &'a Prepared,
+    plan: &'a QuantPlan,
+    program: QuantizedProgram,
+    views: ViewSet,
+    rows: Rows,
+    outputs: Vec<OutputState>,
+    /// How many units need a golden value.
+    uses: HashMap<String, usize>,
+    n_samples: usize,
+    seconds: BTreeMap<&'static str, f64>,
+}
+
+#[derive(Debug)]
+struct OutputState {
+    name: String,
+    shape: Vec<usize>,
+    whole: Compared,
+    slices: Vec<(SliceSpec, Compared)>,
+}
+
+/// The comparisons of one value, one for each view.
+#[derive(Debug, Default)]
+struct Compared {
+    entire: Comparison,
+    local: Comparison,
+    tensor: Comparison,
+}
+
+/// What a caller may see of every compared value: golden and test as real numbers.
+pub trait Tap {
+    /// One value of one sample.
+    ///
+    /// # Errors
+    /// What keeps the tap from storing it.
+    fn value(&mut self, name: &str, golden: &Tensor, test: &Tensor) -> Result<(), Error>;
+}
+
+impl<'a> Analysis<'a> {
+    /// Compiles the plan and lists the rows.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the graph.
+    pub fn new(
+        network: &'a Network,
+        prepared: &'a Prepared,
+        plan: &'a QuantPlan,
+        mode: Mode,
+        views: ViewSet,
+    ) -> Result<Self, Error> {
+        let program = prepared.quantized(network, plan, mode)?;
+        let mut uses: HashMap<String, usize> = HashMap::new();
+        for name in program.units().iter().flat_map(|u| u.inputs().iter().chain(u.outputs())) {
+            *uses.entry(name.clone()).or_default() += 1;
+        }
+        let outputs = network.model.graph.outputs.iter().map(|o| OutputState {
+            name: o.name.clone(),
+            shape: Vec::new(),
+            whole: Compared::default(),
+            slices: Vec::new(),
+        });
+        let outputs = outputs.collect();
+        let rows = Rows::new(network, prepared);
+        Ok(Self { network, prepared, plan, program, views, rows, outputs, uses, n_samples: 0, seconds: BTreeMap::new() })
+    }
+
+    /// The program under test.
+    pub fn program(&self) -> &QuantizedProgram {
+        &self.program
+    }
+
+    /// Runs one sample through both programs and compares.
+    ///
+    /// # Errors
+    /// A run that fails; inputs that do not fit.
+    pub fn observe(&mut self, inputs: &[(String, Tensor)], mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
+        let network = self.network;
+        let goals: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+        let given = inputs.iter().map(|(n, t)| (n.clone(), Stored::plain(t.clone()))).collect();
+        let walk = network.program.walk(given, &goals).map_err(|e| network.located(e))?;
+        let mut golden = Golden { walk, values: HashMap::new(), uses: self.uses.clone(), seconds: 0.0 };
+        for (name, tensor) in inputs {
+            let stored = Stored::plain(tensor.clone());
+            self.compare_input(name, &stored);
+            golden.keep(name, &stored);
+        }
+        let mut test = self.program.walk(inputs).map_err(|e| network.located(e))?;
+        let mut ends: BTreeMap<String, (Stored, Stored, Option<Stored>)> = BTreeMap::new();
+        loop {
+            let start = Instant::now();
+            let Some((unit, results)) = test.step().map_err(|e| network.located(e))? else { break };
+            *self.seconds.entry("entire").or_default() += start.elapsed().as_secs_f64();
+            golden.advance(unit, &mut self.rows).map_err(|e| network.located(e))?;
+            let start = Instant::now();
+            let local = if self.views.local { self.run_local(unit, &golden)? } else { None };
+            *self.seconds.entry("local").or_default() += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            for (idx, (name, result)) in unit.outputs().iter().zip(&results).enumerate() {
+                let Some(reference) = golden.values.get(name).cloned() else { continue };
+                let test_value = self.program.to_float(name, result);
+                let local_value = local.as_ref().map(|l| self.program.to_float(name, &l[idx]));
+                if let Some(row) = self.rows.get_mut(name) {
+                    let form = self.program.form(name);
+                    let range = form.params().and_then(Representable::of_params);
+                    row.observe_shape(&reference);
+                    if self.views.entire {
+                        compare(&mut row.compared.entire, &reference, &test_value, range);
+                    }
+                    if let Some(local_value) = &local_value {
+                        compare(&mut row.compared.local, &reference, local_value, range);
+                    }
+                    if self.views.tensor {
+                        let once = self.program.to_float(name, &self.program.to_form(name, &reference));
+                        compare(&mut row.compared.tensor, &reference, &once, range);
+                    }
+                }
+                if let Some(tap) = &mut tap {
+                    tap.value(name, reference.to_plain(), test_value.to_plain())?;
+                }
+                if goals.contains(&name.as_str()) {
+                    ends.insert(name.clone(), (reference, test_value, local_value));
+                }
+            }
+            *self.seconds.entry("compare").or_default() += start.elapsed().as_secs_f64();
+            golden.release(unit);
+        }
+        golden.finish(&mut self.rows).map_err(|e| network.located(e))?;
+        *self.seconds.entry("golden").or_default() += golden.seconds;
+        self.compare_outputs(ends);
+        self.n_samples += 1;
+        Ok(())
+    }
+
+    fn compare_input(&mut self, name: &str, stored: &Stored) {
+        let form = self.program.form(name);
+        let range = form.params().and_then(Representable::of_params);
+        let once = self.program.to_float(name, &self.program.to_form(name, stored));
+        let views = self.views;
+        let Some(row) = self.rows.get_mut(name) else { return };
+        row.observe_shape(stored);
+        let wanted = [(views.entire, &mut row.compared.entire), (views.local, &mut row.compared.local), (views.tensor, &mut row.compared.tensor)];
+        for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
+            compare(comparison, stored, &once, range);
+        }
+    }
+
+    /// The unit on golden inputs; `None` when a rewrite left it without a golden input.
+    fn run_local(&self, unit: &Unit, golden: &Golden<'_>) -> Result<Option<Vec<Stored>>, Error> {
+        let rows = unit.outputs().iter().any(|name| self.rows.get(name).is_some());
+        let inputs: Option<Vec<Stored>> = unit.inputs().iter().map(|name| golden.values.get(name).cloned()).collect();
+        match inputs.filter(|_| rows) {
+            Some(inputs) => Ok(Some(unit.run_on_float(&inputs).map_err(|e| self.network.located(e))?)),
+            None => Ok(None),
+        }
+    }
+
+    fn compare_outputs(&mut self, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
+        for state in &mut self.outputs {
+            let Some((golden, test, local)) = ends.get(&state.name) else { continue };
+            if golden.to_plain().as_slice::<f32>().is_none() {
+                continue;
+            }
+            if state.shape.is_empty() {
+                state.shape = golden.shape();
+                let found = slices::find(&self.network.model.graph, self.rows.shapes(), &state.name, golden.to_plain());
+                state.slices = found.into_iter().map(|spec| (spec, Compared::default())).collect();
+            }
+            let range = self.program.form(&state.name).params().and_then(Representable::of_params);
+            if self.views.entire {
+                compare(&mut state.whole.entire, golden, test, range);
+            }
+            if let Some(local) = local {
+                compare(&mut state.whole.local, golden, local, range);
+            }
+            // A dynamic output may have another shape in a later sample: its slices stay those of the first.
+            for (spec, compared) in state.slices.iter_mut().filter(|_| golden.shape() == state.shape) {
+                let reference = spec.cut(golden.to_plain());
+                let pairs = [
+                    (Some(test).filter(|_| self.views.entire), &mut compared.entire),
+                    (local.as_ref(), &mut compared.local),
+                ];
+                for (value, comparison) in pairs {
+                    if let Some(value) = value {
+                        let observed = comparison.observe(&reference, &spec.cut(value.to_plain()), range);
+                        observed.expect("invariant: both slices have the same length");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The report of all samples so far, without costs.
+    pub fn finish(self) -> Report {
+        let graph = &self.network.model.graph;
+        let n_params = graph.constants().values().map(|c| c.len()).sum();
+        let mut report = Report {
+            model: ModelSummary {
+                file: self.network.file.clone(),
+                opset: self.network.model.opset(),
+                n_nodes: graph.nodes.len(),
+                n_params,
+            },
+            target: self.prepared.target.id.to_owned(),
+            mode: match (self.prepared.target.activation, self.program.mode()) {
+                (None, _) => "fp16",
+                (_, Mode::Integer) => "integer",
+                (_, Mode::FakeQuant) => "fake-quant",
+            }
+            .to_owned(),
+            plan: self.plan.summary(),
+            samples: Samples { n: self.n_samples, source: String::new(), n_calibration: self.plan.n_samples },
+            layers: self.rows.iter().map(|row| self.layer(row)).collect(),
+            outputs: self.outputs.iter().map(|o| self.output(o)).collect(),
+            skipped: self.rows.skipped(),
+            notes: self.prepared.target.note.iter().map(|&n| n.to_owned()).collect(),
+            timing: Timing {
+                total_seconds: 0.0,
+                phases: self
+                    .seconds
+                    .iter()
+                    .map(|(&name, &seconds)| Phase { name: name.to_owned(), seconds })
+                    .collect(),
+            },
+            ..Report::default()
+        };
+        report.findings = findings::find(&report, self.prepared, self.plan);
+        report
+    }
+
+    fn layer(&self, row: &Row) -> Layer {
+        let form = self.program.form(&row.name);
+        let entry = self.plan.value(&row.name);
+        let (scale, zero_point) =
+            form.params().map_or((Vec::new(), Vec::new()), |p| (p.scale().to_vec(), p.zero_point().to_vec()));
+        let dtype = match form {
+            Form::Quantized(params) => params.dtype().name(),
+            Form::Fp16 { .. } => "float16",
+            Form::Float { .. } => "float32",
+        };
+        Layer {
+            name: row.name.clone(),
+            op_type: row.op_type.clone(),
+            node: row.node.clone(),
+            unit: row.unit.clone(),
+            fused_into: row.fused_into.clone(),
+            reason: row.reason(),
+            dtype: if row.fused_into.is_some() { String::new() } else { dtype.to_owned() },
+            shape: row.shape.clone(),
+            scale,
+            zero_point,
+            range: entry.and_then(|e| e.range).map(|r| ValueRange { min: f64::from(r.min), max: f64::from(r.max) }),
+            n_nan: row.compared.entire.n_nan(),
+            n_infinite: row.compared.entire.n_infinite(),
+            views: row.compared.views(),
+            provenance: row.provenance.clone(),
+            ..Layer::default()
+        }
+    }
+
+    fn output(&self, state: &OutputState) -> Output {
+        let slice = |(spec, compared): &(SliceSpec, Compared)| Slice {
+            axis: spec.axis,
+            start: spec.start,
+            end: spec.end,
+            label: spec.label.clone(),
+            dead: compared.entire.is_dead(),
+            views: compared.views(),
+        };
+        Output {
+            name: state.name.clone(),
+            shape: state.shape.clone(),
+            dead: state.whole.entire.is_dead(),
+            reason: state.shape.is_empty().then(|| "not a float value, or a constant".to_owned()),
+            views: state.whole.views(),
+            slices: state.slices.iter().map(slice).collect(),
+            runtime: None,
+        }
+    }
+}
+
+impl Compared {
+    fn views(&self) -> crate::report::Views {
+        crate::report::Views {
+            entire: self.entire.finish(),
+            local: self.local.finish(),
+            tensor: self.tensor.finish(),
+            ..Default::default()
+        }
+    }
+}
+
+/// The golden run, kept just ahead of the run under test.
+struct Golden<'p> {
+    walk: Walk<'p>,
+    values: HashMap<String, Stored>,
+    uses: HashMap<String, usize>,
+    seconds: f64,
+}
+
+impl Golden<'_> {
+    fn keep(&mut self, name: &str, value: &Stored) {
+        if self.uses.get(name).is_some_and(|&uses| uses > 0) {
+            self.values.insert(name.to_owned(), value.clone());
+        }
+    }
+
+    /// Runs until the inputs and outputs of a unit are there, or to the end.
+    fn advance(&mut self, unit: &Unit, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
+        let start = Instant::now();
+        let missing = |values: &HashMap<String, Stored>| {
+            unit.inputs().iter().chain(unit.outputs()).any(|name| !values.contains_key(name))
+        };
+        while missing(&self.values) {
+            let Some(stepped) = self.walk.step()? else { break };
+            for (name, value) in &stepped.outputs {
+                rows.observe_golden(name, value);
+                self.keep(name, value);
+            }
+        }
+        self.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Frees what no later unit needs.
+    fn release(&mut self, unit: &Unit) {
+        for name in unit.inputs().iter().chain(unit.outputs()) {
+            if let Some(uses) = self.uses.get_mut(name) {
+                *uses = uses.saturating_sub(1);
+                if *uses == 0 {
+                    self.values.remove(name);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
+        while let Some(stepped) = self.walk.step()? {
+            for (name, value) in &stepped.outputs {
+                rows.observe_golden(name, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares two float values in whichever order the test is stored; other dtypes are no rows.
+fn compare(comparison: &mut Comparison, reference: &Stored, test: &Stored, range: Option<Representable>) {
+    let reference = reference.in_layout(test.layout());
+    let (Some(a), Some(b)) = (reference.as_slice::<f32>(), test.physical().as_slice::<f32>()) else { return };
+    if a.len() == b.len() {
+        comparison.observe(a, b, range).expect("invariant: the lengths are equal");
+    }
+}

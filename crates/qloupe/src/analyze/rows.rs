@@ -1,0 +1,174 @@
+//! The rows of a report: one for each float value of the original graph, and why the others have none.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use qloupe_exec::Stored;
+use qloupe_tensor::DType;
+
+use super::Compared;
+use crate::prepare::{Network, Prepared};
+use crate::report::{Provenance, Skipped};
+use crate::units::unit_outputs;
+
+/// One row.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) op_type: String,
+    pub(super) node: String,
+    /// All nodes of the unit, where there are several.
+    pub(super) unit: Vec<String>,
+    pub(super) fused_into: Option<String>,
+    pub(super) provenance: Vec<Provenance>,
+    pub(super) shape: Vec<usize>,
+    /// The dtype of the golden value; `None` until one was seen.
+    dtype: Option<DType>,
+    pub(super) compared: Compared,
+}
+
+impl Row {
+    pub(super) fn observe_shape(&mut self, golden: &Stored) {
+        if self.shape.is_empty() {
+            self.shape = golden.shape();
+        }
+        self.dtype = Some(golden.dtype());
+    }
+
+    /// Why the row has no numbers.
+    pub(super) fn reason(&self) -> Option<String> {
+        if let Some(into) = &self.fused_into {
+            return Some(format!("fused into \"{into}\""));
+        }
+        self.compared.entire.finish().is_empty().then(|| "replaced by a rewrite of the graph".to_owned())
+    }
+}
+
+/// All rows, in the order of the original graph.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    position: HashMap<String, usize>,
+    /// Shapes of all golden values of the first sample.
+    shapes: HashMap<String, Vec<usize>>,
+    skipped: Vec<Skipped>,
+}
+
+impl Rows {
+    pub(super) fn new(network: &Network, prepared: &Prepared) -> Self {
+        let dependent = network.program.data_dependent();
+        let graph = &network.model.graph;
+        let fused = fused_values(prepared);
+        let units = unit_names(prepared);
+        let mut rows = Vec::new();
+        let mut skipped = Vec::new();
+        for input in graph.runtime_inputs() {
+            rows.push(Row::new(&input.name, "Input", ""));
+        }
+        for node in &graph.nodes {
+            for name in node.outputs.iter().filter(|name| !name.is_empty()) {
+                if !dependent.contains(name) {
+                    let reason = if network.program.constant(name).is_some() { "constant" } else { "depends on shapes only" };
+                    skipped.push(Skipped { name: name.clone(), op_type: node.op_type.clone(), reason: reason.to_owned() });
+                    continue;
+                }
+                let mut row = Row::new(name, &node.op_type, node.label());
+                row.unit = units.get(name).cloned().unwrap_or_default();
+                if let Some((into, pass)) = fused.get(name) {
+                    row.fused_into = Some(into.clone());
+                    if let Some(pass) = pass {
+                        let change = format!("fused into \"{into}\"");
+                        row.provenance.push(Provenance { pass: (*pass).to_owned(), change });
+                    }
+                }
+                rows.push(row);
+            }
+        }
+        let position = rows.iter().enumerate().map(|(idx, row)| (row.name.clone(), idx)).collect();
+        Self { rows, position, shapes: HashMap::new(), skipped }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Row> {
+        self.position.get(name).map(|&idx| &self.rows[idx])
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Row> {
+        self.position.get(name).map(|&idx| &mut self.rows[idx])
+    }
+
+    pub(super) fn observe_golden(&mut self, name: &str, value: &Stored) {
+        if !self.shapes.contains_key(name) {
+            self.shapes.insert(name.to_owned(), value.shape());
+            if let Some(row) = self.get_mut(name) {
+                row.observe_shape(value);
+            }
+        }
+    }
+
+    pub(super) fn shapes(&self) -> &HashMap<String, Vec<usize>> {
+        &self.shapes
+    }
+
+    /// The rows of float values that were computed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.dtype == Some(DType::Float32))
+    }
+
+    /// The values without a row, with the reason.
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        let others = self.rows.iter().filter(|row| row.dtype != Some(DType::Float32)).map(|row| Skipped {
+            name: row.name.clone(),
+            op_type: row.op_type.clone(),
+            reason: row.dtype.map_or_else(|| "no output needs it".to_owned(), |dtype| format!("{dtype} value")),
+        });
+        self.skipped.iter().cloned().chain(others).collect()
+    }
+}
+
+impl Row {
+    fn new(name: &str, op_type: &str, node: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            op_type: op_type.to_owned(),
+            node: node.to_owned(),
+            unit: Vec::new(),
+            fused_into: None,
+            provenance: Vec::new(),
+            shape: Vec::new(),
+            dtype: None,
+            compared: Compared::default(),
+        }
+    }
+}
+
+/// Values that the target never has: inside a unit, or removed by a pass (then with its name).
+fn fused_values(prepared: &Prepared) -> BTreeMap<String, (String, Option<&'static str>)> {
+    let mut inside: BTreeMap<String, (String, Option<&'static str>)> = BTreeMap::new();
+    for unit in &prepared.units {
+        let leaving: BTreeSet<&str> = unit_outputs(&prepared.program, &prepared.topology, unit).into_iter().collect();
+        let Some(into) = leaving.iter().next_back() else { continue };
+        for &idx in &unit.node_idxs {
+            for name in prepared.model.graph.nodes[idx].outputs.iter().filter(|n| !leaving.contains(n.as_str())) {
+                inside.insert(name.clone(), ((*into).to_owned(), None));
+            }
+        }
+    }
+    for fused in &prepared.fused {
+        // The value it was folded into may itself be inside a unit.
+        let into = inside.get(&fused.into).map_or_else(|| fused.into.clone(), |(into, _)| into.clone());
+        inside.insert(fused.value.clone(), (into, Some(fused.pass)));
+    }
+    inside
+}
+
+/// The nodes of the unit that produces a value, where there are several.
+fn unit_names(prepared: &Prepared) -> BTreeMap<String, Vec<String>> {
+    let mut names = BTreeMap::new();
+    for unit in prepared.units.iter().filter(|u| u.node_idxs.len() > 1) {
+        let nodes: Vec<String> =
+            unit.node_idxs.iter().map(|&idx| prepared.model.graph.nodes[idx].label().to_owned()).collect();
+        for output in unit_outputs(&prepared.program, &prepared.topology, unit) {
+            names.insert(output.to_owned(), nodes.clone());
+        }
+    }
+    names
+}

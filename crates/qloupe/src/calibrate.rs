@@ -1,0 +1,122 @@
+//! Calibration: one streaming pass over samples, statistics of every float value. A new algorithm is a file and two
+//! lines here.
+
+mod min_max;
+
+use std::collections::BTreeMap;
+
+use qloupe_exec::{Program, Stored};
+use qloupe_ir::nearest_name;
+use qloupe_tensor::{Range, Tensor};
+
+use crate::Error;
+
+/// A calibration algorithm: how the values that were seen become a range.
+pub trait Algorithm: Sync {
+    /// The id.
+    fn id(&self) -> &'static str;
+    /// Names that other tools give it.
+    fn aliases(&self) -> &'static [&'static str];
+    /// One line for lists.
+    fn title(&self) -> &'static str;
+    /// A new observer of one value.
+    fn observer(&self) -> Box<dyn Observer>;
+}
+
+/// The statistics of one value: bounded memory, the same result in any order of merging.
+pub trait Observer: Send {
+    /// Sees all elements of one sample; they are finite.
+    fn observe(&mut self, values: &[f32]);
+    /// The range.
+    fn range(&self) -> Range;
+}
+
+/// Every algorithm, by id.
+pub const ALL: &[&dyn Algorithm] = &[&min_max::MinMax];
+
+/// The algorithm of an id or alias.
+///
+/// # Errors
+/// [`Error::UnknownChoice`] with all ids.
+pub fn find(name: &str) -> Result<&'static dyn Algorithm, Error> {
+    ALL.iter().copied().find(|a| a.id() == name || a.aliases().contains(&name)).ok_or_else(|| Error::UnknownChoice {
+        kind: "algorithm",
+        name: name.to_owned(),
+        choices: ALL.iter().map(|a| a.id().to_owned()).collect(),
+        nearest: nearest_name(name, ALL.iter().map(|a| a.id())).map(str::to_owned),
+    })
+}
+
+/// The range of every float value that was computed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statistics {
+    /// Value to range.
+    pub ranges: BTreeMap<String, Range>,
+    /// How many samples were seen.
+    pub n_samples: usize,
+}
+
+/// A calibration in progress.
+pub struct Calibration<'p> {
+    program: &'p Program,
+    algorithm: &'static dyn Algorithm,
+    observers: BTreeMap<String, Box<dyn Observer>>,
+    n_samples: usize,
+}
+
+impl std::fmt::Debug for Calibration<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calibration").field("n_samples", &self.n_samples).finish_non_exhaustive()
+    }
+}
+
+impl<'p> Calibration<'p> {
+    /// Begins a calibration on the float program.
+    pub fn new(program: &'p Program, algorithm: &'static dyn Algorithm) -> Self {
+        Self { program, algorithm, observers: BTreeMap::new(), n_samples: 0 }
+    }
+
+    /// Runs one sample and observes every float value.
+    ///
+    /// # Errors
+    /// A run that fails; a value that is NaN or infinite, with its name, the sample and the count.
+    pub fn observe(&mut self, sample: &str, inputs: &[(String, Tensor)]) -> Result<(), Error> {
+        let in_file = |source| Error::Exec { file: sample.to_owned(), source };
+        let given: Vec<(String, Stored)> = inputs.iter().map(|(n, t)| (n.clone(), Stored::plain(t.clone()))).collect();
+        for (name, value) in &given {
+            self.observe_value(sample, name, value)?;
+        }
+        let goals: Vec<&str> = self.program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+        let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
+        while let Some(stepped) = walk.step().map_err(in_file)? {
+            for (name, value) in &stepped.outputs {
+                self.observe_value(sample, name, value)?;
+            }
+        }
+        self.n_samples += 1;
+        Ok(())
+    }
+
+    fn observe_value(&mut self, sample: &str, name: &str, value: &Stored) -> Result<(), Error> {
+        let Some(values) = value.physical().as_slice::<f32>() else { return Ok(()) };
+        let count = values.iter().filter(|v| !v.is_finite()).count();
+        if count > 0 {
+            return Err(Error::NotFinite { value: name.to_owned(), sample: sample.to_owned(), count, len: values.len() });
+        }
+        match self.observers.get_mut(name) {
+            Some(observer) => observer.observe(values),
+            None => {
+                let mut observer = self.algorithm.observer();
+                observer.observe(values);
+                self.observers.insert(name.to_owned(), observer);
+            }
+        }
+        Ok(())
+    }
+
+    /// The statistics of all samples so far.
+    pub fn finish(self) -> Statistics {
+        let ranges = self.observers.into_iter().map(|(name, observer)| (name, observer.range())).collect();
+        Statistics { ranges, n_samples: self.n_samples }
+    }
+}

@@ -1,0 +1,59 @@
+//! `min_max`: the smallest and the largest value that was seen.
+
+use qloupe_tensor::Range;
+
+use super::{Algorithm, Observer};
+
+/// The whole range, outliers included. The vendor calls it `normal`.
+#[derive(Debug)]
+pub(super) struct MinMax;
+
+impl Algorithm for MinMax {
+    fn id(&self) -> &'static str {
+        "min_max"
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        &["normal", "minmax"]
+    }
+
+    fn title(&self) -> &'static str {
+        "the whole range that was seen, outliers included"
+    }
+
+    fn observer(&self) -> Box<dyn Observer> {
+        Box::new(MinMaxObserver(None))
+    }
+}
+
+struct MinMaxObserver(Option<Range>);
+
+impl Observer for MinMaxObserver {
+    fn observe(&mut self, values: &[f32]) {
+        let Some(&first) = values.first() else { return };
+        let before = self.0.unwrap_or(Range { min: first, max: first });
+        let (min, max) = values.iter().fold((before.min, before.max), |(lo, hi), &v| {
+            (if v < lo { v } else { lo }, if v > hi { v } else { hi })
+        });
+        self.0 = Some(Range { min, max });
+    }
+
+    fn range(&self) -> Range {
+        self.0.unwrap_or(Range { min: 0.0, max: 0.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_covers_every_sample() {
+        let mut observer = MinMax.observer();
+        observer.observe(&[1.0, -2.0]);
+        observer.observe(&[]);
+        observer.observe(&[5.0]);
+        assert_eq!(observer.range(), Range { min: -2.0, max: 5.0 });
+        assert_eq!(MinMax.observer().range(), Range { min: 0.0, max: 0.0 });
+    }
+}

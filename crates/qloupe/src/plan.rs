@@ -1,0 +1,156 @@
+//! The quantization plan: what precision every value and weight has, in plain data that a person can edit.
+
+mod build;
+mod file;
+
+use std::collections::BTreeMap;
+
+use qloupe_exec::Form;
+use qloupe_tensor::{QuantParams, Range};
+
+pub use build::{PlanOptions, build_plan};
+pub use file::{format_plan, parse_plan};
+
+/// Whether weights have one scale for each output channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// One scale for each output channel.
+    Channel,
+    /// One scale for the tensor.
+    Layer,
+}
+
+impl Method {
+    /// Every method, by name.
+    pub const ALL: &'static [(&'static str, Self)] = &[("channel", Self::Channel), ("layer", Self::Layer)];
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, method)| *method == self).map_or("", |(name, _)| name)
+    }
+
+    /// The method of a name.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownChoice`] with all names.
+    pub fn parse(name: &str) -> Result<Self, crate::Error> {
+        let names = || Self::ALL.iter().map(|(name, _)| *name);
+        Self::ALL.iter().find(|(id, _)| *id == name).map(|(_, method)| *method).ok_or_else(|| {
+            crate::Error::UnknownChoice {
+                kind: "method",
+                name: name.to_owned(),
+                choices: names().map(str::to_owned).collect(),
+                nearest: qloupe_ir::nearest_name(name, names()).map(str::to_owned),
+            }
+        })
+    }
+}
+
+/// The precision of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Precision {
+    /// Integers with these parameters.
+    Quantized(QuantParams),
+    /// The same integers as another value (a Reshape, a MaxPool).
+    SharedWith(String),
+    /// float16; the reason where the target demands it.
+    Fp16 {
+        /// Why.
+        reason: String,
+    },
+    /// float32; the reason where the target demands it.
+    Float {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the plan says about a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValuePlan {
+    /// The value.
+    pub name: String,
+    /// The operators of the unit that produces it, `Conv+Relu`; `Input` for a network input.
+    pub unit: String,
+    /// Its precision.
+    pub precision: Precision,
+    /// The parameters with which integer units read it when it is not integer itself.
+    pub cast: Option<QuantParams>,
+    /// The range that was calibrated.
+    pub range: Option<Range>,
+}
+
+/// What the plan says about a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightPlan {
+    /// The constant.
+    pub name: String,
+    /// Its parameters.
+    pub params: QuantParams,
+    /// What was special about its channels (`3 channels all_zero`), or nothing.
+    pub outcome: String,
+}
+
+/// The quantization plan of one model for one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantPlan {
+    /// The target.
+    pub target: String,
+    /// The calibration algorithm.
+    pub algorithm: String,
+    /// `channel` or `layer`.
+    pub method: Method,
+    /// 0 changes no weight and no value; 1 to 3 fold batch norms.
+    pub optimization_level: u8,
+    /// How many samples were calibrated on.
+    pub n_samples: usize,
+    /// Network inputs and unit outputs, in execution order.
+    pub values: Vec<ValuePlan>,
+    /// Quantized weights, in execution order.
+    pub weights: Vec<WeightPlan>,
+}
+
+impl QuantPlan {
+    /// The entry of a value.
+    pub fn value(&self, name: &str) -> Option<&ValuePlan> {
+        self.values.iter().find(|v| v.name == name)
+    }
+
+    /// The plan in a few numbers.
+    pub fn summary(&self) -> crate::report::PlanSummary {
+        let forms = self.forms();
+        let count = |wanted: fn(&Form) -> bool| forms.values().filter(|form| wanted(form)).count();
+        crate::report::PlanSummary {
+            algorithm: self.algorithm.clone(),
+            method: self.method.name().to_owned(),
+            optimization_level: self.optimization_level,
+            n_quantized: count(|f| matches!(f, Form::Quantized(_))),
+            n_fp16: count(|f| matches!(f, Form::Fp16 { .. })),
+            n_float: count(|f| matches!(f, Form::Float { .. })),
+            file: None,
+        }
+    }
+
+    /// The form of every value: shared ones resolved.
+    pub fn forms(&self) -> BTreeMap<String, Form> {
+        let by_name: BTreeMap<&str, &ValuePlan> = self.values.iter().map(|v| (v.name.as_str(), v)).collect();
+        self.values.iter().map(|v| (v.name.clone(), resolve(v, &by_name))).collect()
+    }
+}
+
+fn resolve(value: &ValuePlan, by_name: &BTreeMap<&str, &ValuePlan>) -> Form {
+    let mut at = value;
+    // A chain of shared values is as long as the plan at most: a cycle in an edited file ends there.
+    for _ in 0..by_name.len() {
+        match &at.precision {
+            Precision::SharedWith(other) => match by_name.get(other.as_str()) {
+                Some(next) => at = next,
+                None => break,
+            },
+            Precision::Quantized(params) => return Form::Quantized(params.clone()),
+            Precision::Fp16 { .. } => return Form::Fp16 { cast: at.cast.clone() },
+            Precision::Float { .. } => return Form::Float { cast: at.cast.clone() },
+        }
+    }
+    Form::FLOAT
+}

@@ -1,0 +1,335 @@
+//! The plan file: TOML, one line for each value, made to be edited by hand.
+
+use std::collections::BTreeMap;
+
+use qloupe_ir::suggestion;
+use qloupe_tensor::{DType, Granularity, QuantParams, Range};
+use serde::Deserialize;
+
+use super::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
+use crate::Error;
+
+/// The value of `schema` in a plan file.
+const SCHEMA: &str = "qloupe-plan/1";
+
+/// The precisions that a hand may write.
+const PRECISIONS: &[&str] = &["int8", "uint8", "fp16", "float"];
+
+const HEADER: &str = "\
+# The precision of every value. Edit `precision`: \"fp16\" or \"float\" raises a value, and the unit that computes it,
+# out of the integers (hybrid quantization by hand); scale and zero_point may be changed, too. A value with
+# `shared_with` follows that value. `min` and `max` are the calibrated range, for information.
+";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFile {
+    schema: String,
+    target: String,
+    algorithm: String,
+    method: String,
+    optimization_level: u8,
+    n_samples: usize,
+    #[serde(default)]
+    values: BTreeMap<String, ValueEntry>,
+    #[serde(default)]
+    weights: BTreeMap<String, WeightEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValueEntry {
+    unit: Option<String>,
+    precision: Option<String>,
+    shared_with: Option<String>,
+    reason: Option<String>,
+    scale: Option<f32>,
+    zero_point: Option<i32>,
+    dtype: Option<String>,
+    min: Option<f32>,
+    max: Option<f32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightEntry {
+    dtype: String,
+    axis: Option<usize>,
+    scale: Vec<f32>,
+    #[serde(default)]
+    outcome: String,
+}
+
+/// The text of a plan.
+pub fn format_plan(plan: &QuantPlan) -> String {
+    let head = [
+        format!("schema = {}", quoted(SCHEMA)),
+        format!("target = {}", quoted(&plan.target)),
+        format!("algorithm = {}", quoted(&plan.algorithm)),
+        format!("method = {}", quoted(plan.method.name())),
+        format!("optimization_level = {}", plan.optimization_level),
+        format!("n_samples = {}\n", plan.n_samples),
+        format!("{HEADER}[values]"),
+    ];
+    let middle = "\n# Weights: symmetric, one scale for the tensor or for each index of `axis`.\n[weights]".to_owned();
+    let values = plan.values.iter().map(format_value);
+    let weights = plan.weights.iter().map(format_weight);
+    let lines: Vec<String> = head.into_iter().chain(values).chain([middle]).chain(weights).collect();
+    lines.join("\n") + "\n"
+}
+
+fn format_value(value: &ValuePlan) -> String {
+    let mut fields = match &value.precision {
+        Precision::Quantized(params) => {
+            let mut fields = vec![format!("precision = {}", quoted(params.dtype().name()))];
+            fields.extend(format_params(params));
+            fields
+        }
+        Precision::SharedWith(other) => vec![format!("shared_with = {}", quoted(other))],
+        Precision::Fp16 { reason } => vec!["precision = \"fp16\"".to_owned(), format!("reason = {}", quoted(reason))],
+        Precision::Float { reason } => vec!["precision = \"float\"".to_owned(), format!("reason = {}", quoted(reason))],
+    };
+    if let Some(cast) = &value.cast {
+        fields.extend(format_params(cast));
+        fields.push(format!("dtype = {}", quoted(cast.dtype().name())));
+    }
+    if let Some(range) = value.range {
+        fields.push(format!("min = {}", number(range.min)));
+        fields.push(format!("max = {}", number(range.max)));
+    }
+    fields.push(format!("unit = {}", quoted(&value.unit)));
+    format!("{} = {{ {} }}", quoted(&value.name), fields.join(", "))
+}
+
+fn format_params(params: &QuantParams) -> Vec<String> {
+    let (scale, zero_point) = params.as_per_tensor().expect("invariant: activations are quantized per tensor");
+    vec![format!("scale = {}", number(scale)), format!("zero_point = {zero_point}")]
+}
+
+fn format_weight(weight: &WeightPlan) -> String {
+    let mut fields = vec![format!("dtype = {}", quoted(weight.params.dtype().name()))];
+    if let Granularity::PerChannel { axis } = weight.params.granularity() {
+        fields.push(format!("axis = {axis}"));
+    }
+    let scales: Vec<String> = weight.params.scale().iter().map(|&s| number(s)).collect();
+    fields.push(format!("scale = [{}]", scales.join(", ")));
+    if !weight.outcome.is_empty() {
+        fields.push(format!("outcome = {}", quoted(&weight.outcome)));
+    }
+    format!("{} = {{ {} }}", quoted(&weight.name), fields.join(", "))
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// The shortest text that reads back as the same f32.
+fn number(value: f32) -> String {
+    format!("{value:?}")
+}
+
+/// Reads a plan. `values` and `weights` are those of the model, in execution order: other names are refused.
+///
+/// # Errors
+/// [`Error::Plan`] with the file and what is wrong: syntax, an unknown value (the nearest is suggested), a precision
+/// that does not exist, a scale that is missing or not positive.
+pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String]) -> Result<QuantPlan, Error> {
+    let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
+    let read: PlanFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
+    if read.schema != SCHEMA {
+        return Err(wrong(format!("wrong schema, expected \"{SCHEMA}\", got \"{}\"", read.schema)));
+    }
+    let target = crate::targets::find(&read.target)?;
+    let unknown = |name: &String, known: &[String]| {
+        let help = suggestion(name, known.iter().map(String::as_str));
+        wrong(format!("value \"{name}\" does not exist in the model{help}"))
+    };
+    if let Some(name) = read.values.keys().find(|name| !values.contains(name)) {
+        return Err(unknown(name, values));
+    }
+    if let Some(name) = read.weights.keys().find(|name| !weights.contains(name)) {
+        return Err(unknown(name, weights));
+    }
+    let dtype = target.activation.map_or(DType::Int8, |scheme| scheme.dtype);
+    let (mut value_entries, mut weight_entries) = (read.values, read.weights);
+    let value_plans = values.iter().filter_map(|name| Some((name, value_entries.remove(name)?)));
+    let value_plans = value_plans.map(|(name, entry)| value_plan(name, entry, dtype, values)).collect::<Result<_, _>>();
+    let weight_plans = weights.iter().filter_map(|name| Some((name, weight_entries.remove(name)?)));
+    let weight_plans = weight_plans.map(|(name, entry)| weight_plan(name, entry)).collect::<Result<_, _>>();
+    Ok(QuantPlan {
+        target: read.target,
+        algorithm: read.algorithm,
+        method: Method::parse(&read.method)?,
+        optimization_level: read.optimization_level,
+        n_samples: read.n_samples,
+        values: value_plans.map_err(wrong)?,
+        weights: weight_plans.map_err(wrong)?,
+    })
+}
+
+fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) -> Result<ValuePlan, String> {
+    let params = |dtype: DType| -> Result<QuantParams, String> {
+        let (Some(scale), Some(zero_point)) = (entry.scale, entry.zero_point) else {
+            return Err(format!("value \"{name}\" is {dtype}: scale and zero_point are missing"));
+        };
+        QuantParams::per_tensor(dtype, scale, zero_point).map_err(|e| format!("value \"{name}\": {e}"))
+    };
+    let cast_dtype = match &entry.dtype {
+        Some(dtype) => DType::from_name(dtype).ok_or_else(|| format!("value \"{name}\": unknown dtype \"{dtype}\""))?,
+        None => default,
+    };
+    let reason = entry.reason.clone().unwrap_or_else(|| "set by hand".to_owned());
+    let cast = || if entry.scale.is_some() { params(cast_dtype).map(Some) } else { Ok(None) };
+    let choices = PRECISIONS.join(", ");
+    let (precision, cast) = match (entry.precision.as_deref(), &entry.shared_with) {
+        (Some("int8"), _) => (Precision::Quantized(params(DType::Int8)?), None),
+        (Some("uint8"), _) => (Precision::Quantized(params(DType::UInt8)?), None),
+        (Some("fp16"), _) => (Precision::Fp16 { reason }, cast()?),
+        (Some("float"), _) => (Precision::Float { reason }, cast()?),
+        (Some(other), _) => {
+            let help = suggestion(other, PRECISIONS.iter().copied());
+            return Err(format!("value \"{name}\": unknown precision \"{other}\"{help} expected one of {choices}"));
+        }
+        (None, Some(source)) if values.contains(source) => (Precision::SharedWith(source.clone()), None),
+        (None, Some(source)) => {
+            let help = suggestion(source, values.iter().map(String::as_str));
+            return Err(format!("value \"{name}\": shared_with \"{source}\" does not exist in the model{help}"));
+        }
+        (None, None) => return Err(format!("value \"{name}\": precision is missing, expected one of {choices}")),
+    };
+    let range = entry.min.zip(entry.max).map(|(min, max)| Range { min, max });
+    Ok(ValuePlan { name: name.to_owned(), unit: entry.unit.unwrap_or_default(), precision, cast, range })
+}
+
+fn weight_plan(name: &str, entry: WeightEntry) -> Result<WeightPlan, String> {
+    let unknown = || format!("weight \"{name}\": unknown dtype \"{}\"", entry.dtype);
+    let dtype = DType::from_name(&entry.dtype).ok_or_else(unknown)?;
+    let granularity = entry.axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
+    let zero_point = vec![0; entry.scale.len()];
+    let params = QuantParams::new(dtype, granularity, entry.scale, zero_point);
+    Ok(WeightPlan {
+        name: name.to_owned(),
+        params: params.map_err(|e| format!("weight \"{name}\": {e}"))?,
+        outcome: entry.outcome,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> QuantPlan {
+        let params = QuantParams::per_tensor(DType::Int8, 0.1, -3).unwrap();
+        let value = |name: &str, precision, cast| ValuePlan {
+            name: name.to_owned(),
+            unit: "Conv+Relu".to_owned(),
+            precision,
+            cast,
+            range: Some(Range { min: -1.5, max: 2.0 }),
+        };
+        let channels = Granularity::PerChannel { axis: 0 };
+        let scales = QuantParams::new(DType::Int8, channels, vec![0.1, 1e-7], vec![0, 0]).unwrap();
+        let outcome = "1 of 2 scales all_zero".to_owned();
+        QuantPlan {
+            target: "rk3588".to_owned(),
+            algorithm: "min_max".to_owned(),
+            method: Method::Channel,
+            optimization_level: 3,
+            n_samples: 20,
+            values: vec![
+                value("x:0", Precision::Quantized(params.clone()), None),
+                value("a\"b\\c", Precision::SharedWith("x:0".to_owned()), None),
+                value("yy", Precision::Fp16 { reason: "no kernel".to_owned() }, Some(params)),
+            ],
+            weights: vec![WeightPlan { name: "w1".to_owned(), params: scales, outcome }],
+        }
+    }
+
+    fn names() -> (Vec<String>, Vec<String>) {
+        (plan().values.into_iter().map(|v| v.name).collect(), vec!["w1".to_owned()])
+    }
+
+    #[test]
+    fn a_plan_reads_back_as_it_was_written() {
+        let (values, weights) = names();
+        assert_eq!(parse_plan("p.toml", &format_plan(&plan()), &values, &weights).unwrap(), plan());
+    }
+
+    #[test]
+    fn edits_that_make_no_sense_are_named() {
+        struct Case {
+            from: &'static str,
+            to: &'static str,
+            expected: &'static str,
+        }
+        let cases = [
+            Case {
+                from: "\"yy\" =",
+                to: "\"yyy\" =",
+                expected: "value \"yyy\" does not exist in the model, did you mean \"yy\"?",
+            },
+            Case {
+                from: "\"fp16\"",
+                to: "\"f16\"",
+                expected: "value \"yy\": unknown precision \"f16\", did you mean \"fp16\"? expected one of int8, uint8, fp16, float",
+            },
+            Case {
+                from: "scale = 0.1, zero_point = -3, min",
+                to: "min",
+                expected: "value \"x:0\" is int8: scale and zero_point are missing",
+            },
+            Case {
+                from: "scale = 0.1,",
+                to: "scale = -0.1,",
+                expected: "value \"x:0\": scale 0 is -0.1, expected a positive finite number",
+            },
+            Case {
+                from: "shared_with = \"x:0\"",
+                to: "shared_with = \"x:1\"",
+                expected: "value \"a\"b\\c\": shared_with \"x:1\" does not exist in the model, did you mean \"x:0\"?",
+            },
+            Case {
+                from: "\"w1\" =",
+                to: "\"w2\" =",
+                expected: "value \"w2\" does not exist in the model, did you mean \"w1\"?",
+            },
+            Case {
+                from: "qloupe-plan/1",
+                to: "qloupe-plan/9",
+                expected: "wrong schema, expected \"qloupe-plan/1\", got \"qloupe-plan/9\"",
+            },
+        ];
+        let (values, weights) = names();
+        for case in cases {
+            let header_end = format_plan(&plan()).find("[values]").unwrap();
+            let (head, body) = (format_plan(&plan())[..header_end].to_owned(), format_plan(&plan())[header_end..].to_owned());
+            let text = if head.contains(case.from) && case.from.starts_with("qloupe") {
+                head.replacen(case.from, case.to, 1) + &body
+            } else {
+                head + &body.replacen(case.from, case.to, 1)
+            };
+            let error = parse_plan("p.toml", &text, &values, &weights).unwrap_err().to_string();
+            assert_eq!(error, format!("p.toml: {}", case.expected), "{} -> {}", case.from, case.to);
+        }
+    }
+
+    #[test]
+    fn raising_a_value_keeps_its_scale_for_integer_readers() {
+        let (values, weights) = names();
+        let text = format_plan(&plan()).replacen("precision = \"int8\"", "precision = \"fp16\"", 1);
+        let raised = parse_plan("p.toml", &text, &values, &weights).unwrap();
+        assert_eq!(raised.values[0].precision, Precision::Fp16 { reason: "set by hand".to_owned() });
+        let forms = raised.forms();
+        assert!(forms["x:0"].read_params().is_some(), "an integer reader casts with the calibrated scale");
+        assert_eq!(forms["a\"b\\c"], forms["x:0"], "a shared value follows");
+    }
+}

@@ -1,0 +1,185 @@
+//! From a model file to programs: the golden float program, and the graph that a target executes.
+
+use std::path::Path;
+
+use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, UnitCompute, UnitSpec};
+use qloupe_ir::{Model, Topology};
+use qloupe_tensor::Requantize;
+
+use crate::Error;
+use crate::passes::{Fused, fold_batch_norm::fold_batch_norm, upgrade_opset::upgrade_opset};
+use crate::plan::QuantPlan;
+use crate::targets::{Support, Target};
+use crate::units::{UnitGroup, group_units, unit_outputs, unit_support};
+
+/// The opset that per-channel QuantizeLinear and DequantizeLinear need.
+const QDQ_OPSET: i64 = 13;
+
+/// A model as the user gave it, with its golden float program.
+#[derive(Debug)]
+pub struct Network {
+    /// The file, for messages.
+    pub file: String,
+    /// The model, cropped.
+    pub model: Model,
+    /// The float program of the whole model.
+    pub program: Program,
+}
+
+/// What part of a model is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Crop {
+    /// Values that become the inputs; empty keeps the inputs.
+    pub inputs: Vec<String>,
+    /// Values that become the outputs; empty keeps the outputs.
+    pub outputs: Vec<String>,
+}
+
+impl Network {
+    /// Reads a model and prepares it.
+    ///
+    /// # Errors
+    /// A file that is no ONNX model, a crop that does not fit, all unsupported operators at once.
+    pub fn load(path: &Path, crop: &Crop) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        let model = load_model(path, crop)?;
+        let program = Program::new(&model).map_err(|source| Error::Exec { file: file.clone(), source })?;
+        Ok(Self { file, model, program })
+    }
+
+    /// The names of the inputs that must be fed.
+    pub fn input_names(&self) -> Vec<String> {
+        self.model.graph.runtime_inputs().iter().map(|i| i.name.clone()).collect()
+    }
+
+    /// Adds the place to an execution error.
+    pub fn located(&self, source: qloupe_exec::ExecError) -> Error {
+        Error::Exec { file: self.file.clone(), source }
+    }
+}
+
+/// Reads a model and crops it.
+///
+/// # Errors
+/// A file that is no ONNX model, a crop that does not fit.
+pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
+    let mut model = qloupe_onnx::read_model(path)?;
+    if !crop.inputs.is_empty() || !crop.outputs.is_empty() {
+        let cropped = model.graph.crop(&crop.inputs, &crop.outputs);
+        cropped.map_err(|source| Error::Graph { file: path.display().to_string(), source })?;
+    }
+    Ok(model)
+}
+
+/// The graph that a target executes, grouped into its units.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The target.
+    pub target: &'static Target,
+    /// The rewritten model.
+    pub model: Model,
+    /// Its float program.
+    pub program: Program,
+    /// Who produces and consumes what in it.
+    pub topology: Topology,
+    /// The units, in execution order.
+    pub units: Vec<UnitGroup>,
+    /// Values of the original graph that are gone.
+    pub fused: Vec<Fused>,
+    /// What the opset upgrade changed.
+    pub changes: Vec<String>,
+}
+
+impl Prepared {
+    /// Rewrites and groups a network for a target. Level 0 changes no weight and no value.
+    ///
+    /// # Errors
+    /// An opset that cannot be upgraded, a malformed graph.
+    pub fn new(network: &Network, target: &'static Target, optimization_level: u8) -> Result<Self, Error> {
+        let in_graph = |source| Error::Graph { file: network.file.clone(), source };
+        let mut model = network.model.clone();
+        let mut changes = Vec::new();
+        if target.activation.is_some() && model.opset() < QDQ_OPSET {
+            changes = upgrade_opset(&mut model, QDQ_OPSET)
+                .map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
+        }
+        let mut fused = Vec::new();
+        if target.activation.is_some() && optimization_level > 0 {
+            let program = Program::new(&model).map_err(|e| network.located(e))?;
+            let topology = Topology::new(&model.graph).map_err(in_graph)?;
+            (model.graph, fused) = fold_batch_norm(&program, &topology)?;
+        }
+        let program = Program::new(&model).map_err(|e| network.located(e))?;
+        let topology = Topology::new(&model.graph).map_err(in_graph)?;
+        let units = group_units(&program, &topology, target);
+        Ok(Self { target, model, program, topology, units, fused, changes })
+    }
+
+    /// Network inputs and unit outputs, in execution order: the values that a plan may name.
+    pub fn value_names(&self) -> Vec<String> {
+        let inputs = self.model.graph.runtime_inputs().into_iter().map(|i| i.name.clone());
+        let outputs = self.units.iter().flat_map(|u| unit_outputs(&self.program, &self.topology, u)).map(str::to_owned);
+        inputs.chain(outputs).collect()
+    }
+
+    /// The weights that a plan may name, in execution order.
+    pub fn weight_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.units.iter().filter_map(|u| u.weight.as_ref()) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// What each unit computes with under a plan.
+    pub fn assignment(&self, plan: &QuantPlan) -> Assignment {
+        let forms = plan.forms();
+        let units = self.units.iter().map(|unit| self.unit_spec(unit, plan, &forms)).collect();
+        Assignment { forms, units }
+    }
+
+    fn unit_spec(
+        &self,
+        unit: &UnitGroup,
+        plan: &QuantPlan,
+        forms: &std::collections::BTreeMap<String, Form>,
+    ) -> UnitSpec {
+        let support = unit_support(unit, &self.program, self.target);
+        let outputs = unit_outputs(&self.program, &self.topology, unit);
+        let output_forms: Vec<&Form> = outputs.iter().filter_map(|name| forms.get(*name)).collect();
+        let quantized = !output_forms.is_empty() && output_forms.iter().all(|f| f.params().is_some());
+        let readable = unit
+            .node_idxs
+            .iter()
+            .flat_map(|&idx| &self.program.graph().nodes[idx].inputs)
+            .filter_map(|name| forms.get(name))
+            .all(|form| form.read_params().is_some());
+        let (integer, requantize) = match support {
+            Support::Int8(policy) => (true, policy),
+            Support::Int8Exact => (true, Requantize::FloatScaleZeroPointAfter),
+            Support::Fp16 | Support::Float => (false, Requantize::FloatScaleZeroPointAfter),
+        };
+        let half = output_forms.iter().any(|f| matches!(f, Form::Fp16 { .. })) || (quantized && support == Support::Fp16);
+        let compute = if integer && quantized && readable {
+            UnitCompute::Quantized
+        } else if half {
+            UnitCompute::Fp16
+        } else {
+            UnitCompute::Float
+        };
+        let weight = unit.weight.as_ref().and_then(|name| plan.weights.iter().find(|w| w.name == *name));
+        let weights = weight.filter(|_| compute == UnitCompute::Quantized).map(|w| (w.name.clone(), w.params.clone()));
+        let bias = unit.bias.clone().filter(|_| weights.is_some());
+        UnitSpec { node_idxs: unit.node_idxs.clone(), compute, requantize, weights: weights.into_iter().collect(), bias }
+    }
+
+    /// The program that runs under a plan.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the graph.
+    pub fn quantized(&self, network: &Network, plan: &QuantPlan, mode: Mode) -> Result<QuantizedProgram, Error> {
+        QuantizedProgram::new(&self.program, &self.assignment(plan), mode).map_err(|e| network.located(e))
+    }
+}

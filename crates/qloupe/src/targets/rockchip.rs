@@ -1,0 +1,91 @@
+//! Rockchip's NPUs with 8-bit activations and weights: RK3588 and its kind.
+//!
+//! Scales and zero points follow the vendor's rule. The requantization of the silicon is not documented: float scale,
+//! ties to even, is provisional.
+
+use qloupe_tensor::Requantize::FloatScaleZeroPointAfter;
+use qloupe_tensor::{DType, Granularity, QuantScheme, Rounding};
+
+use super::{Fusion, Support, Target};
+
+const INT8: Support = Support::Int8(FloatScaleZeroPointAfter);
+
+pub(super) const RK3588: Target = Target {
+    id: "rk3588",
+    title: "Rockchip RK3588 NPU: int8 activations and weights",
+    activation: Some(QuantScheme {
+        dtype: DType::Int8,
+        symmetric: false,
+        granularity: Granularity::PerTensor,
+        rounding: Rounding::TiesEven,
+        narrow_range: false,
+    }),
+    weight_dtype: DType::Int8,
+    operators: &[
+        ("Add", INT8),
+        ("AveragePool", INT8),
+        ("BatchNormalization", INT8),
+        ("Clip", Support::Int8Exact),
+        ("Concat", Support::Int8Exact),
+        ("Conv", INT8),
+        ("ConvTranspose", INT8),
+        ("DepthToSpace", Support::Int8Exact),
+        ("Div", INT8),
+        ("Elu", Support::Int8Exact),
+        ("Expand", Support::Int8Exact),
+        ("Flatten", Support::Int8Exact),
+        ("Gather", Support::Int8Exact),
+        ("Gelu", Support::Int8Exact),
+        ("Gemm", INT8),
+        ("GlobalAveragePool", INT8),
+        ("GlobalMaxPool", Support::Int8Exact),
+        ("HardSigmoid", Support::Int8Exact),
+        ("HardSwish", Support::Int8Exact),
+        ("Identity", Support::Int8Exact),
+        ("LeakyRelu", Support::Int8Exact),
+        ("MatMul", INT8),
+        ("Max", INT8),
+        ("MaxPool", Support::Int8Exact),
+        ("Min", INT8),
+        ("Mish", Support::Int8Exact),
+        ("Mul", INT8),
+        ("PRelu", INT8),
+        ("Pad", Support::Int8Exact),
+        ("ReduceMean", INT8),
+        ("Relu", Support::Int8Exact),
+        ("Reshape", Support::Int8Exact),
+        ("Resize", Support::Int8Exact),
+        ("Sigmoid", Support::Int8Exact),
+        ("Slice", Support::Int8Exact),
+        ("Softplus", Support::Int8Exact),
+        ("SpaceToDepth", Support::Int8Exact),
+        ("Split", Support::Int8Exact),
+        ("Squeeze", Support::Int8Exact),
+        ("Sub", INT8),
+        ("Tanh", Support::Int8Exact),
+        ("Tile", Support::Int8Exact),
+        ("Transpose", Support::Int8Exact),
+        ("Unsqueeze", Support::Int8Exact),
+        ("Upsample", Support::Int8Exact),
+    ],
+    fallback: Support::Fp16,
+    fusions: &[Fusion::Relu, Fusion::Clip, Fusion::Silu, Fusion::HardSwish],
+    shared_scale: &[
+        "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Resize",
+        "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample",
+    ],
+    note: Some("checked against the vendor's PC simulator, not silicon"),
+};
+
+/// A chip that the vendor's compiler quantizes by the same rules.
+const fn like_rk3588(id: &'static str, title: &'static str) -> Target {
+    Target { id, title, ..RK3588 }
+}
+
+pub(super) const RK3562: Target = like_rk3588("rk3562", "Rockchip RK3562 NPU: int8 activations and weights");
+pub(super) const RK3566: Target = like_rk3588("rk3566", "Rockchip RK3566 NPU: int8 activations and weights");
+pub(super) const RK3568: Target = like_rk3588("rk3568", "Rockchip RK3568 NPU: int8 activations and weights");
+pub(super) const RK3576: Target = like_rk3588("rk3576", "Rockchip RK3576 NPU: int8 activations and weights");
+pub(super) const RV1103: Target = like_rk3588("rv1103", "Rockchip RV1103 NPU: int8 activations and weights");
+pub(super) const RV1106: Target = like_rk3588("rv1106", "Rockchip RV1106 NPU: int8 activations and weights");
+pub(super) const RV1126B: Target = like_rk3588("rv1126b", "Rockchip RV1126B NPU: int8 activations and weights");

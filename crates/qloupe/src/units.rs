@@ -1,0 +1,209 @@
+//! Grouping: which nodes the target executes as one unit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use qloupe_exec::Program;
+use qloupe_ir::{Node, Topology};
+
+use crate::targets::{Fusion, Support, Target};
+
+/// What the target executes as one: a node or a fused group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitGroup {
+    /// Indices of its nodes in the prepared graph, in order.
+    pub node_idxs: Vec<usize>,
+    /// Which of them names the unit: the one with the arithmetic.
+    pub main_idx: usize,
+    /// The constant that is its weight (Conv, ConvTranspose, Gemm, MatMul).
+    pub weight: Option<String>,
+    /// The constant that is its bias.
+    pub bias: Option<String>,
+}
+
+impl UnitGroup {
+    /// The operators of its nodes, `Conv+Relu`.
+    pub fn label(&self, program: &Program) -> String {
+        let ops: Vec<&str> = self.node_idxs.iter().map(|&i| program.graph().nodes[i].op_type.as_str()).collect();
+        ops.join("+")
+    }
+}
+
+/// Groups the nodes that run; constants and nodes on constants alone are no units.
+pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> Vec<UnitGroup> {
+    let graph = program.graph();
+    let grouping = Grouping { program, topology, target };
+    let mut taken: BTreeSet<usize> = BTreeSet::new();
+    let mut units: Vec<UnitGroup> = Vec::new();
+    // Patterns of several branches first: their nodes must not begin a unit of their own.
+    let mut patterns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (idx, node) in graph.nodes.iter().enumerate() {
+        let found = grouping.silu(idx, node).or_else(|| grouping.hard_swish(idx, node));
+        if let Some(idxs) = found.filter(|idxs| idxs.iter().all(|i| !taken.contains(i))) {
+            taken.extend(&idxs);
+            patterns.insert(*idxs.last().unwrap_or(&idx), idxs);
+        }
+    }
+    for (idx, node) in graph.nodes.iter().enumerate() {
+        if let Some(idxs) = patterns.get(&idx) {
+            units.push(UnitGroup { node_idxs: idxs.clone(), main_idx: idx, weight: None, bias: None });
+            continue;
+        }
+        let runs = node.outputs.iter().any(|o| !o.is_empty() && program.constant(o).is_none());
+        if taken.contains(&idx) || !runs {
+            continue;
+        }
+        let (weight, mut bias) = grouping.weight_and_bias(node);
+        let mut idxs = vec![idx];
+        if weight.is_some() && bias.is_none() && node.is_onnx("MatMul") {
+            if let Some((next, constant)) = grouping.bias_add(&idxs, node) {
+                idxs.push(next);
+                bias = Some(constant);
+            }
+        }
+        if weight.is_some() || node.is_onnx("Add") {
+            while let Some(next) = grouping.activation_after(*idxs.last().unwrap_or(&idx)).filter(|n| !taken.contains(n)) {
+                idxs.push(next);
+            }
+        }
+        taken.extend(&idxs);
+        units.push(UnitGroup { node_idxs: idxs, main_idx: idx, weight, bias });
+    }
+    // A group runs where its last node stood: every other input is there by then.
+    units.sort_by_key(|unit| unit.node_idxs.last().copied());
+    units
+}
+
+struct Grouping<'a> {
+    program: &'a Program,
+    topology: &'a Topology,
+    target: &'a Target,
+}
+
+impl Grouping<'_> {
+    fn constant_name(&self, node: &Node, idx: usize) -> Option<String> {
+        node.input(idx).filter(|name| self.program.constant(name).is_some()).map(str::to_owned)
+    }
+
+    fn weight_and_bias(&self, node: &Node) -> (Option<String>, Option<String>) {
+        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"].iter().any(|op| node.is_onnx(op));
+        let input_is_computed = node.input(0).is_some_and(|name| self.program.constant(name).is_none());
+        if !weighted || !input_is_computed {
+            return (None, None);
+        }
+        let weight = self.constant_name(node, 1);
+        let bias = if node.is_onnx("MatMul") || weight.is_none() { None } else { self.constant_name(node, 2) };
+        (weight, bias)
+    }
+
+    /// The only consumer of a node's only output, if the output is not a network output.
+    fn only_consumer(&self, idx: usize) -> Option<usize> {
+        let nodes = &self.program.graph().nodes;
+        let output = nodes[idx].output(0)?;
+        let is_output = self.program.graph().outputs.iter().any(|o| o.name == output);
+        match self.topology.consumers(output) {
+            [next] if !is_output && nodes[idx].outputs.len() == 1 => Some(*next),
+            _ => None,
+        }
+    }
+
+    fn bias_add(&self, idxs: &[usize], matmul: &Node) -> Option<(usize, String)> {
+        let next = self.only_consumer(*idxs.last()?)?;
+        let node = &self.program.graph().nodes[next];
+        let constant = (0..2).find_map(|i| self.constant_name(node, i)).filter(|_| node.is_onnx("Add"))?;
+        let weight = self.program.constant(matmul.input(1)?)?;
+        let bias = self.program.constant(&constant)?;
+        let columns = *weight.shape().last()?;
+        (weight.rank() == 2 && bias.len() == columns && bias.shape().last() == Some(&columns)).then_some((next, constant))
+    }
+
+    fn activation_after(&self, idx: usize) -> Option<usize> {
+        let next = self.only_consumer(idx)?;
+        let node = &self.program.graph().nodes[next];
+        let produced = self.program.graph().nodes[idx].output(0);
+        let bounds_constant = (1..3).all(|i| node.input(i).is_none_or(|name| self.program.constant(name).is_some()));
+        let fits = (node.is_onnx("Relu") && self.target.fuses(Fusion::Relu))
+            || (node.is_onnx("Clip") && self.target.fuses(Fusion::Clip) && bounds_constant);
+        (fits && node.input(0) == produced).then_some(next)
+    }
+
+    /// Sigmoid and the Mul that multiplies it with its own input.
+    fn silu(&self, idx: usize, node: &Node) -> Option<Vec<usize>> {
+        if !self.target.fuses(Fusion::Silu) || !node.is_onnx("Sigmoid") {
+            return None;
+        }
+        let next = self.only_consumer(idx)?;
+        let mul = &self.program.graph().nodes[next];
+        let other = mul.inputs.iter().find(|name| Some(name.as_str()) != node.output(0))?;
+        (mul.is_onnx("Mul") && mul.inputs.len() == 2 && Some(other.as_str()) == node.input(0)).then(|| vec![idx, next])
+    }
+
+    /// `x + 3`, Clip to 0..6 (or HardSigmoid), times x, divided by 6 (or not): all of one input.
+    fn hard_swish(&self, idx: usize, node: &Node) -> Option<Vec<usize>> {
+        if !self.target.fuses(Fusion::HardSwish) {
+            return None;
+        }
+        let nodes = &self.program.graph().nodes;
+        let mut idxs = vec![idx];
+        let x = if node.is_onnx("HardSigmoid") {
+            node.input(0)?
+        } else if node.is_onnx("Add") {
+            let x = node.inputs.iter().find(|name| self.program.constant(name).is_none())?;
+            let three = node.inputs.iter().find_map(|name| self.program.constant(name))?;
+            let clip = self.only_consumer(idx).filter(|&n| nodes[n].is_onnx("Clip"))?;
+            if three.len() != 1 {
+                return None;
+            }
+            idxs.push(clip);
+            x.as_str()
+        } else {
+            return None;
+        };
+        let mul = self.only_consumer(*idxs.last()?).filter(|&n| nodes[n].is_onnx("Mul"))?;
+        if !nodes[mul].inputs.iter().any(|name| name == x) {
+            return None;
+        }
+        idxs.push(mul);
+        let scaled = |n: &usize| {
+            let node = &nodes[*n];
+            (node.is_onnx("Div") || node.is_onnx("Mul"))
+                && node.inputs.iter().any(|name| self.program.constant(name).is_some_and(|t| t.len() == 1))
+        };
+        if node.is_onnx("Add") {
+            idxs.extend(self.only_consumer(mul).filter(scaled));
+        }
+        Some(idxs)
+    }
+}
+
+/// Values that leave a unit.
+pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: &UnitGroup) -> Vec<&'p str> {
+    let inside: BTreeSet<usize> = unit.node_idxs.iter().copied().collect();
+    let graph = program.graph();
+    let leaves = |name: &str| {
+        graph.outputs.iter().any(|o| o.name == name) || topology.consumers(name).iter().any(|c| !inside.contains(c))
+    };
+    unit.node_idxs
+        .iter()
+        .flat_map(|&idx| &graph.nodes[idx].outputs)
+        .map(String::as_str)
+        .filter(|name| !name.is_empty() && leaves(name))
+        .collect()
+}
+
+/// What the target does with a unit: what it does with its main node, and in integers only when it can read them.
+pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Support {
+    let nodes = &program.graph().nodes;
+    let main = &nodes[unit.main_idx];
+    if unit.node_idxs.len() > 1 && unit.weight.is_none() && !main.is_onnx("Add") {
+        // A fused activation is one table.
+        return if target.activation.is_some() { Support::Int8Exact } else { target.fallback };
+    }
+    let support = target.support(&main.op_type, &main.domain);
+    match support {
+        // An interpolating Resize computes new values.
+        Support::Int8Exact if main.is_onnx("Resize") && main.string("mode").unwrap_or("nearest") != "nearest" => target.fallback,
+        // Weights that are computed cannot be packed as integers, but two computed matrices can.
+        Support::Int8(_) if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weight.is_none() => target.fallback,
+        other => other,
+    }
+}
