@@ -258,3 +258,140 @@ pub(crate) fn write_attribute<'a>(
     message.extra(&attribute.extra, &[])?;
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+
+    fn read(attribute: Message<'_>) -> (Attribute, Vec<u8>) {
+        let mut node = Message::default();
+        node.message(5, attribute);
+        let origin = Origin {
+            source: Arc::new(Source::Owned(node.finish().to_vec())),
+            external: None,
+        };
+        let place = Place::root("node");
+        let field = Fields::new(&origin.source).next(&place).unwrap().unwrap();
+        let attribute = read_attribute(&origin, &field, &place, Depth::TOP).unwrap();
+        (attribute, field.payload(&place).unwrap().to_vec())
+    }
+
+    fn written(attribute: &Attribute) -> Vec<u8> {
+        let mut placement = Placement::Inside { folder: None };
+        let message = write_attribute(attribute, &mut placement).unwrap();
+        message.finish().to_vec()
+    }
+
+    #[test]
+    fn every_value_comes_back_byte_for_byte() {
+        struct Case {
+            add: fn(&mut Message<'_>),
+            value: AttributeValue,
+        }
+        let cases = [
+            Case {
+                add: |a| {
+                    a.float(2, 0.0);
+                    a.int(TYPE, 1);
+                },
+                value: AttributeValue::Float(0.0),
+            },
+            Case {
+                add: |a| {
+                    a.int(3, 0);
+                    a.int(TYPE, 2);
+                    a.text(DOC_STRING, "why");
+                },
+                value: AttributeValue::Int(0),
+            },
+            Case {
+                add: |a| {
+                    a.bytes(4, vec![0xff]);
+                    a.int(TYPE, 3);
+                },
+                value: AttributeValue::String(vec![0xff]),
+            },
+            Case {
+                add: |a| a.int(TYPE, 7),
+                value: AttributeValue::Ints(vec![]),
+            },
+            Case {
+                add: |a| {
+                    a.bytes(9, vec![]);
+                    a.bytes(9, vec![1]);
+                    a.int(TYPE, 8);
+                },
+                value: AttributeValue::Strings(vec![vec![], vec![1]]),
+            },
+            Case {
+                add: |a| {
+                    a.float(2, 0.0);
+                    a.int(8, -1);
+                    a.int(TYPE, 7);
+                },
+                value: AttributeValue::Ints(vec![-1]),
+            },
+            Case {
+                add: |a| {
+                    a.int(TYPE, 2);
+                    a.text(REF_ATTR_NAME, "outer");
+                },
+                value: AttributeValue::Reference("outer".to_owned()),
+            },
+            Case {
+                add: |a| {
+                    a.bytes(14, vec![0x0a, 0]);
+                    a.int(TYPE, 13);
+                },
+                value: AttributeValue::Encoded(vec![0x72, 2, 0x0a, 0, 0xa0, 1, 13]),
+            },
+        ];
+        for case in cases {
+            let mut message = Message::default();
+            message.text(NAME, "a");
+            (case.add)(&mut message);
+            let (attribute, bytes) = read(message);
+            assert_eq!(attribute.value, case.value);
+            assert_eq!(written(&attribute), bytes, "{:?}", case.value);
+        }
+    }
+
+    #[test]
+    fn the_normal_form_says_the_type_and_the_value() {
+        struct Case {
+            add: fn(&mut Message<'_>),
+            value: AttributeValue,
+        }
+        let cases = [
+            Case {
+                add: |a| a.int(3, 5),
+                value: AttributeValue::Int(5),
+            },
+            Case {
+                add: |a| a.int(TYPE, 2),
+                value: AttributeValue::Int(0),
+            },
+            Case {
+                add: |a| {
+                    a.bytes(8, vec![1, 2]);
+                    a.int(TYPE, 7);
+                },
+                value: AttributeValue::Ints(vec![1, 2]),
+            },
+        ];
+        for case in cases {
+            let mut message = Message::default();
+            message.text(NAME, "a");
+            (case.add)(&mut message);
+            let (attribute, _) = read(message);
+            assert_eq!(attribute.value, case.value);
+            assert_eq!(
+                written(&attribute),
+                written(&Attribute::new("a", case.value.clone())),
+                "{:?}",
+                case.value
+            );
+        }
+    }
+}

@@ -113,3 +113,41 @@ fn read_opset_import(mut fields: Fields<'_>, place: &Place<'_>) -> Result<OpsetI
     }
     Ok(import)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model_to_bytes, read_model_bytes};
+
+    /// A model whose operator set says its empty domain, with a metadata entry that has no value.
+    fn model() -> Vec<u8> {
+        let mut opset = Message::default();
+        opset.bytes(1, vec![]);
+        opset.int(2, 12);
+        let mut entry = Message::default();
+        entry.text(1, "key");
+        let mut model = Message::default();
+        model.int(1, 8);
+        model.message(7, Message::default());
+        model.message(8, opset);
+        model.message(14, entry);
+        model.finish().to_vec()
+    }
+
+    #[test]
+    fn an_unusual_spelling_is_kept() {
+        let read = read_model_bytes(model(), None).unwrap();
+        assert_eq!(read.metadata_props, [("key".to_owned(), String::new())]);
+        assert_eq!(model_to_bytes(&read).unwrap(), model());
+    }
+
+    #[test]
+    fn an_edit_supersedes_the_spelling() {
+        let mut edited = read_model_bytes(model(), None).unwrap();
+        edited.set_opset(13);
+        edited.metadata_props.clear();
+        let back = read_model_bytes(model_to_bytes(&edited).unwrap(), None).unwrap();
+        assert_eq!((back.opset(), back.opset_imports.len()), (13, 1));
+        assert!(back.metadata_props.is_empty());
+    }
+}
