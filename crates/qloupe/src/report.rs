@@ -3,9 +3,103 @@
 //! This file is the schema of `report.json` (documented in `docs/report.schema.md`). It computes nothing: `metrics`
 //! fills the numbers, the analysis fills the rest.
 
+mod csv;
+mod figure;
+mod gate;
+mod grid;
+mod json;
+mod md;
+mod ranking;
+#[cfg(test)]
+mod sample;
+mod table;
+mod txt;
+mod view;
+mod words;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use gate::{Gate, GateError, GateOutcome};
+pub use ranking::Verdict;
+pub use view::View;
+
+/// Every format, by id.
+pub const FORMATS: &[&dyn ReportFormat] = &[&csv::Csv, &json::Json, &md::Md, &table::Table, &txt::Txt];
+
+/// A way to print a report.
+pub trait ReportFormat: Sync {
+    /// The name on the command line.
+    fn id(&self) -> &'static str;
+    /// The file extension that chooses this format; `None` if it is for a terminal only.
+    fn extension(&self) -> Option<&'static str>;
+    /// The report as text, with a newline at the end.
+    fn write(&self, report: &Report, options: &Options) -> String;
+}
+
+impl std::fmt::Debug for dyn ReportFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// The format of files with this extension (without the dot).
+pub fn format_of_extension(extension: &str) -> Option<&'static dyn ReportFormat> {
+    FORMATS.iter().copied().find(|f| f.extension() == Some(extension))
+}
+
+/// How formats print.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// ANSI colours, in the terminal table.
+    pub colour: bool,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Where a cosine becomes suspicious.
+    pub thresholds: Thresholds,
+    /// Which of the vendor's layouts `txt` follows.
+    pub txt_style: TxtStyle,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            colour: false,
+            width: 100,
+            thresholds: Thresholds::default(),
+            txt_style: TxtStyle::V2,
+        }
+    }
+}
+
+/// Cosines below which a row is marked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// Below: slightly inconsistent, yellow.
+    pub slight: f64,
+    /// Below: this layer is wrong, red.
+    pub wrong: f64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            slight: 0.99,
+            wrong: 0.98,
+        }
+    }
+}
+
+/// The layouts of the vendor's `error_analysis.txt`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TxtStyle {
+    /// `quant_error` and `runtime_error`, cosine only.
+    V1_3,
+    /// `simulator_error` and `runtime_error`, cosine and Euclidean distance.
+    #[default]
+    V2,
+}
 
 /// The value of [`Report::schema`]. The number rises when a field changes its meaning or goes away.
 pub const SCHEMA: &str = "qloupe-report/1";
@@ -446,5 +540,53 @@ mod number {
                 ))),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_every_file_is_in_it() {
+        const PARTS: [&str; 7] = ["figure", "gate", "grid", "ranking", "sample", "view", "words"];
+        let ids: Vec<_> = FORMATS.iter().map(|f| f.id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .filter(|name| !PARTS.contains(&name.as_str()))
+            .collect();
+        files.sort();
+        assert_eq!(files, ids);
+        for format in FORMATS {
+            if let Some(extension) = format.extension() {
+                assert_eq!(format_of_extension(extension).unwrap().id(), format.id());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_strings_and_come_back() {
+        let json = |x: f64| serde_json::to_string(&ValueRange { min: x, max: 0.1 }).unwrap();
+        assert_eq!(json(f64::NEG_INFINITY), r#"{"min":"-inf","max":0.1}"#);
+        assert_eq!(json(f64::NAN), r#"{"min":"NaN","max":0.1}"#);
+        let back: ValueRange = serde_json::from_str(r#"{"min":"-inf","max":1}"#).unwrap();
+        assert!(
+            back.min == f64::NEG_INFINITY && (back.max - 1.0).abs() < f64::EPSILON,
+            "{back:?}"
+        );
+        let error = serde_json::from_str::<ValueRange>(r#"{"min":"x","max":1}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(r#"wrong number, expected a number, "NaN", "inf" or "-inf", got "x""#),
+            "{error}"
+        );
     }
 }
