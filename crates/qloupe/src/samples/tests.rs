@@ -1,0 +1,250 @@
+//! Tests of datasets from files to tensors, and of each refusal's text.
+
+use std::fs;
+use std::path::PathBuf;
+
+use qloupe_tensor::DType;
+
+use super::*;
+use crate::array::{Compression, write_npy, write_npz};
+use crate::recipe::Recipe;
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
+}
+
+fn spec(name: &str, shape: &[usize], recipe: &Recipe) -> InputSpec {
+    let shape = shape.iter().map(|&dim| (dim > 0).then_some(dim)).collect();
+    InputSpec::new(name, DType::Float32, shape, recipe).unwrap()
+}
+
+fn plain(name: &str, shape: &[usize]) -> InputSpec {
+    spec(name, shape, &Recipe::default())
+}
+
+#[test]
+fn a_folder_and_its_list_give_the_same_normalized_samples() {
+    let recipe = Recipe::read(&testdata().join("fmnist/recipe.toml")).unwrap();
+    let inputs = [spec("input", &[0, 1, 28, 28], &recipe)];
+    let folder = Dataset::open(&testdata().join("fmnist/calib"), &inputs).unwrap();
+    let list = Dataset::open(&testdata().join("fmnist/calib/dataset.txt"), &inputs).unwrap();
+    assert_eq!((folder.len(), list.len()), (20, 20));
+    assert!(folder.notes().is_empty());
+    let labels = read_labels(&testdata().join("fmnist/calib/labels.csv")).unwrap();
+    assert_eq!(labels.len(), 20);
+    for (idx, label) in labels.iter().enumerate() {
+        let sample = folder.sample(idx).unwrap();
+        assert_eq!(sample, list.sample(idx).unwrap());
+        let (name, tensor) = &sample[0];
+        assert_eq!((name.as_str(), tensor.shape()), ("input", &[1, 1, 28, 28][..]));
+        let raw = image::open(&label.path).unwrap().into_luma8().into_raw();
+        for (got, level) in tensor.as_slice::<f32>().unwrap().iter().zip(raw) {
+            assert_eq!(got.to_bits(), ((f32::from(level) - 72.93) / 90.015).to_bits());
+        }
+    }
+}
+
+#[test]
+fn lines_of_text_keep_their_height() {
+    let recipe = Recipe::read(&testdata().join("ocr_lines/recipe.toml")).unwrap();
+    let inputs = [spec("x", &[0, 3, 0, 0], &recipe)];
+    let dataset = Dataset::open(&testdata().join("ocr_lines"), &inputs).unwrap();
+    assert_eq!(dataset.len(), 8);
+    // line_001.png is 69x25: 48 high it is 133 wide, the rest up to 192 is 0.
+    let (_, tensor) = &dataset.sample(0).unwrap()[0];
+    assert_eq!(tensor.shape(), [1, 3, 48, 192]);
+    let row = &tensor.as_slice::<f32>().unwrap()[..192];
+    assert!(row[..133].iter().all(|&value| value != 0.0 && value.abs() <= 1.0));
+    assert!(row[133..].iter().all(|&value| value == 0.0));
+}
+
+#[test]
+fn defaults_are_told() {
+    let inputs = [plain("x", &[1, 3, 224, 200])];
+    let folder = Dataset::open(&testdata().join("ocr_lines"), &inputs).unwrap();
+    assert_eq!(
+        folder.notes(),
+        ["input \"x\": no recipe, images are stretched to 200x224 RGB, values 0..255"]
+    );
+    assert_eq!(folder.sample(0).unwrap()[0].1.shape(), [1, 3, 224, 200]);
+    let gray = Dataset::open(
+        &testdata().join("ocr_lines/line_001.png"),
+        &[plain("x", &[0, 1, 0, 0])],
+    )
+    .unwrap();
+    assert_eq!(
+        gray.notes(),
+        ["input \"x\": no recipe, images keep their own size, gray, values 0..255"]
+    );
+    assert_eq!(gray.sample(0).unwrap()[0].1.shape(), [1, 1, 25, 69]);
+}
+
+#[test]
+fn arrays_feed_inputs_by_name_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (x, y) = (
+        Tensor::new(&[2, 3], vec![1_f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(),
+        Tensor::new(&[2, 2, 1], vec![1_f32, 2.0, 3.0, 4.0]).unwrap(),
+    );
+    let inputs = [plain("x", &[1, 3]), plain("y", &[2, 1])];
+    let second = vec![
+        (
+            "x".to_owned(),
+            Tensor::new(&[1, 3], vec![4_f32, 5.0, 6.0]).unwrap(),
+        ),
+        ("y".to_owned(), Tensor::new(&[2, 1], vec![3_f32, 4.0]).unwrap()),
+    ];
+    let arrays = [
+        ("y".to_owned(), y.clone()),
+        ("x".to_owned(), x.clone()),
+        ("z".to_owned(), x.clone()),
+    ];
+    write_npz(&path("d.npz"), &arrays, Compression::Deflated).unwrap();
+    let dataset = Dataset::open(&path("d.npz"), &inputs).unwrap();
+    assert_eq!((dataset.len(), dataset.sample(1).unwrap()), (2, second.clone()));
+    let note = format!(
+        "{:?}: array \"z\" is no input of the model and is ignored",
+        path("d.npz")
+    );
+    assert_eq!(dataset.notes(), [note]);
+
+    write_npy(&path("x.npy"), &x).unwrap();
+    write_npy(&path("y.npy"), &y).unwrap();
+    let args = [
+        format!("y={}", path("y.npy").display()),
+        format!("x={}", path("x.npy").display()),
+    ];
+    let dataset = Dataset::from_args(&args, &inputs).unwrap();
+    assert_eq!((dataset.len(), dataset.sample(1).unwrap()), (2, second.clone()));
+
+    write_npy(&path("x 1.npy"), &second[0].1).unwrap();
+    write_npy(&path("y1.npy"), &second[1].1).unwrap();
+    fs::write(path("d.txt"), "\n\"x 1.npy\" y1.npy\n").unwrap();
+    let dataset = Dataset::open(&path("d.txt"), &inputs).unwrap();
+    assert_eq!((dataset.len(), dataset.sample(0).unwrap()), (1, second));
+}
+
+#[test]
+fn each_refusal_of_a_dataset_has_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().display().to_string();
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+    fs::create_dir(path("empty")).unwrap();
+    fs::create_dir(path("pictures")).unwrap();
+    for name in ["pictures/a.png", "b.jpg"] {
+        write(name, "no picture");
+    }
+    write("a.xyz", "");
+    write("blank.txt", "\n \n");
+    write("missing.txt", "b.jpg\nnone.jpg\n");
+    write("undecodable.txt", "\nb.jpg\n");
+    write("quote.txt", "'b.jpg\n");
+    write("two.txt", "b.jpg b.jpg\n");
+    write("kind.txt", "a.xyz\n");
+    write("many.txt", "many.npy\n");
+    write("broken.txt", "broken.npy\n");
+    write("broken.npy", "nothing at all");
+    let floats = |shape: &[usize]| Tensor::new(shape, vec![0.5_f32; shape.iter().product()]).unwrap();
+    write_npy(&path("many.npy"), &floats(&[2, 3, 4, 4])).unwrap();
+    write_npy(&path("none.npy"), &floats(&[0, 3, 4, 4])).unwrap();
+    write_npy(&path("shape.npy"), &floats(&[2, 5])).unwrap();
+    write_npy(
+        &path("double.npy"),
+        &Tensor::new(&[1, 3, 4, 4], vec![0.5_f64; 48]).unwrap(),
+    )
+    .unwrap();
+    let mut values = vec![0.5_f32; 96];
+    values[95] = f32::NAN;
+    write_npy(&path("nan.npy"), &Tensor::new(&[2, 3, 4, 4], values).unwrap()).unwrap();
+    let arrays = [("images".to_owned(), floats(&[1, 3, 4, 4]))];
+    write_npz(&path("a.npz"), &arrays, Compression::Stored).unwrap();
+
+    struct Case {
+        file: &'static str,
+        inputs: Vec<InputSpec>,
+        error: &'static str,
+    }
+    let one = || vec![plain("image", &[1, 3, 4, 4])];
+    let two = || vec![plain("a", &[1, 3, 4, 4]), plain("b", &[1, 3, 4, 4])];
+    #[rustfmt::skip]
+    let cases = [
+        Case { file: "none", inputs: one(), error: "\"{root}/none\" does not exist" },
+        Case { file: "a.xyz", inputs: one(), error: "\"{root}/a.xyz\" is of unknown kind, expected a folder, .txt, .npy, .npz, .safetensors, .jpg, .png or .bmp" },
+        Case { file: "empty", inputs: one(), error: "\"{root}/empty\" holds no samples, expected jpg, png or bmp files" },
+        Case { file: "blank.txt", inputs: one(), error: "\"{root}/blank.txt\" holds no samples, expected a line for each sample" },
+        Case { file: "none.npy", inputs: one(), error: "\"{root}/none.npy\" holds no samples, expected a leading axis of at least 1" },
+        Case { file: "missing.txt", inputs: one(), error: "{root}/missing.txt:2: \"none.jpg\" does not exist" },
+        Case { file: "undecodable.txt", inputs: one(), error: "{root}/undecodable.txt:2: \"b.jpg\" cannot be decoded: not a jpg, png or bmp picture" },
+        Case { file: "quote.txt", inputs: one(), error: "{root}/quote.txt:1: a quote is not closed, expected '" },
+        Case { file: "two.txt", inputs: one(), error: "{root}/two.txt:1: wrong number of files, expected 1 (\"image\"), got 2" },
+        Case { file: "kind.txt", inputs: one(), error: "{root}/kind.txt:1: \"a.xyz\" is of unknown kind, expected .jpg, .png, .bmp, .npy, .npz or .safetensors" },
+        Case { file: "many.txt", inputs: one(), error: "{root}/many.txt:1: \"many.npy\" holds 2 samples, expected 1 a line" },
+        Case { file: "broken.txt", inputs: one(), error: "{root}/broken.txt:1: \"{root}/broken.npy\": not a NumPy array" },
+        Case { file: "broken.npy", inputs: one(), error: "\"{root}/broken.npy\": not a NumPy array" },
+        Case { file: "b.jpg", inputs: vec![plain("bytes", &[0, 2048])], error: "\"{root}/b.jpg\": pictures cannot feed input \"bytes\": its shape is [?, 2048], expected 4 dimensions; use an array (.npy, .npz, .safetensors)" },
+        Case { file: "pictures", inputs: two(), error: "\"{root}/pictures\" feeds one input, expected 2 (\"a\", \"b\"); use dataset.txt" },
+        Case { file: "b.jpg", inputs: two(), error: "\"{root}/b.jpg\" feeds one input, expected 2 (\"a\", \"b\"); name each file's input with NAME=FILE, or use dataset.txt" },
+        Case { file: "a.npz", inputs: one(), error: "\"{root}/a.npz\" has no array \"image\" for the input of that name, it holds \"images\", did you mean \"images\"?" },
+        Case { file: "shape.npy", inputs: one(), error: "\"{root}/shape.npy\", input \"image\": wrong shape, expected [1, 3, 4, 4] (or a leading axis of samples before it), got [2, 5]" },
+        Case { file: "double.npy", inputs: one(), error: "\"{root}/double.npy\", input \"image\": wrong dtype, expected float32, got float64; convert it, or set dtype = \"float64\" in [input.image] of the recipe" },
+        Case { file: "nan.npy", inputs: one(), error: "\"{root}/nan.npy\", input \"image\": sample 1: 1 value is NaN or infinite, expected finite numbers" },
+    ];
+    for Case { file, inputs, error } in cases {
+        let read_all =
+            |dataset: Dataset| (0..dataset.len()).try_for_each(|idx| dataset.sample(idx).map(drop));
+        let result = Dataset::open(&path(file), &inputs).and_then(read_all);
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            error.replace("{root}", &root),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn each_refusal_of_arguments_has_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (name, n) in [("one.npy", 1), ("two.npy", 2)] {
+        let tensor = Tensor::new(&[n, 3], vec![0_f32; 3 * n]).unwrap();
+        write_npy(Path::new(&path(name)), &tensor).unwrap();
+    }
+    let inputs = [plain("first", &[1, 3]), plain("second", &[1, 3])];
+    struct Case {
+        args: Vec<String>,
+        error: &'static str,
+    }
+    let cases = [
+        Case {
+            args: vec![format!("frst={}", path("one.npy"))],
+            error: "the model has no input \"frst\", did you mean \"first\"?",
+        },
+        Case {
+            args: vec![format!("first={}", path("one.npy"))],
+            error: "input \"second\" gets no file, give it with second=FILE",
+        },
+        Case {
+            args: vec![
+                format!("first={}", path("one.npy")),
+                format!("second={}", path("two.npy")),
+            ],
+            error: "input \"second\" has 2 samples, expected 1 as input \"first\" has",
+        },
+    ];
+    for Case { args, error } in cases {
+        assert_eq!(Dataset::from_args(&args, &inputs).unwrap_err().to_string(), error);
+    }
+    let refused = SampleError::Read {
+        place: SamplePlace {
+            list: Some("d.txt:1".to_owned()),
+            file: "a.png".to_owned(),
+        },
+        source: std::io::Error::new(std::io::ErrorKind::PermissionDenied, "permission denied"),
+    };
+    assert_eq!(
+        refused.to_string(),
+        "d.txt:1: \"a.png\" cannot be read: permission denied"
+    );
+}
