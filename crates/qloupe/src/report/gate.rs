@@ -282,7 +282,7 @@ mod tests {
             Case {
                 gate: "local.max_abs=1000",
                 passed: true,
-                sentence: "accuracy gate passed: the worst local max_abs is MAX at layer \"output0\", expected at most 1000",
+                sentence: "accuracy gate passed: the worst local max_abs is 19.04400062561035 at layer \"output0\", expected at most 1000",
             },
         ];
         for case in cases {

@@ -22,7 +22,10 @@ impl ReportFormat for Json {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::metrics;
     use crate::report::View;
     use crate::report::sample::{on_device, sample};
 
@@ -63,5 +66,40 @@ mod tests {
         }
         assert_eq!((back.findings, back.skipped), (report.findings, report.skipped));
         assert_eq!((back.costs, back.notes), (report.costs, report.notes));
+    }
+
+    #[test]
+    fn every_field_and_metric_is_documented() {
+        fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+                serde_json::Value::Object(fields) => {
+                    for (key, field) in fields {
+                        found.push(key.clone());
+                        // The keys of these are network outputs.
+                        let of_outputs = matches!(key.as_str(), "alone" | "rescued");
+                        let inner = field.as_object().filter(|_| of_outputs);
+                        match inner {
+                            Some(outputs) => outputs.values().for_each(|metrics| keys(metrics, found)),
+                            None => keys(field, found),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/report.schema.md");
+        let doc = std::fs::read_to_string(path).unwrap();
+        let text = Json.write(&on_device(), &Options::default());
+        let mut found = Vec::new();
+        keys(&serde_json::from_str(&text).unwrap(), &mut found);
+        for key in &found {
+            assert!(doc.contains(&format!("`{key}`")), "{key}");
+        }
+        for metric in metrics::ALL {
+            // A bar would end the cell of a table.
+            let row = format!("| `{}` | {} |", metric.id(), metric.formula().replace('|', "\\|"));
+            assert!(doc.contains(&row), "{row}");
+        }
     }
 }

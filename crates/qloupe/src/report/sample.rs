@@ -256,6 +256,18 @@ pub(super) fn on_device() -> Report {
             local_inputs: "device".to_owned(),
         });
     }
+    report.plan.file = Some("yolov8n_320.plan.toml".to_owned());
+    report.layers[4].n_nan = 3;
+    report.layers[4].n_infinite = 1;
+    report.layers[4].causes.push(Cause {
+        source: "weights".to_owned(),
+        share: 0.75,
+        sqnr_db: 36.5,
+    });
+    report.layers[4].provenance.push(Provenance {
+        pass: "equalize".to_owned(),
+        change: "channels scaled by 0.5 to 2".to_owned(),
+    });
     // The device could not dump this one.
     report.layers[2].runtime = None;
     report.layers[3].views.alone = BTreeMap::from([("output0".to_owned(), metrics(1.0, 0.004))]);
