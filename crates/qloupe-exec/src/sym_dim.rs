@@ -38,6 +38,11 @@ impl SymDim {
         usize::try_from(self.as_known()?).ok()
     }
 
+    /// True if no size of the open dimensions makes it negative (sizes are not negative).
+    pub fn is_non_negative(&self) -> bool {
+        self.constant >= 0 && self.terms.values().all(|&factor| factor >= 0)
+    }
+
     /// `self + other`; wraps on overflow, as sizes near 2^63 do not exist.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use crate::{OpError, SymDim};
 
 /// From how many elements on the work is shared among threads.
-pub(super) const PARALLEL: usize = 65_536;
+const PARALLEL: usize = 65_536;
 
 /// How many elements one thread takes at a time.
-pub(super) const BLOCK: usize = 16_384;
+const BLOCK: usize = 16_384;
 
 /// The shape that all shapes broadcast to.
 ///
@@ -78,6 +78,27 @@ pub(super) fn broadcast_dims(shapes: &[&[SymDim]]) -> Result<Vec<SymDim>, OpErro
     Ok(common)
 }
 
+/// A vector of `n` elements that `fill` writes, in parallel pieces where it is large; it gets the index of the first element of
+/// its piece. (A trait object, so that the code of the threads exists once per element type.)
+pub(super) fn fill_pieces<T: Copy + Default + Send>(
+    n: usize,
+    fill: &(dyn Fn(usize, &mut [T]) + Sync),
+) -> Vec<T> {
+    let mut out = vec![T::default(); n];
+    if n < PARALLEL {
+        fill(0, &mut out);
+    } else {
+        out.par_chunks_mut(BLOCK)
+            .enumerate()
+            .for_each(|(piece, out)| fill(piece * BLOCK, out));
+    }
+    out
+}
+
+/// What [`Broadcast::fill`] calls: a contiguous piece of the output, and for each operand the offset of its first element
+/// and whether it advances.
+type Run<'a, T, const N: usize> = dyn Fn(&mut [T], [usize; N], [bool; N]) + Sync + 'a;
+
 /// The walk over `N` operands that broadcast together.
 ///
 /// Neighbouring dimensions over which every operand is either contiguous or constant are merged, so that equal shapes,
@@ -99,14 +120,19 @@ impl<const N: usize> Broadcast<N> {
     pub(crate) fn new(shapes: [&[usize]; N]) -> Result<Self, OpError> {
         let shape = broadcast_shape(&shapes)?;
         let n_elements = n_elements(&shape).ok_or_else(|| {
-            OpError::input(0, format!("shape {shape:?} after broadcasting has more elements than memory can hold"))
+            OpError::input(
+                0,
+                format!("shape {shape:?} after broadcasting has more elements than memory can hold"),
+            )
         })?;
         let mut strides = [1_usize; N];
         let mut merged: Vec<(usize, [usize; N])> = Vec::new();
         for axis in (0..shape.len()).rev() {
             let mut here = [0; N];
             for (operand, dims) in shapes.iter().enumerate() {
-                let size = (axis + dims.len()).checked_sub(shape.len()).map_or(1, |a| dims[a]);
+                let size = (axis + dims.len())
+                    .checked_sub(shape.len())
+                    .map_or(1, |a| dims[a]);
                 here[operand] = if size == 1 { 0 } else { strides[operand] };
                 strides[operand] *= size;
             }
@@ -118,7 +144,11 @@ impl<const N: usize> Broadcast<N> {
                 _ => merged.push((shape[axis], here)),
             }
         }
-        let (inner, inner_strides) = if merged.is_empty() { (1, [0; N]) } else { merged.remove(0) };
+        let (inner, inner_strides) = if merged.is_empty() {
+            (1, [0; N])
+        } else {
+            merged.remove(0)
+        };
         merged.reverse();
         Ok(Self {
             shape,
@@ -134,24 +164,18 @@ impl<const N: usize> Broadcast<N> {
         &self.shape
     }
 
-    /// Fills an output of the common shape. `run` gets a contiguous piece of it, and for each operand the offset of its
-    /// first element and whether it advances.
+    /// Fills an output of the common shape.
     pub(crate) fn fill<T: Copy + Default + Send>(
         &self,
         run: impl Fn(&mut [T], [usize; N], [bool; N]) + Sync,
     ) -> Vec<T> {
-        let mut out = vec![T::default(); self.n_elements];
-        if out.len() < PARALLEL {
-            self.fill_block(0, &mut out, &run);
-        } else {
-            out.par_chunks_mut(BLOCK)
-                .enumerate()
-                .for_each(|(block, piece)| self.fill_block(block * BLOCK, piece, &run));
-        }
-        out
+        let run: &Run<'_, T, N> = &run;
+        fill_pieces(self.n_elements, &|start, piece| {
+            self.fill_piece(start, piece, run)
+        })
     }
 
-    fn fill_block<T>(&self, start: usize, mut out: &mut [T], run: &impl Fn(&mut [T], [usize; N], [bool; N])) {
+    fn fill_piece<T>(&self, start: usize, mut out: &mut [T], run: &Run<'_, T, N>) {
         if out.is_empty() {
             return;
         }
@@ -251,7 +275,9 @@ mod tests {
                         *o = (i + if p { k } else { 0 }, j + if q { k } else { 0 });
                     }
                 });
-                let &[n, c, h, w] = plan.shape() else { panic!("rank") };
+                let &[n, c, h, w] = plan.shape() else {
+                    panic!("rank")
+                };
                 let expected: Vec<_> = (0..n * c * h * w)
                     .map(|e| [e / (c * h * w), e / (h * w) % c, e / w % h, e % w])
                     .map(|idx| (offset(a, idx), offset(b, idx)))
@@ -273,6 +299,11 @@ mod tests {
             got.iter().enumerate().all(|(e, &v)| v == e * 1000 + e % 401),
             "a piece starts at the wrong offset"
         );
-        assert_eq!(Broadcast::new([&[2, 0], &[1]]).unwrap().fill(|_: &mut [u8], _, _| ()), []);
+        assert_eq!(
+            Broadcast::new([&[2, 0], &[1]])
+                .unwrap()
+                .fill(|_: &mut [u8], _, _| ()),
+            []
+        );
     }
 }

@@ -1,7 +1,12 @@
 //! Relu: `max(x, 0)`.
 
+use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
+use super::{
+    elementwise::{NumberFunction, float_kernel, numeric},
+    number::Number,
+};
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `y = max(x, 0)`; NaN stays NaN.
@@ -22,12 +27,16 @@ impl Operator for Relu {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let x = ctx.require(0)?;
-        let y: Vec<f32> = x
-            .require::<f32>()?
-            .iter()
-            .map(|&v| if v < 0.0 { 0.0 } else { v })
-            .collect();
-        Ok(vec![Tensor::new(x.shape(), y)?])
+        if ctx.require(0)?.dtype().is_float() {
+            float_kernel(ctx, UnaryKernel::Relu, |x| if x < 0.0 { 0.0 } else { x })
+        } else {
+            numeric::<Self>(ctx)
+        }
+    }
+}
+
+impl NumberFunction for Relu {
+    fn apply<T: Number>(x: T) -> T {
+        x.larger(T::ZERO)
     }
 }

@@ -1,0 +1,37 @@
+//! Abs: `|x|`.
+
+use qloupe_tensor::Tensor;
+
+use super::{
+    elementwise::{NumberFunction, numeric},
+    number::Number,
+};
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = |x|`; the lowest signed integer stays itself.
+#[derive(Debug)]
+pub(super) struct Abs;
+
+impl Operator for Abs {
+    fn op_type(&self) -> &'static str {
+        "Abs"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        numeric::<Self>(ctx)
+    }
+}
+
+impl NumberFunction for Abs {
+    fn apply<T: Number>(x: T) -> T {
+        x.magnitude()
+    }
+}

@@ -1,0 +1,28 @@
+//! CastLike: converts elements to the dtype of another tensor.
+
+use qloupe_tensor::Tensor;
+
+use super::cast::{cast, infer_cast};
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = x` as the dtype of input 1; see Cast for the conversions.
+#[derive(Debug)]
+pub(super) struct CastLike;
+
+impl Operator for CastLike {
+    fn op_type(&self) -> &'static str {
+        "CastLike"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        infer_cast(ctx, ctx.dtype(1))
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        Ok(vec![cast(ctx.require(0)?, ctx.require(1)?.dtype())?])
+    }
+}

@@ -1,0 +1,33 @@
+//! Elu: `x`, or `alpha * (e^x - 1)` below 0.
+
+use qloupe_kernels::UnaryKernel;
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_kernel;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = x` for `x >= 0`, `alpha * (e^x - 1)` below; `alpha` is 1 by default.
+#[derive(Debug)]
+pub(super) struct Elu;
+
+impl Operator for Elu {
+    fn op_type(&self) -> &'static str {
+        "Elu"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let alpha = ctx.float("alpha", 1.0);
+        let wide = f64::from(alpha);
+        float_kernel(ctx, UnaryKernel::Elu { alpha }, |x| {
+            if x < 0.0 { wide * x.exp_m1() } else { x }
+        })
+    }
+}

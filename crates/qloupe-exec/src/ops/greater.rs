@@ -1,0 +1,34 @@
+//! Greater: `a > b`.
+
+use qloupe_tensor::{DType, Tensor};
+
+use super::elementwise::{Relation, compare, infer_broadcast};
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `c = a > b`, broadcast; false where one is NaN.
+#[derive(Debug)]
+pub(super) struct Greater;
+
+impl Operator for Greater {
+    fn op_type(&self) -> &'static str {
+        "Greater"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        infer_broadcast(ctx, Some(DType::Bool))
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        compare::<Self>(ctx)
+    }
+}
+
+impl Relation for Greater {
+    fn holds<T: PartialOrd>(a: T, b: T) -> bool {
+        a > b
+    }
+}

@@ -1,0 +1,33 @@
+//! HardSigmoid: `alpha * x + beta`, clipped to [0, 1].
+
+use qloupe_kernels::UnaryKernel;
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_kernel;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = max(0, min(1, alpha * x + beta))`; `alpha` is 0.2 and `beta` 0.5 by default.
+#[derive(Debug)]
+pub(super) struct HardSigmoid;
+
+impl Operator for HardSigmoid {
+    fn op_type(&self) -> &'static str {
+        "HardSigmoid"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let (alpha, beta) = (ctx.float("alpha", 0.2), ctx.float("beta", 0.5));
+        let (slope, shift) = (f64::from(alpha), f64::from(beta));
+        float_kernel(ctx, UnaryKernel::HardSigmoid { alpha, beta }, |x| {
+            (slope * x + shift).clamp(0.0, 1.0)
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! HardSwish: `x * max(0, min(1, x / 6 + 0.5))`.
+
+use qloupe_kernels::UnaryKernel;
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_kernel;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = x * max(0, min(1, x / 6 + 0.5))`.
+#[derive(Debug)]
+pub(super) struct HardSwish;
+
+impl Operator for HardSwish {
+    fn op_type(&self) -> &'static str {
+        "HardSwish"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        float_kernel(ctx, UnaryKernel::HardSwish, |x| {
+            x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! Min: the smallest of all inputs.
+
+use qloupe_tensor::Tensor;
+
+use super::{
+    elementwise::{PairFunction, arithmetic, infer_arithmetic},
+    number::Number,
+};
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+
+/// `y = min(x0, x1, ...)`, broadcast; NaN wins.
+#[derive(Debug)]
+pub(super) struct Min;
+
+impl Operator for Min {
+    fn op_type(&self) -> &'static str {
+        "Min"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        infer_arithmetic(ctx, |a, b| {
+            if a == b {
+                return Some(a.clone());
+            }
+            Some(SymDim::known(a.as_known()?.min(b.as_known()?)))
+        })
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        arithmetic::<Self>(ctx)
+    }
+}
+
+impl PairFunction for Min {
+    fn apply<T: Number>(a: T, b: T) -> T {
+        a.smaller(b)
+    }
+}

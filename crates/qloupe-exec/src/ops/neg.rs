@@ -1,0 +1,37 @@
+//! Neg: `-x`.
+
+use qloupe_tensor::Tensor;
+
+use super::{
+    elementwise::{NumberFunction, numeric},
+    number::Number,
+};
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = -x`; integers wrap.
+#[derive(Debug)]
+pub(super) struct Neg;
+
+impl Operator for Neg {
+    fn op_type(&self) -> &'static str {
+        "Neg"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        numeric::<Self>(ctx)
+    }
+}
+
+impl NumberFunction for Neg {
+    fn apply<T: Number>(x: T) -> T {
+        x.negated()
+    }
+}

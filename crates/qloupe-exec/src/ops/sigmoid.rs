@@ -1,0 +1,29 @@
+//! Sigmoid: `1 / (1 + e^-x)`.
+
+use qloupe_kernels::UnaryKernel;
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_kernel;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = 1 / (1 + e^-x)`.
+#[derive(Debug)]
+pub(super) struct Sigmoid;
+
+impl Operator for Sigmoid {
+    fn op_type(&self) -> &'static str {
+        "Sigmoid"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        float_kernel(ctx, UnaryKernel::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()))
+    }
+}

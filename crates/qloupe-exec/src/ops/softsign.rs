@@ -1,0 +1,28 @@
+//! Softsign: `x / (1 + |x|)`.
+
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_map;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = x / (1 + |x|)`.
+#[derive(Debug)]
+pub(super) struct Softsign;
+
+impl Operator for Softsign {
+    fn op_type(&self) -> &'static str {
+        "Softsign"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        float_map(ctx, |x| x / (1.0 + x.abs()), |x| x / (1.0 + x.abs()))
+    }
+}

@@ -1,0 +1,28 @@
+//! Sqrt: `sqrt(x)`.
+
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_map;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = sqrt(x)`, correctly rounded; NaN below 0.
+#[derive(Debug)]
+pub(super) struct Sqrt;
+
+impl Operator for Sqrt {
+    fn op_type(&self) -> &'static str {
+        "Sqrt"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        float_map(ctx, f32::sqrt, f64::sqrt)
+    }
+}

@@ -1,0 +1,29 @@
+//! Tanh: the hyperbolic tangent.
+
+use qloupe_kernels::UnaryKernel;
+use qloupe_tensor::Tensor;
+
+use super::elementwise::float_kernel;
+use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+
+/// `y = tanh(x)`.
+#[derive(Debug)]
+pub(super) struct Tanh;
+
+impl Operator for Tanh {
+    fn op_type(&self) -> &'static str {
+        "Tanh"
+    }
+
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Follow
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        ctx.same_as_input()
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        float_kernel(ctx, UnaryKernel::Tanh, f64::tanh)
+    }
+}
