@@ -1,7 +1,7 @@
 //! Float convolution over NHWC activations with weights packed once.
 
 #[cfg(target_arch = "x86_64")]
-use crate::f32::{depthwise::Depthwise, panels::Panels};
+use crate::f32::{depthwise::DepthwiseF32, panels::Panels};
 use crate::{ConvGeometry, Isa, isa, specification};
 
 /// A float convolution with packed weights.
@@ -22,7 +22,7 @@ enum Weight {
     #[cfg(target_arch = "x86_64")]
     Dense(Panels),
     #[cfg(target_arch = "x86_64")]
-    Depthwise(Depthwise),
+    Depthwise(DepthwiseF32),
 }
 
 impl ConvF32 {
@@ -115,7 +115,7 @@ impl Weight {
         {
             let taps = kh * kw;
             let packed = if icg == 1 && oc == group && group > 1 {
-                Depthwise::new(isa, weight, &bias, taps).map(Self::Depthwise)
+                DepthwiseF32::new(isa, weight, &bias, taps).map(Self::Depthwise)
             } else {
                 Panels::new(isa, (oc / group, icg, group), taps * icg, &bias, |channel, k| {
                     weight[(channel * icg + k % icg) * taps + k / icg]

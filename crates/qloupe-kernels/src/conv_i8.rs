@@ -1,6 +1,15 @@
 //! Integer convolution over NHWC activations: u8 or s8 inputs, s8 weights, exact int32 accumulators.
 
 use crate::{ConvGeometry, Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, specification};
+#[cfg(target_arch = "x86_64")]
+use crate::{
+    buffer::Aligned,
+    i8::{
+        depthwise::DepthwiseI8,
+        panels::{Panels, WeightShape},
+        vector::{FloatScale, Output},
+    },
+};
 
 /// An integer convolution with packed weights (symmetric: weight zero point 0).
 #[derive(Clone, Debug)]
@@ -12,7 +21,17 @@ pub struct ConvI8 {
     kh: usize,
     kw: usize,
     group: usize,
-    isa: Isa,
+    packed: Packed,
+}
+
+#[derive(Clone, Debug)]
+enum Packed {
+    /// For the specification.
+    None,
+    #[cfg(target_arch = "x86_64")]
+    Dense(Isa, Panels),
+    #[cfg(target_arch = "x86_64")]
+    Depthwise(DepthwiseI8),
 }
 
 impl ConvI8 {
@@ -53,6 +72,7 @@ impl ConvI8 {
             group > 0 && oc.is_multiple_of(group),
             "{oc} output channels in {group} groups"
         );
+        let packed = Packed::new(isa.require(), weight_oihw, &bias, (ic_per_group, kh, kw, group));
         Self {
             weight: weight_oihw.to_vec(),
             bias,
@@ -61,7 +81,7 @@ impl ConvI8 {
             kh,
             kw,
             group,
-            isa: isa.require(),
+            packed,
         }
     }
 
@@ -76,13 +96,64 @@ impl ConvI8 {
     ) {
         epilogue.check(self.oc, &out);
         assert_eq!(out.len(), geometry.n_outputs(), "length of the output");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(zero_point_before) = epilogue.float_scale() {
+            self.check(x, geometry, x_zero_point);
+            let scale = |multiplier: &Aligned<f32>| FloatScale {
+                multiplier: multiplier.as_slice().as_ptr(),
+                zero_point: epilogue.zero_point as f32,
+                range: (epilogue.min as f32, epilogue.max as f32),
+                zero_point_before,
+            };
+            let bytes = out.as_mut_ptr();
+            match &self.packed {
+                Packed::None => {}
+                Packed::Dense(isa, panels) => {
+                    let multiplier = panels.padded(&epilogue.multiplier, self.group);
+                    let output = Output::Quantized(bytes, scale(&multiplier));
+                    self.dense(*isa, panels, x, geometry, x_zero_point, output);
+                    return;
+                }
+                Packed::Depthwise(depthwise) => {
+                    let multiplier = depthwise.padded(&epilogue.multiplier);
+                    depthwise.conv(
+                        x,
+                        geometry,
+                        x_zero_point,
+                        Output::Quantized(bytes, scale(&multiplier)),
+                    );
+                    return;
+                }
+            }
+        }
         let acc = self.accumulate(x, geometry, x_zero_point);
         epilogue.apply(&acc, self.oc, &mut out);
     }
 
     /// The exact accumulators, NHWC.
     pub fn accumulate(&self, x: QuantizedSlice<'_>, geometry: &ConvGeometry, x_zero_point: i32) -> Vec<i32> {
-        let g = geometry;
+        self.check(x, geometry, x_zero_point);
+        match &self.packed {
+            Packed::None => {
+                specification::conv_i8(|idx| x.at(idx), x_zero_point, &self.weight, &self.bias, geometry)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Packed::Dense(isa, panels) => {
+                let mut out = vec![0; geometry.n_outputs()];
+                let output = Output::Accumulators(out.as_mut_ptr());
+                self.dense(*isa, panels, x, geometry, x_zero_point, output);
+                out
+            }
+            #[cfg(target_arch = "x86_64")]
+            Packed::Depthwise(depthwise) => {
+                let mut out = vec![0; geometry.n_outputs()];
+                depthwise.conv(x, geometry, x_zero_point, Output::Accumulators(out.as_mut_ptr()));
+                out
+            }
+        }
+    }
+
+    fn check(&self, x: QuantizedSlice<'_>, g: &ConvGeometry, x_zero_point: i32) {
         assert_eq!(
             (g.oc, g.ic, g.kh, g.kw, g.group),
             (
@@ -95,8 +166,39 @@ impl ConvI8 {
             "geometry of the weight"
         );
         assert_eq!(x.len(), g.n_inputs(), "length of the input");
-        let _ = self.isa;
-        specification::conv_i8(|idx| x.at(idx), x_zero_point, &self.weight, &self.bias, g)
+        let (low, high) = x.range();
+        assert!(
+            (low..=high).contains(&x_zero_point),
+            "zero point {x_zero_point} is outside the input dtype"
+        );
+    }
+
+    /// Runs the packed weights, or others packed for a dilation that breaks kernel rows apart.
+    #[cfg(target_arch = "x86_64")]
+    fn dense(
+        &self,
+        isa: Isa,
+        panels: &Panels,
+        x: QuantizedSlice<'_>,
+        g: &ConvGeometry,
+        x_zero_point: i32,
+        output: Output,
+    ) {
+        if self.group == 1 && g.dilation_w > 1 && self.kw > 1 && !panels.fits_single_taps() {
+            let shape = WeightShape {
+                oc: self.oc,
+                ic_per_group: self.ic_per_group,
+                kh: self.kh,
+                kw: self.kw,
+                group: self.group,
+            };
+            let single = Panels::new(isa, shape, 1, &self.weight, &self.bias);
+            single
+                .expect("invariant: the instruction set has tiles")
+                .conv(x, g, x_zero_point, output);
+        } else {
+            panels.conv(x, g, x_zero_point, output);
+        }
     }
 
     /// No accumulator of 8-bit activations can be larger in magnitude; above `i32::MAX` overflow is possible.
@@ -111,5 +213,37 @@ impl ConvI8 {
             })
             .max()
             .unwrap_or(0)
+    }
+}
+
+impl Packed {
+    fn new(
+        isa: Isa,
+        weight: &[i8],
+        bias: &[i32],
+        (ic_per_group, kh, kw, group): (usize, usize, usize, usize),
+    ) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let oc = bias.len();
+            let packed = if ic_per_group == 1 && oc == group && group > 1 {
+                DepthwiseI8::new(isa, weight, bias, kh * kw).map(Self::Depthwise)
+            } else {
+                let shape = WeightShape {
+                    oc,
+                    ic_per_group,
+                    kh,
+                    kw,
+                    group,
+                };
+                let taps_per_segment = if group == 1 { kw } else { 1 };
+                Panels::new(isa, shape, taps_per_segment, weight, bias).map(|panels| Self::Dense(isa, panels))
+            };
+            if let Some(packed) = packed {
+                return packed;
+            }
+        }
+        let _ = (isa, weight, bias, ic_per_group, kh, kw, group);
+        Self::None
     }
 }

@@ -32,7 +32,6 @@ pub(crate) struct Segment<X> {
 pub(crate) struct DenseShape {
     pub(crate) ic_per_group: usize,
     pub(crate) oc_per_group: usize,
-    pub(crate) group: usize,
     /// Output channels of a vector.
     pub(crate) lanes: usize,
     /// Elements of K that one step of a tile takes.
@@ -59,9 +58,8 @@ pub(crate) struct TilePlace {
     pub(crate) pixel_stride: usize,
     /// Elements of a segment.
     pub(crate) length: usize,
-    /// The first output element and its channel.
+    /// The first output element.
     pub(crate) out_offset: usize,
-    pub(crate) channel: usize,
     /// Lanes of the last vector that exist.
     pub(crate) last_lanes: usize,
 }
@@ -366,12 +364,21 @@ impl<X, K> BandTiles<'_, X, K> {
             pixel_stride: g.stride_w * g.ic,
             length: self.taps_per_segment * shape.ic_per_group,
             out_offset: self.band.out_offset + (row * self.band.ow + first) * g.oc + channel,
-            channel,
             last_lanes: last.min(shape.lanes),
         };
         // SAFETY: the rows hold every tap of the band, and tiles of another place write other outputs.
         unsafe { self.kernel.tile(segments, &place) }
     }
+}
+
+/// Vectors of output channels in one tile: the most that tiles can have for short rows, else two.
+pub(crate) fn tile_vectors(n_pixels: usize, n_vectors: usize, most: usize, most_pixels: usize) -> usize {
+    let wanted = if n_pixels <= most_pixels || n_vectors == 3 {
+        most
+    } else {
+        2
+    };
+    wanted.min(n_vectors)
 }
 
 /// Splits a row of pixels into the fewest tiles, of nearly equal size: `(first, n_pixels)`.

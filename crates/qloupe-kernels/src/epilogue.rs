@@ -32,6 +32,13 @@ impl QuantizedSlice<'_> {
         self.len() == 0
     }
 
+    pub(crate) fn range(&self) -> (i32, i32) {
+        match self {
+            Self::U8(_) => (0, 255),
+            Self::I8(_) => (-128, 127),
+        }
+    }
+
     pub(crate) fn at(&self, idx: usize) -> i32 {
         match self {
             Self::U8(x) => i32::from(x[idx]),
@@ -52,6 +59,14 @@ impl QuantizedSliceMut<'_> {
     /// True without elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        match self {
+            Self::U8(x) => x.as_mut_ptr(),
+            Self::I8(x) => x.as_mut_ptr().cast(),
+        }
     }
 
     fn range(&self) -> (i32, i32) {
@@ -92,6 +107,16 @@ impl Epilogue {
             self.min,
             self.max
         );
+    }
+
+    /// For the float-scale policies, whether the zero point is added before rounding.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn float_scale(&self) -> Option<bool> {
+        match self.policy {
+            Requantize::FloatScaleZeroPointAfter => Some(false),
+            Requantize::FloatScaleZeroPointBefore => Some(true),
+            _ => None,
+        }
     }
 
     /// Requantizes accumulators `[.., oc]` with `Requantize::apply`.

@@ -2,16 +2,24 @@
 
 use rayon::prelude::*;
 
-use crate::{Isa, isa, specification};
+#[cfg(target_arch = "x86_64")]
+use crate::f32::panels::Panels;
+use crate::{Isa, isa, parallel, specification};
 
 /// A product with a constant right-hand matrix, packed once.
 #[derive(Clone, Debug)]
 pub struct GemmF32 {
-    b: Vec<f32>,
-    bias: Vec<f32>,
+    b: Matrix,
     k: usize,
     n: usize,
-    isa: Isa,
+}
+
+#[derive(Clone, Debug)]
+enum Matrix {
+    /// For the specification: the matrix and the bias.
+    Plain(Vec<f32>, Vec<f32>),
+    #[cfg(target_arch = "x86_64")]
+    Packed(Panels),
 }
 
 impl GemmF32 {
@@ -24,23 +32,31 @@ impl GemmF32 {
     #[doc(hidden)]
     pub fn with_isa(isa: Isa, b: &[f32], k: usize, n: usize, bias: Option<&[f32]>) -> Self {
         assert_eq!(b.len(), k * n, "length of b");
-        let bias = bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
-        assert_eq!(bias.len(), n, "length of the bias");
-        Self {
-            b: b.to_vec(),
-            bias,
-            k,
-            n,
-            isa: isa.require(),
-        }
+        assert!(bias.is_none_or(|bias| bias.len() == n), "length of the bias");
+        let b = Matrix::pack(isa.require(), b, k, n, bias);
+        Self { b, k, n }
     }
 
     /// `out = a * b + bias`, a: `[m, k]`, out: `[m, n]`.
     pub fn run(&self, a: &[f32], m: usize, out: &mut [f32]) {
         assert_eq!(a.len(), m * self.k, "length of a");
         assert_eq!(out.len(), m * self.n, "length of the output");
-        let _ = self.isa;
-        specification::matmul_f32(a, &self.b, &self.bias, self.k, self.n, out);
+        match &self.b {
+            Matrix::Plain(b, bias) => specification::matmul_f32(a, b, bias, self.k, self.n, out),
+            #[cfg(target_arch = "x86_64")]
+            Matrix::Packed(panels) => panels.product(a, m, out),
+        }
+    }
+}
+
+impl Matrix {
+    fn pack(isa: Isa, b: &[f32], k: usize, n: usize, bias: Option<&[f32]>) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(panels) = Panels::of_matrix(isa, b, k, n, bias) {
+            return Self::Packed(panels);
+        }
+        let _ = isa;
+        Self::Plain(b.to_vec(), bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec))
     }
 }
 
@@ -64,10 +80,13 @@ pub fn batched_matmul_f32(
     if m * n == 0 {
         return;
     }
-    out.par_chunks_mut(m * n)
-        .zip(offsets)
-        .for_each(|(out, &(a_offset, b_offset))| {
-            let product = GemmF32::new(&b[b_offset..][..k * n], k, n, None);
-            product.run(&a[a_offset..][..m * k], m, out);
-        });
+    let product = |(out, &(a_offset, b_offset)): (&mut [f32], &(usize, usize))| {
+        let product = GemmF32::new(&b[b_offset..][..k * n], k, n, None);
+        product.run(&a[a_offset..][..m * k], m, out);
+    };
+    if parallel::runs_here(out.len() * k) {
+        out.chunks_mut(m * n).zip(offsets).for_each(product);
+    } else {
+        out.par_chunks_mut(m * n).zip(offsets).for_each(product);
+    }
 }

@@ -14,11 +14,15 @@ mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
 mod dense;
+mod depthwise;
 mod epilogue;
+#[cfg(target_arch = "x86_64")]
 mod f32;
 mod gemm_f32;
 mod gemm_i8;
 mod geometry;
+#[cfg(target_arch = "x86_64")]
+mod i8;
 mod isa;
 mod layout;
 mod math;

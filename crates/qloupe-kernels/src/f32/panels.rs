@@ -2,8 +2,8 @@
 
 use super::tile::{AVX2, AVX512, Tile, Tiles};
 use crate::buffer::Aligned;
-use crate::dense::{DenseKernel, DenseShape, Segment, TilePlace};
-use crate::{ConvGeometry, Isa, dense};
+use crate::dense::{self, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
+use crate::{ConvGeometry, Isa};
 
 /// Weights as `[vector of output channels][k][lanes]`, zero beyond the last channel of a group.
 #[derive(Clone, Debug)]
@@ -27,6 +27,34 @@ impl Panels {
         bias: &[f32],
         weight: impl Fn(usize, usize) -> f32,
     ) -> Option<Self> {
+        Self::pack(
+            isa,
+            (oc_per_group, ic_per_group, group),
+            k,
+            Some(bias),
+            |channel, i, lanes| {
+                for (lane, to) in lanes.iter_mut().enumerate() {
+                    *to = weight(channel + lane, i);
+                }
+            },
+        )
+    }
+
+    /// Packs the right-hand matrix `[k, n]` of a product.
+    pub(crate) fn of_matrix(isa: Isa, b: &[f32], k: usize, n: usize, bias: Option<&[f32]>) -> Option<Self> {
+        Self::pack(isa, (n, k, 1), k, bias, |channel, i, lanes| {
+            lanes.copy_from_slice(&b[i * n + channel..][..lanes.len()]);
+        })
+    }
+
+    /// Packs what `fill(first channel, k, lanes that exist)` writes.
+    fn pack(
+        isa: Isa,
+        (oc_per_group, ic_per_group, group): (usize, usize, usize),
+        k: usize,
+        bias: Option<&[f32]>,
+        fill: impl Fn(usize, usize, &mut [f32]),
+    ) -> Option<Self> {
         let tiles = match isa {
             Isa::Scalar => return None,
             Isa::Avx2 => &AVX2,
@@ -35,17 +63,19 @@ impl Panels {
         let lanes = tiles.lanes;
         let per_group = oc_per_group.div_ceil(lanes);
         let vector_stride = (k + 1) * lanes;
-        let mut packed = Aligned::zeroed(per_group * group * vector_stride);
+        let mut weight = Aligned::zeroed(per_group * group * vector_stride);
         let mut packed_bias = Aligned::zeroed(per_group * group * lanes);
-        for vector in 0..per_group * group {
-            let (g, first) = (vector / per_group, vector % per_group * lanes);
-            for lane in 0..lanes.min(oc_per_group - first) {
-                let channel = g * oc_per_group + first + lane;
-                packed_bias.as_mut_slice()[vector * lanes + lane] = bias[channel];
-                let to = &mut packed.as_mut_slice()[vector * vector_stride + lane..];
-                for i in 0..k {
-                    to[i * lanes] = weight(channel, i);
-                }
+        let vectors = weight.as_mut_slice().chunks_exact_mut(vector_stride);
+        let biases = packed_bias.as_mut_slice().chunks_exact_mut(lanes);
+        for (vector, (weights, to)) in vectors.zip(biases).enumerate() {
+            let first = vector % per_group * lanes;
+            let channel = vector / per_group * oc_per_group + first;
+            let n_lanes = lanes.min(oc_per_group - first);
+            if let Some(bias) = bias {
+                to[..n_lanes].copy_from_slice(&bias[channel..][..n_lanes]);
+            }
+            for (i, weights) in weights.chunks_exact_mut(lanes).take(k).enumerate() {
+                fill(channel, i, &mut weights[..n_lanes]);
             }
         }
         Some(Self {
@@ -53,12 +83,11 @@ impl Panels {
             shape: DenseShape {
                 ic_per_group,
                 oc_per_group,
-                group,
                 lanes,
                 k_step: 1,
                 weight_bytes: per_group * group * k * lanes * size_of::<f32>(),
             },
-            weight: packed,
+            weight,
             vector_stride,
             bias: packed_bias,
         })
@@ -103,7 +132,13 @@ impl DenseKernel<f32, f32> for Run<'_> {
     }
 
     fn tile_vectors(&self, n_pixels: usize, n_vectors: usize) -> usize {
-        self.panels.tiles.vectors(n_pixels, n_vectors)
+        let kernels = self.panels.tiles.kernels;
+        tile_vectors(
+            n_pixels,
+            n_vectors,
+            kernels.len(),
+            kernels[kernels.len() - 1].len(),
+        )
     }
 
     fn max_pixels(&self, n_vectors: usize) -> usize {

@@ -45,19 +45,6 @@ pub(crate) struct Tiles {
     pub(crate) kernels: &'static [&'static [TileKernel]],
 }
 
-impl Tiles {
-    /// Vectors of output channels that one tile computes, for `n_pixels` in a row and `n_vectors` in all.
-    pub(crate) fn vectors(&self, n_pixels: usize, n_vectors: usize) -> usize {
-        let few_pixels = n_pixels <= self.kernels[self.kernels.len() - 1].len();
-        let wanted = if few_pixels || n_vectors == 3 {
-            self.kernels.len()
-        } else {
-            2
-        };
-        wanted.min(n_vectors)
-    }
-}
-
 #[inline(always)]
 unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the contract of `TileKernel`.

@@ -1,4 +1,5 @@
 //! Every instruction set of this machine against the scalar specification, bit for bit.
 
 mod conv_f32;
+mod conv_i8;
 mod values;

@@ -1,0 +1,128 @@
+//! Integer arithmetic of depthwise convolutions: bytes widened to 32 bits, 16-bit products.
+
+use std::marker::PhantomData;
+
+use super::vector::{Avx2, I32Vector, Output, Vnni, finish};
+use crate::buffer::{Aligned, Plain};
+use crate::depthwise::{Arithmetic, Depthwise, depthwise_kernels, padded_channels};
+use crate::{ConvGeometry, Isa, QuantizedSlice};
+
+/// Integer lanes of `V`.
+pub(crate) struct Integer<V>(PhantomData<V>);
+
+/// How bytes are read and accumulators are written.
+#[derive(Clone, Copy)]
+pub(crate) struct Context {
+    /// Turns s8 into u8 shifted by 128.
+    flip: u8,
+    output: Output,
+}
+
+impl<V: I32Vector> Arithmetic for Integer<V> {
+    const LANES: usize = V::LANES;
+    type In = u8;
+    type Weight = i32;
+    type Value = V;
+    type Context = Context;
+
+    #[inline(always)]
+    unsafe fn load(context: &Context, from: *const u8, lanes: usize) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::load_bytes(from, context.flip, lanes) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(from: *const i32) -> V {
+        // SAFETY: the caller's; weights are padded to whole vectors.
+        unsafe { V::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(x: V, weight: V, sum: V) -> V {
+        // SAFETY: the caller's.
+        unsafe { sum.mul_add(x, weight) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(sum: V, context: &Context, channel: usize, to: usize, lanes: usize) {
+        // SAFETY: the caller's.
+        unsafe { finish(sum, &context.output, channel, to, lanes) }
+    }
+}
+
+depthwise_kernels!(
+    VNNI,
+    Integer<Vnni>,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+);
+depthwise_kernels!(AVX2, Integer<Avx2>, "avx2,fma");
+
+/// An integer depthwise convolution.
+#[derive(Clone, Debug)]
+pub(crate) struct DepthwiseI8 {
+    isa: Isa,
+    weight: Depthwise<i32>,
+    bias: Aligned<i32>,
+    /// The sum of the weights of every channel: what a zero point of 1 subtracts.
+    weight_sum: Vec<i32>,
+}
+
+impl DepthwiseI8 {
+    /// Packs weights `[channels, 1, taps]`; `None` for an instruction set without kernels.
+    pub(crate) fn new(isa: Isa, weight: &[i8], bias: &[i32], taps: usize) -> Option<Self> {
+        if isa == Isa::Scalar {
+            return None;
+        }
+        let sum = |weights: &[i8]| weights.iter().map(|&w| i32::from(w)).sum();
+        Some(Self {
+            isa,
+            // 16 bits in a lane of 32 whose upper half is 0.
+            weight: Depthwise::new(weight, bias.len(), taps, |w| i32::from(w) & 0xffff),
+            bias: padded(bias, bias.len()),
+            weight_sum: weight.chunks_exact(taps).map(sum).collect(),
+        })
+    }
+
+    /// Values `[channels]` padded to whole vectors; one value is repeated.
+    pub(crate) fn padded<T: Plain>(&self, values: &[T]) -> Aligned<T> {
+        padded(values, self.weight_sum.len())
+    }
+
+    /// Convolves into `output`, whose multipliers are [`DepthwiseI8::padded`].
+    pub(crate) fn conv(&self, x: QuantizedSlice<'_>, g: &ConvGeometry, x_zero_point: i32, output: Output) {
+        let (bytes, flip): (&[u8], u8) = match x {
+            QuantizedSlice::U8(x) => (x, 0),
+            // SAFETY: i8 and u8 have the same size, and any bits are a value of both.
+            QuantizedSlice::I8(x) => (
+                unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) },
+                0x80,
+            ),
+        };
+        let folded = x_zero_point + i32::from(flip);
+        let padding = x_zero_point as u8;
+        let mut bias = self.bias.clone();
+        for (bias, &sum) in bias.as_mut_slice().iter_mut().zip(&self.weight_sum) {
+            *bias = bias.wrapping_sub(folded.wrapping_mul(sum));
+        }
+        let context = Context { flip, output };
+        // SAFETY: the output has the elements of the geometry; the instruction set was required to be available.
+        unsafe {
+            match self.isa {
+                Isa::Vnni => self
+                    .weight
+                    .conv(&VNNI, bytes, g, bias.as_slice(), padding, context),
+                _ => self
+                    .weight
+                    .conv(&AVX2, bytes, g, bias.as_slice(), padding, context),
+            }
+        }
+    }
+}
+
+fn padded<T: Plain>(values: &[T], channels: usize) -> Aligned<T> {
+    let mut padded = Aligned::zeroed(padded_channels(channels));
+    for (channel, to) in padded.as_mut_slice()[..channels].iter_mut().enumerate() {
+        *to = values[if values.len() == 1 { 0 } else { channel }];
+    }
+    padded
+}
