@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use qloupe_ir::Extra;
 
@@ -27,13 +28,20 @@ impl<'a> Rope<'a> {
 
     /// Adds bytes.
     pub(crate) fn push(&mut self, bytes: Cow<'a, [u8]>) {
-        self.len += bytes.len();
         if bytes.len() >= SHARED_SIZE {
+            self.len += bytes.len();
             self.pieces.push(bytes);
-        } else if let Some(Cow::Owned(last)) = self.pieces.last_mut() {
-            last.extend_from_slice(&bytes);
         } else {
-            self.pieces.push(Cow::Owned(bytes.into_owned()));
+            self.copy(&bytes);
+        }
+    }
+
+    /// Adds a copy of bytes.
+    fn copy(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        match self.pieces.last_mut() {
+            Some(Cow::Owned(last)) => last.extend_from_slice(bytes),
+            _ => self.pieces.push(Cow::Owned(bytes.to_vec())),
         }
     }
 
@@ -62,36 +70,51 @@ impl<'a> Rope<'a> {
 /// A message under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Message<'a> {
-    fields: Vec<(u32, Rope<'a>)>,
+    /// The bytes of all small fields, in the order they were added.
+    small: Vec<u8>,
+    fields: Vec<(u32, Part<'a>)>,
+}
+
+/// The bytes of a field, or of neighbouring small fields of the same number.
+#[derive(Debug)]
+enum Part<'a> {
+    Small(Range<usize>),
+    Large(Box<Rope<'a>>),
 }
 
 impl<'a> Message<'a> {
     /// The fields of an encoded message, without those in `left_out`.
     pub(crate) fn without(bytes: &'a [u8], left_out: &[u32]) -> Result<Self, OnnxErrorKind> {
-        let place = Place::root("message");
         let mut message = Self::default();
+        message.add_without(bytes, left_out)?;
+        Ok(message)
+    }
+
+    fn add_without(&mut self, bytes: &'a [u8], left_out: &[u32]) -> Result<(), OnnxErrorKind> {
+        let place = Place::root("message");
         let mut fields = Fields::new(bytes);
         while let Some(field) = fields.next(&place)? {
             let encoded = field.encoded(&place)?;
             if !left_out.contains(&field.number) {
-                message.encoded(field.number, encoded);
+                self.encoded(field.number, encoded);
             }
         }
-        Ok(message)
+        Ok(())
     }
 
     /// A field that is encoded already, tag and all.
     pub(crate) fn encoded(&mut self, number: u32, bytes: &'a [u8]) {
         let mut rope = Rope::default();
         rope.push(Cow::Borrowed(bytes));
-        self.fields.push((number, rope));
+        self.add(number, rope);
     }
 
     /// An integer, 0 too.
     pub(crate) fn int(&mut self, number: u32, value: i64) {
-        let mut bytes = tag(number, 0);
-        put_varint(&mut bytes, value.cast_unsigned());
-        self.owned(number, bytes);
+        let start = self.small.len();
+        put_tag(&mut self.small, number, 0);
+        put_varint(&mut self.small, value.cast_unsigned());
+        self.add_small(number, start);
     }
 
     /// An integer, unless it is 0.
@@ -103,9 +126,10 @@ impl<'a> Message<'a> {
 
     /// A 32-bit float.
     pub(crate) fn float(&mut self, number: u32, value: f32) {
-        let mut bytes = tag(number, 5);
-        bytes.extend_from_slice(&value.to_le_bytes());
-        self.owned(number, bytes);
+        let start = self.small.len();
+        put_tag(&mut self.small, number, 5);
+        self.small.extend_from_slice(&value.to_le_bytes());
+        self.add_small(number, start);
     }
 
     /// Length-delimited bytes, empty ones too.
@@ -136,12 +160,13 @@ impl<'a> Message<'a> {
 
     /// A message that is encoded already.
     pub(crate) fn delimited(&mut self, number: u32, payload: Rope<'a>) {
-        let mut bytes = tag(number, 2);
-        put_varint(&mut bytes, u64::try_from(payload.len()).unwrap_or(u64::MAX));
+        let mut head = Vec::new();
+        put_tag(&mut head, number, 2);
+        put_varint(&mut head, u64::try_from(payload.len()).unwrap_or(u64::MAX));
         let mut rope = Rope::default();
-        rope.push(Cow::Owned(bytes));
+        rope.push(Cow::Owned(head));
         rope.append(payload);
-        self.fields.push((number, rope));
+        self.add(number, rope);
     }
 
     /// Adds the extra fields of the message, without those in `left_out`. A number that has been written already
@@ -151,31 +176,46 @@ impl<'a> Message<'a> {
         superseded.extend_from_slice(left_out);
         superseded.sort_unstable();
         superseded.dedup();
-        self.fields.extend(Self::without(&extra.0, &superseded)?.fields);
-        Ok(())
+        self.add_without(&extra.0, &superseded)
     }
 
     /// The message, its fields in number order.
     pub(crate) fn finish(mut self) -> Rope<'a> {
         self.fields.sort_by_key(|(number, _)| *number);
         let mut rope = Rope::default();
-        for (_, field) in self.fields {
-            rope.append(field);
+        for (_, part) in self.fields {
+            match part {
+                Part::Small(range) => rope.copy(&self.small[range]),
+                Part::Large(large) => rope.append(*large),
+            }
         }
         rope
     }
 
-    fn owned(&mut self, number: u32, bytes: Vec<u8>) {
-        let mut rope = Rope::default();
-        rope.push(Cow::Owned(bytes));
-        self.fields.push((number, rope));
+    fn add(&mut self, number: u32, rope: Rope<'a>) {
+        if rope.len() >= SHARED_SIZE {
+            self.fields.push((number, Part::Large(Box::new(rope))));
+            return;
+        }
+        let start = self.small.len();
+        for piece in &rope.pieces {
+            self.small.extend_from_slice(piece);
+        }
+        self.add_small(number, start);
+    }
+
+    /// Everything in `small` from `start` on is a field, or belongs to the last one of the same number.
+    fn add_small(&mut self, number: u32, start: usize) {
+        let end = self.small.len();
+        match self.fields.last_mut() {
+            Some((last, Part::Small(range))) if *last == number => range.end = end,
+            _ => self.fields.push((number, Part::Small(start..end))),
+        }
     }
 }
 
-fn tag(number: u32, wire_type: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    put_varint(&mut bytes, u64::from(number) << 3 | wire_type);
-    bytes
+fn put_tag(bytes: &mut Vec<u8>, number: u32, wire_type: u64) {
+    put_varint(bytes, u64::from(number) << 3 | wire_type);
 }
 
 /// Adds a varint.
