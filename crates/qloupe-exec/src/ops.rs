@@ -21,6 +21,7 @@ mod cast_like;
 mod ceil;
 mod celu;
 mod clip;
+mod compress;
 mod concat;
 mod constant;
 mod constant_of_shape;
@@ -28,6 +29,7 @@ mod conv;
 mod conv_transpose;
 mod cos;
 mod cosh;
+mod depth_to_space;
 mod div;
 mod dropout;
 mod elementwise;
@@ -37,6 +39,7 @@ mod erf;
 mod error_function;
 mod exp;
 mod expand;
+mod eye_like;
 mod flatten;
 mod float_tensor;
 mod floor;
@@ -69,9 +72,13 @@ mod modulo;
 mod movement;
 mod mul;
 mod neg;
+mod non_zero;
 mod not;
 mod number;
+mod one_hot;
 mod or;
+mod ordering;
+mod pad;
 mod parameters;
 mod pooling;
 mod pow;
@@ -80,6 +87,7 @@ mod range;
 mod reciprocal;
 mod relu;
 mod reshape;
+mod reverse_sequence;
 mod round;
 mod scatter;
 mod scatter_elements;
@@ -94,6 +102,7 @@ mod size;
 mod slice;
 mod softplus;
 mod softsign;
+mod space_to_depth;
 mod split;
 mod sqrt;
 mod squeeze;
@@ -103,7 +112,9 @@ mod tan;
 mod tanh;
 mod thresholded_relu;
 mod tile;
+mod top_k;
 mod transpose;
+mod trilu;
 mod unsqueeze;
 mod volume;
 mod r#where;
@@ -137,6 +148,7 @@ pub const ALL: &[&dyn Operator] = &[
     &ceil::Ceil,
     &celu::Celu,
     &clip::Clip,
+    &compress::Compress,
     &concat::Concat,
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
@@ -144,6 +156,7 @@ pub const ALL: &[&dyn Operator] = &[
     &conv_transpose::ConvTranspose,
     &cos::Cos,
     &cosh::Cosh,
+    &depth_to_space::DepthToSpace,
     &div::Div,
     &dropout::Dropout,
     &elu::Elu,
@@ -151,6 +164,7 @@ pub const ALL: &[&dyn Operator] = &[
     &erf::Erf,
     &exp::Exp,
     &expand::Expand,
+    &eye_like::EyeLike,
     &flatten::Flatten,
     &floor::Floor,
     &gather::Gather,
@@ -180,14 +194,18 @@ pub const ALL: &[&dyn Operator] = &[
     &modulo::Mod,
     &mul::Mul,
     &neg::Neg,
+    &non_zero::NonZero,
     &not::Not,
+    &one_hot::OneHot,
     &or::Or,
+    &pad::Pad,
     &pow::Pow,
     &prelu::PRelu,
     &range::Range,
     &reciprocal::Reciprocal,
     &relu::Relu,
     &reshape::Reshape,
+    &reverse_sequence::ReverseSequence,
     &round::Round,
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
@@ -202,6 +220,7 @@ pub const ALL: &[&dyn Operator] = &[
     &slice::Slice,
     &softplus::Softplus,
     &softsign::Softsign,
+    &space_to_depth::SpaceToDepth,
     &split::Split,
     &sqrt::Sqrt,
     &squeeze::Squeeze,
@@ -211,7 +230,9 @@ pub const ALL: &[&dyn Operator] = &[
     &tanh::Tanh,
     &thresholded_relu::ThresholdedRelu,
     &tile::Tile,
+    &top_k::TopK,
     &transpose::Transpose,
+    &trilu::Trilu,
     &unsqueeze::Unsqueeze,
     &r#where::Where,
     &xor::Xor,

@@ -1,0 +1,238 @@
+//! Pad: a border around a tensor, or a negative one.
+
+use qloupe_tensor::Tensor;
+
+use super::movement::{Run, copy_runs, number, strides_of};
+use super::parameters::{KnownList, integer_list, open_dim};
+use super::scatter::advance;
+use crate::operator::resolve_axis;
+use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+
+/// Adds (or, where negative, removes) elements at both ends of the axes: a constant, or copies of the tensor's own.
+#[derive(Debug)]
+pub(super) struct Pad;
+
+/// Where the elements of a border come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Constant,
+    Edge,
+    Reflect,
+    Wrap,
+}
+
+/// The input index of each output index along an axis; `None` is the constant.
+fn sources(size: usize, begin: i64, end: i64, mode: Mode) -> Result<Vec<Option<usize>>, OpError> {
+    let n = size as i64;
+    let total = n.saturating_add(begin).saturating_add(end);
+    let total = usize::try_from(total)
+        .ok()
+        .filter(|&t| t <= 1 << 40)
+        .ok_or_else(|| {
+            OpError::input(
+                1,
+                format!("impossible pads, expected a size of at least 0, got {size} with {begin} and {end}"),
+            )
+        })?;
+    if n == 0 && mode != Mode::Constant && total > 0 {
+        return Err(OpError::input(0, "empty axis, expected elements to pad with"));
+    }
+    let source = |i: i64| match mode {
+        Mode::Constant => (0..n).contains(&i).then_some(i),
+        Mode::Edge => Some(i.clamp(0, n - 1)),
+        Mode::Wrap => Some(i.rem_euclid(n)),
+        Mode::Reflect if n == 1 => Some(0),
+        Mode::Reflect => {
+            let phase = i.rem_euclid(2 * (n - 1));
+            Some(phase.min(2 * (n - 1) - phase))
+        }
+    };
+    Ok((0..total as i64)
+        .map(|i| source(i - begin).map(|s| s as usize))
+        .collect())
+}
+
+/// The pads of every axis from a list that covers `axes` (all of them by default).
+fn spread<T: Clone>(pads: &[T], axes: Option<&[i64]>, rank: usize, zero: &T) -> Result<Vec<(T, T)>, OpError> {
+    let every: Vec<i64> = (0..rank as i64).collect();
+    let axes = axes.unwrap_or(&every);
+    if pads.len() != 2 * axes.len() {
+        return Err(OpError::input(
+            1,
+            format!(
+                "wrong length, expected {} pads, got {}",
+                2 * axes.len(),
+                pads.len()
+            ),
+        ));
+    }
+    let mut spread = vec![(zero.clone(), zero.clone()); rank];
+    for (i, &axis) in axes.iter().enumerate() {
+        spread[resolve_axis(axis, rank)?] = (pads[i].clone(), pads[axes.len() + i].clone());
+    }
+    Ok(spread)
+}
+
+impl Operator for Pad {
+    fn op_type(&self) -> &'static str {
+        "Pad"
+    }
+
+    fn since_version(&self) -> i64 {
+        2
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        let x = ctx.require(0)?;
+        let Some(shape) = &x.shape else {
+            return Ok(vec![Fact::new(x.dtype, None)]);
+        };
+        let axes = KnownList::new(ctx, 3, "");
+        let pads = KnownList::new(ctx, 1, "pads");
+        let (KnownList::Known(pads), false) = (pads, matches!(axes, KnownList::Unknown)) else {
+            let open = (0..shape.len()).map(|axis| open_dim(ctx, 0, axis)).collect();
+            return Ok(vec![Fact::new(x.dtype, Some(open))]);
+        };
+        let pads = spread(&pads, axes.numbers().as_deref(), shape.len(), &SymDim::known(0))?;
+        let dims = shape
+            .iter()
+            .zip(&pads)
+            .map(|(dim, (begin, end))| dim.plus(begin).plus(end));
+        Ok(vec![Fact::new(x.dtype, Some(dims.collect()))])
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let x = ctx.require(0)?;
+        let mode = match ctx.string("mode", "constant") {
+            "constant" => Mode::Constant,
+            "edge" => Mode::Edge,
+            "reflect" => Mode::Reflect,
+            "wrap" => Mode::Wrap,
+            other => {
+                return Err(OpError::attribute(
+                    "mode",
+                    format!("unknown, expected constant, edge, reflect or wrap, got {other}"),
+                ));
+            }
+        };
+        let pads = integer_list(ctx, 1, "pads")?
+            .ok_or_else(|| OpError::attribute("pads", "absent, expected a list of integers"))?;
+        let axes = integer_list(ctx, 3, "")?;
+        let pads = spread(&pads, axes.as_deref(), x.rank(), &0)?;
+        let fill = match ctx.input(2) {
+            Some(value) if value.len() == 1 => value.clone(),
+            Some(value) => {
+                return Err(OpError::input(
+                    2,
+                    format!("wrong number of elements, expected 1, got {}", value.len()),
+                ));
+            }
+            None if ctx.node.float("value").is_some_and(|v| v != 0.0) => {
+                Tensor::scalar(ctx.float("value", 0.0))
+            }
+            None => number(x.dtype(), 0)?,
+        };
+        let maps = x
+            .shape()
+            .iter()
+            .zip(&pads)
+            .map(|(&size, &(begin, end))| sources(size, begin, end, mode))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shape: Vec<usize> = maps.iter().map(Vec::len).collect();
+        Ok(vec![copy_runs(&[x, &fill], &shape, runs(x.shape(), &maps))?])
+    }
+}
+
+/// The runs of the output; `maps` holds the sources along each axis.
+fn runs(shape: &[usize], maps: &[Vec<Option<usize>>]) -> Vec<Run> {
+    let strides = strides_of(shape);
+    let Some((row_map, outer)) = maps.split_last() else {
+        return vec![Run::contiguous(0, 1)];
+    };
+    let row = row_runs(row_map);
+    let outer_shape: Vec<usize> = outer.iter().map(Vec::len).collect();
+    let constant = |len: usize| Run {
+        source: 1,
+        start: 0,
+        stride: 0,
+        len,
+    };
+    let mut runs = Vec::new();
+    let mut at = vec![0; outer.len()];
+    for _ in 0..outer_shape.iter().product::<usize>() {
+        let start: Option<usize> = outer
+            .iter()
+            .enumerate()
+            .map(|(axis, map)| map[at[axis]].map(|i| i * strides[axis]))
+            .sum();
+        match start {
+            Some(start) => runs.extend(row.iter().map(|run| match run.source {
+                0 => Run {
+                    start: start + run.start,
+                    ..*run
+                },
+                _ => *run,
+            })),
+            None => runs.push(constant(row_map.len())),
+        }
+        advance(&mut at, &outer_shape);
+    }
+    runs
+}
+
+/// The runs of one row.
+fn row_runs(map: &[Option<usize>]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for source in map {
+        let next = match source {
+            Some(start) => Run::contiguous(*start, 1),
+            None => Run {
+                source: 1,
+                start: 0,
+                stride: 0,
+                len: 1,
+            },
+        };
+        match runs.last_mut() {
+            Some(run)
+                if run.source == next.source && run.start + run.stride as usize * run.len == next.start =>
+            {
+                run.len += 1;
+            }
+            _ => runs.push(next),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_of_every_mode() {
+        struct Case(Mode, [i64; 7]);
+        let cases = [
+            Case(Mode::Constant, [-1, -1, 0, 1, 2, -1, -1]),
+            Case(Mode::Edge, [0, 0, 0, 1, 2, 2, 2]),
+            Case(Mode::Reflect, [2, 1, 0, 1, 2, 1, 0]),
+            Case(Mode::Wrap, [1, 2, 0, 1, 2, 0, 1]),
+        ];
+        for Case(mode, expected) in cases {
+            let got = sources(3, 2, 2, mode).unwrap();
+            let got: Vec<i64> = got.iter().map(|s| s.map_or(-1, |s| s as i64)).collect();
+            assert_eq!(got, expected, "{mode:?}");
+        }
+        assert_eq!(sources(3, -1, -1, Mode::Constant), Ok(vec![Some(1)]));
+        assert_eq!(
+            sources(3, -2, -2, Mode::Constant).unwrap_err().to_string(),
+            "input 1: impossible pads, expected a size of at least 0, got 3 with -2 and -2"
+        );
+    }
+
+    #[test]
+    fn rows_join_into_runs() {
+        let map = sources(3, 1, 0, Mode::Constant).unwrap();
+        assert_eq!(row_runs(&map).len(), 2);
+    }
+}
