@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "as above")]
 
 mod check;
+mod conformance;
 mod deny;
 mod tidy;
 
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check        format, tidy, clippy, deny, doctests and tests; the gate of every change
+  conformance  the ONNX node tests; words choose cases, --update writes the list anew
   tidy         the rules of docs/STYLE.md that a program can check
   deny         licences and sources of dependencies, if cargo-deny is installed
 ";
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("check") => check::run(),
+        Some("conformance") => conformance::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("deny") => deny::run().map(|outcome| outcome.say()),
         Some("help" | "--help" | "-h") => {

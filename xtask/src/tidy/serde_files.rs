@@ -6,7 +6,11 @@ use super::rust_code::{code_of, lines_with_word};
 use super::tree::Tree;
 
 /// The schema files, by path.
-const SCHEMA_FILES: &[&str] = &["crates/qloupe/src/recipe.rs", "crates/qloupe/src/report.rs"];
+const SCHEMA_FILES: &[&str] = &[
+    "crates/qloupe/src/plan/file.rs",
+    "crates/qloupe/src/recipe.rs",
+    "crates/qloupe/src/report.rs",
+];
 
 pub(crate) fn check(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
