@@ -10,6 +10,7 @@ mod asinh;
 mod atan;
 mod atanh;
 mod average_pool;
+mod axis_maps;
 mod bit_shift;
 mod bitwise_and;
 mod bitwise_not;
@@ -87,6 +88,8 @@ mod range;
 mod reciprocal;
 mod relu;
 mod reshape;
+mod resize;
+mod resize_axis;
 mod reverse_sequence;
 mod round;
 mod scatter;
@@ -205,6 +208,8 @@ pub const ALL: &[&dyn Operator] = &[
     &reciprocal::Reciprocal,
     &relu::Relu,
     &reshape::Reshape,
+    &resize::Resize,
+    &resize::Upsample,
     &reverse_sequence::ReverseSequence,
     &round::Round,
     &scatter_elements::Scatter,

@@ -2,9 +2,9 @@
 
 use qloupe_tensor::Tensor;
 
-use super::movement::{Run, copy_runs, number, strides_of};
+use super::axis_maps::runs;
+use super::movement::{copy_runs, number};
 use super::parameters::{KnownList, integer_list, open_dim};
-use super::scatter::advance;
 use crate::operator::resolve_axis;
 use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
 
@@ -143,68 +143,6 @@ impl Operator for Pad {
     }
 }
 
-/// The runs of the output; `maps` holds the sources along each axis.
-fn runs(shape: &[usize], maps: &[Vec<Option<usize>>]) -> Vec<Run> {
-    let strides = strides_of(shape);
-    let Some((row_map, outer)) = maps.split_last() else {
-        return vec![Run::contiguous(0, 1)];
-    };
-    let row = row_runs(row_map);
-    let outer_shape: Vec<usize> = outer.iter().map(Vec::len).collect();
-    let constant = |len: usize| Run {
-        source: 1,
-        start: 0,
-        stride: 0,
-        len,
-    };
-    let mut runs = Vec::new();
-    let mut at = vec![0; outer.len()];
-    for _ in 0..outer_shape.iter().product::<usize>() {
-        let start: Option<usize> = outer
-            .iter()
-            .enumerate()
-            .map(|(axis, map)| map[at[axis]].map(|i| i * strides[axis]))
-            .sum();
-        match start {
-            Some(start) => runs.extend(row.iter().map(|run| match run.source {
-                0 => Run {
-                    start: start + run.start,
-                    ..*run
-                },
-                _ => *run,
-            })),
-            None => runs.push(constant(row_map.len())),
-        }
-        advance(&mut at, &outer_shape);
-    }
-    runs
-}
-
-/// The runs of one row.
-fn row_runs(map: &[Option<usize>]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for source in map {
-        let next = match source {
-            Some(start) => Run::contiguous(*start, 1),
-            None => Run {
-                source: 1,
-                start: 0,
-                stride: 0,
-                len: 1,
-            },
-        };
-        match runs.last_mut() {
-            Some(run)
-                if run.source == next.source && run.start + run.stride as usize * run.len == next.start =>
-            {
-                run.len += 1;
-            }
-            _ => runs.push(next),
-        }
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,11 +166,5 @@ mod tests {
             sources(3, -2, -2, Mode::Constant).unwrap_err().to_string(),
             "input 1: impossible pads, expected a size of at least 0, got 3 with -2 and -2"
         );
-    }
-
-    #[test]
-    fn rows_join_into_runs() {
-        let map = sources(3, 1, 0, Mode::Constant).unwrap();
-        assert_eq!(row_runs(&map).len(), 2);
     }
 }
