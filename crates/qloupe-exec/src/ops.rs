@@ -5,12 +5,16 @@ mod acos;
 mod acosh;
 mod add;
 mod and;
+mod arg_extremum;
+mod arg_max;
+mod arg_min;
 mod asin;
 mod asinh;
 mod atan;
 mod atanh;
 mod average_pool;
 mod axis_maps;
+mod batch_normalization;
 mod bit_shift;
 mod bitwise_and;
 mod bitwise_not;
@@ -30,6 +34,7 @@ mod conv;
 mod conv_transpose;
 mod cos;
 mod cosh;
+mod cum_sum;
 mod depth_to_space;
 mod div;
 mod dropout;
@@ -48,25 +53,36 @@ mod gather;
 mod gather_elements;
 mod gather_nd;
 mod gelu;
+mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
 mod global_max_pool;
 mod global_pool;
 mod greater;
 mod greater_or_equal;
+mod group_normalization;
 mod hard_sigmoid;
 mod hard_swish;
+mod hardmax;
 mod identity;
+mod instance_normalization;
 mod is_inf;
 mod is_nan;
+mod layer_normalization;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
 mod log;
+mod log_softmax;
+mod lp_normalization;
 mod lp_pool;
+mod lrn;
+mod mat_mul;
+mod matrix_product;
 mod max;
 mod max_pool;
 mod mean;
+mod mean_variance_normalization;
 mod min;
 mod mish;
 mod modulo;
@@ -74,6 +90,7 @@ mod movement;
 mod mul;
 mod neg;
 mod non_zero;
+mod normalization;
 mod not;
 mod number;
 mod one_hot;
@@ -86,12 +103,25 @@ mod pow;
 mod prelu;
 mod range;
 mod reciprocal;
+mod reduce_l1;
+mod reduce_l2;
+mod reduce_log_sum;
+mod reduce_log_sum_exp;
+mod reduce_max;
+mod reduce_mean;
+mod reduce_min;
+mod reduce_prod;
+mod reduce_sum;
+mod reduce_sum_square;
+mod reduction;
 mod relu;
 mod reshape;
 mod resize;
 mod resize_axis;
 mod reverse_sequence;
+mod rms_normalization;
 mod round;
+mod rows;
 mod scatter;
 mod scatter_elements;
 mod scatter_nd;
@@ -103,6 +133,8 @@ mod sin;
 mod sinh;
 mod size;
 mod slice;
+mod soft_rows;
+mod softmax;
 mod softplus;
 mod softsign;
 mod space_to_depth;
@@ -136,11 +168,14 @@ pub const ALL: &[&dyn Operator] = &[
     &acosh::Acosh,
     &add::Add,
     &and::And,
+    &arg_max::ArgMax,
+    &arg_min::ArgMin,
     &asin::Asin,
     &asinh::Asinh,
     &atan::Atan,
     &atanh::Atanh,
     &average_pool::AveragePool,
+    &batch_normalization::BatchNormalization,
     &bit_shift::BitShift,
     &bitwise_and::BitwiseAnd,
     &bitwise_not::BitwiseNot,
@@ -159,6 +194,7 @@ pub const ALL: &[&dyn Operator] = &[
     &conv_transpose::ConvTranspose,
     &cos::Cos,
     &cosh::Cosh,
+    &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
     &div::Div,
     &dropout::Dropout,
@@ -174,24 +210,34 @@ pub const ALL: &[&dyn Operator] = &[
     &gather_elements::GatherElements,
     &gather_nd::GatherND,
     &gelu::Gelu,
+    &gemm::Gemm,
     &global_average_pool::GlobalAveragePool,
     &global_lp_pool::GlobalLpPool,
     &global_max_pool::GlobalMaxPool,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
+    &group_normalization::GroupNormalization,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
+    &hardmax::Hardmax,
     &identity::Identity,
+    &instance_normalization::InstanceNormalization,
     &is_inf::IsInf,
     &is_nan::IsNaN,
+    &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &less::Less,
     &less_or_equal::LessOrEqual,
     &log::Log,
+    &log_softmax::LogSoftmax,
+    &lp_normalization::LpNormalization,
     &lp_pool::LpPool,
+    &lrn::Lrn,
+    &mat_mul::MatMul,
     &max::Max,
     &max_pool::MaxPool,
     &mean::Mean,
+    &mean_variance_normalization::MeanVarianceNormalization,
     &min::Min,
     &mish::Mish,
     &modulo::Mod,
@@ -206,11 +252,22 @@ pub const ALL: &[&dyn Operator] = &[
     &prelu::PRelu,
     &range::Range,
     &reciprocal::Reciprocal,
+    &reduce_l1::ReduceL1,
+    &reduce_l2::ReduceL2,
+    &reduce_log_sum::ReduceLogSum,
+    &reduce_log_sum_exp::ReduceLogSumExp,
+    &reduce_max::ReduceMax,
+    &reduce_mean::ReduceMean,
+    &reduce_min::ReduceMin,
+    &reduce_prod::ReduceProd,
+    &reduce_sum::ReduceSum,
+    &reduce_sum_square::ReduceSumSquare,
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,
     &resize::Upsample,
     &reverse_sequence::ReverseSequence,
+    &rms_normalization::RMSNormalization,
     &round::Round,
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
@@ -223,6 +280,7 @@ pub const ALL: &[&dyn Operator] = &[
     &sinh::Sinh,
     &size::Size,
     &slice::Slice,
+    &softmax::Softmax,
     &softplus::Softplus,
     &softsign::Softsign,
     &space_to_depth::SpaceToDepth,
