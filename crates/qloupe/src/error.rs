@@ -48,6 +48,18 @@ pub enum Error {
     /// Samples, images, recipe.
     #[error(transparent)]
     Sample(#[from] crate::samples::SampleError),
+    /// The recipe file.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] crate::write::WriteError),
+    /// An array file cannot be read or written.
+    #[error(transparent)]
+    Array(#[from] crate::array::ArrayError),
+    /// A gate that makes no sense.
+    #[error(transparent)]
+    Gate(#[from] crate::report::GateError),
     /// A plan file does not fit.
     #[error("{file}: {what}")]
     Plan {

@@ -9,7 +9,7 @@ use qloupe_exec::Form;
 use qloupe_tensor::{QuantParams, Range};
 
 pub use build::{PlanOptions, build_plan};
-pub use file::{format_plan, parse_plan};
+pub use file::{PlanHead, format_plan, parse_plan, read_head};
 
 /// Whether weights have one scale for each output channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,20 +36,13 @@ pub struct Crop {
 }
 
 impl Network {
-    /// Reads a model and prepares it.
+    /// Prepares a model; `file` is for messages.
     ///
     /// # Errors
-    /// A file that is no ONNX model, a crop that does not fit, all unsupported operators at once.
-    pub fn load(path: &Path, crop: &Crop) -> Result<Self, Error> {
-        let file = path.display().to_string();
-        let model = load_model(path, crop)?;
+    /// All unsupported operators at once, a malformed graph.
+    pub fn new(file: String, model: Model) -> Result<Self, Error> {
         let program = Program::new(&model).map_err(|source| Error::Exec { file: file.clone(), source })?;
         Ok(Self { file, model, program })
-    }
-
-    /// The names of the inputs that must be fed.
-    pub fn input_names(&self) -> Vec<String> {
-        self.model.graph.runtime_inputs().iter().map(|i| i.name.clone()).collect()
     }
 
     /// Adds the place to an execution error.

@@ -49,6 +49,16 @@ pub fn format_of_extension(extension: &str) -> Option<&'static dyn ReportFormat>
     FORMATS.iter().copied().find(|f| f.extension() == Some(extension))
 }
 
+/// The format of a name.
+pub fn find_format(id: &str) -> Option<&'static dyn ReportFormat> {
+    FORMATS.iter().copied().find(|f| f.id() == id)
+}
+
+/// Every file extension that chooses a format.
+pub fn extensions() -> Vec<&'static str> {
+    FORMATS.iter().filter_map(|f| f.extension()).collect()
+}
+
 /// How formats print.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {

@@ -137,6 +137,33 @@ fn number(value: f32) -> String {
     format!("{value:?}")
 }
 
+/// What a plan says of how the graph must be prepared, before its names can be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanHead {
+    /// The target.
+    pub target: String,
+    /// The optimization level.
+    pub optimization_level: u8,
+}
+
+/// Reads the head of a plan.
+///
+/// # Errors
+/// As [`parse_plan`].
+pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
+    let read = read_file(file, text)?;
+    Ok(PlanHead { target: read.target, optimization_level: read.optimization_level })
+}
+
+fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
+    let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
+    let read: PlanFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
+    if read.schema != SCHEMA {
+        return Err(wrong(format!("wrong schema, expected \"{SCHEMA}\", got \"{}\"", read.schema)));
+    }
+    Ok(read)
+}
+
 /// Reads a plan. `values` and `weights` are those of the model, in execution order: other names are refused.
 ///
 /// # Errors
@@ -144,10 +171,7 @@ fn number(value: f32) -> String {
 /// that does not exist, a scale that is missing or not positive.
 pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String]) -> Result<QuantPlan, Error> {
     let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
-    let read: PlanFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
-    if read.schema != SCHEMA {
-        return Err(wrong(format!("wrong schema, expected \"{SCHEMA}\", got \"{}\"", read.schema)));
-    }
+    let read = read_file(file, text)?;
     let target = crate::targets::find(&read.target)?;
     let unknown = |name: &String, known: &[String]| {
         let help = suggestion(name, known.iter().map(String::as_str));

@@ -1,0 +1,103 @@
+//! Arguments that several commands share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use qloupe::prepare::Crop;
+use qloupe::recipe::Recipe;
+use qloupe::session::Session;
+
+/// The model and what part of it is meant.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// The ONNX model
+    pub(crate) model: PathBuf,
+    /// Fix an input's shape, for example x=1,3,48,320 (can be repeated)
+    #[arg(long, value_name = "NAME=DIMS")]
+    shape: Vec<String>,
+    /// Begin at these values instead of the inputs
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    crop_inputs: Vec<String>,
+    /// End at these values instead of the outputs
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    crop_outputs: Vec<String>,
+    /// Use this many threads [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print results and errors only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+impl ModelArgs {
+    /// What part of the model is wanted.
+    pub(crate) fn crop(&self) -> Crop {
+        Crop { inputs: self.crop_inputs.clone(), outputs: self.crop_outputs.clone() }
+    }
+
+    /// The shapes that the user fixed.
+    pub(crate) fn shapes(&self) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+        self.shape.iter().map(|text| parse_shape(text)).collect()
+    }
+
+    /// Sets up the threads and opens the model.
+    pub(crate) fn open(&self, recipe: Option<&Path>) -> anyhow::Result<Session> {
+        self.set_threads()?;
+        let recipe = match recipe {
+            Some(path) => Recipe::read(path).map_err(qloupe::Error::from)?,
+            None => Recipe::default(),
+        };
+        Ok(Session::open(&self.model, &self.crop(), &self.shapes()?, &recipe)?)
+    }
+
+    pub(crate) fn set_threads(&self) -> anyhow::Result<()> {
+        if self.threads == Some(0) {
+            bail!("--threads: expected at least 1, got 0");
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
+        pool.build_global().context("cannot start the threads")
+    }
+
+    /// The path of an output beside the model: `model.onnx` becomes `model.int8.onnx`.
+    pub(crate) fn beside(&self, extension: &str) -> PathBuf {
+        self.model.with_extension(extension)
+    }
+}
+
+fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {
+    let wrong = || format!("--shape {text}: expected NAME=DIMS, for example x=1,3,48,320");
+    let (name, dims) = text.rsplit_once('=').with_context(wrong)?;
+    let dims = dims.split(',').map(|d| d.trim().parse::<usize>().ok().filter(|&d| d > 0));
+    Ok((name.to_owned(), dims.collect::<Option<Vec<usize>>>().with_context(wrong)?))
+}
+
+/// How a model is quantized.
+#[derive(Args, Debug)]
+pub(crate) struct QuantizeArgs {
+    /// The target: onnxruntime, rk3588, ...
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: Option<String>,
+    /// Samples to calibrate on: a folder of images, a dataset.txt, an .npz, .npy or .safetensors file
+    #[arg(long, value_name = "DATASET")]
+    pub(crate) dataset: Option<PathBuf>,
+    /// How ranges are found
+    #[arg(long, value_name = "ALGORITHM", default_value = "min_max")]
+    pub(crate) algorithm: String,
+    /// Scales of weights: channel or layer
+    #[arg(long, value_name = "METHOD", default_value = "channel")]
+    pub(crate) method: String,
+    /// 0 changes no weight and no value, 1 to 3 fold batch norms
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) optimization_level: u8,
+    /// Use this plan instead of calibrating
+    #[arg(long, value_name = "PLAN")]
+    pub(crate) plan: Option<PathBuf>,
+    /// fp16: float16 instead of integers
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) precision: Option<String>,
+    /// How inputs are made from images: a TOML file with [input.NAME]
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) recipe: Option<PathBuf>,
+}

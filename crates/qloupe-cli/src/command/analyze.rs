@@ -1,0 +1,191 @@
+//! `qloupe analyze`: which layers lose accuracy, next to the float model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
+use qloupe::outputs::DumpWriter;
+use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, format_of_extension};
+use qloupe::samples::Dataset;
+use qloupe::write::{check_writable, write_atomically};
+use qloupe::{Error, Mode};
+
+use super::{Command, quantize};
+use crate::args::{ModelArgs, QuantizeArgs};
+use crate::{GATE_FAILED, progress};
+
+/// Timed runs of each precision in the closing table.
+const N_COST_RUNS: usize = 3;
+
+const EXAMPLE: &str = "Example:
+  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json";
+
+#[derive(Args, Debug)]
+struct Arguments {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    quantize: QuantizeArgs,
+    /// Samples to compare on: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    input: Vec<String>,
+    /// The views to compute: entire, local, tensor
+    #[arg(long, value_name = "VIEWS", value_delimiter = ',', default_value = "entire,local")]
+    views: Vec<String>,
+    /// integer (what the hardware does) or fake-quant (what the QDQ model says)
+    #[arg(long, value_name = "MODE", default_value = "integer")]
+    mode: String,
+    /// Write a report; its extension tells the format: json, csv, md, txt (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+    /// The layout of a .txt report: 2 or 1.3
+    #[arg(long, value_name = "STYLE", default_value = "2")]
+    txt_style: String,
+    /// Write every value, golden and test, as .npy with an index.json
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
+    /// Cosines below which a row is yellow and red
+    #[arg(long, value_name = "YELLOW,RED", default_value = "0.99,0.98")]
+    thresholds: String,
+    /// Exit with status 1 when the worst [VIEW.]METRIC is worse than X (can be repeated)
+    #[arg(long, value_name = "[VIEW.]METRIC=X")]
+    fail_under: Vec<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) struct Analyze;
+
+impl Command for Analyze {
+    fn name(&self) -> &'static str {
+        "analyze"
+    }
+
+    fn define(&self) -> clap::Command {
+        let about = "Compare the quantized model with the float model, layer by layer";
+        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+    }
+
+    fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
+        let args = Arguments::from_arg_matches(arguments)?;
+        let start = Instant::now();
+        let outputs = Outputs::check(&args)?;
+        let choices = quantize::check(&args.quantize)?;
+        let views = ViewSet::parse(args.views.iter().map(String::as_str))?;
+        let mode = parse_mode(&args.mode)?;
+        let session = args.model.open(args.quantize.recipe.as_deref())?;
+        let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
+        let loaded = start.elapsed().as_secs_f64();
+        let quantized = quantize::quantize(&args.quantize, &choices, &session, Some(&dataset), args.model.quiet)?;
+        let calibrated = start.elapsed().as_secs_f64();
+        let mut analysis = Analysis::new(&session.network, &quantized.prepared, &quantized.plan, mode, views)?;
+        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
+        let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
+        for idx in 0..dataset.len() {
+            let inputs = dataset.sample(idx).map_err(Error::from)?;
+            if let Some(dump) = &mut dump {
+                dump.begin_sample(idx);
+            }
+            analysis.observe(&inputs, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if let Some(dump) = dump {
+            dump.finish()?;
+        }
+        let mut report = analysis.finish();
+        let first = dataset.sample(0).map_err(Error::from)?;
+        let cost_options = CostOptions { n_runs: N_COST_RUNS };
+        report.costs = measure_costs(&session.network, &quantized.prepared, &quantized.plan, &first, cost_options)?;
+        report.samples.source = args.input.join(" ");
+        report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
+        report.notes.extend(dataset.notes().iter().cloned());
+        report.timing.total_seconds = start.elapsed().as_secs_f64();
+        let phase = |name: &str, seconds| qloupe::report::Phase { name: name.to_owned(), seconds };
+        report.timing.phases.splice(0..0, [phase("load", loaded), phase("calibrate", calibrated - loaded)]);
+        outputs.write(&args, &report)
+    }
+}
+
+fn parse_mode(name: &str) -> anyhow::Result<Mode> {
+    match name {
+        "integer" => Ok(Mode::Integer),
+        "fake-quant" => Ok(Mode::FakeQuant),
+        _ => bail!("unknown mode \"{name}\", expected one of integer, fake-quant"),
+    }
+}
+
+/// Where the report goes, checked before the work.
+struct Outputs {
+    options: Options,
+    gates: Vec<Gate>,
+}
+
+impl Outputs {
+    fn check(args: &Arguments) -> anyhow::Result<Self> {
+        for path in &args.report {
+            extension(path)?;
+            check_writable(path).map_err(Error::from)?;
+        }
+        let gates = args.fail_under.iter().map(|g| g.parse::<Gate>().map_err(Error::from));
+        let txt_style = match args.txt_style.as_str() {
+            "2" => TxtStyle::V2,
+            "1.3" => TxtStyle::V1_3,
+            other => bail!("unknown txt style \"{other}\", expected one of 2, 1.3"),
+        };
+        let options = Options {
+            colour: progress::colours(),
+            width: progress::width(),
+            thresholds: parse_thresholds(&args.thresholds)?,
+            txt_style,
+        };
+        Ok(Self { options, gates: gates.collect::<Result<_, _>>()? })
+    }
+
+    fn write(&self, args: &Arguments, report: &Report) -> anyhow::Result<ExitCode> {
+        let file_options = Options { colour: false, ..self.options };
+        for path in &args.report {
+            let format = format_of_extension(extension(path)?).context("invariant: checked before the work")?;
+            write_atomically(path, format.write(report, &file_options).as_bytes()).map_err(Error::from)?;
+        }
+        let extension = if args.json { "json" } else { "table" };
+        let format = qloupe::report::find_format(extension).context("invariant: both formats exist")?;
+        progress::result(&format.write(report, &self.options))?;
+        let mut code = ExitCode::SUCCESS;
+        for gate in &self.gates {
+            let outcome = report.gate(gate).map_err(Error::from)?;
+            progress::message(&outcome.to_string());
+            if !outcome.passed {
+                code = ExitCode::from(GATE_FAILED);
+            }
+        }
+        Ok(code)
+    }
+}
+
+fn extension(path: &std::path::Path) -> anyhow::Result<&str> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let known = qloupe::report::extensions();
+    if known.contains(&extension) {
+        return Ok(extension);
+    }
+    bail!("{}: unknown report format \"{extension}\", expected one of {}", path.display(), known.join(", "))
+}
+
+fn parse_thresholds(text: &str) -> anyhow::Result<Thresholds> {
+    let wrong = || format!("--thresholds {text}: expected YELLOW,RED, for example 0.99,0.98");
+    let (slight, severe) = text.split_once(',').with_context(wrong)?;
+    let number = |part: &str| part.trim().parse::<f64>().ok().filter(|v| v.is_finite());
+    let thresholds = Thresholds {
+        slight: number(slight).with_context(wrong)?,
+        wrong: number(severe).with_context(wrong)?,
+    };
+    if thresholds.slight < thresholds.wrong {
+        bail!("--thresholds {text}: the first must not be below the second");
+    }
+    Ok(thresholds)
+}

@@ -1,0 +1,123 @@
+//! `qloupe build`: the quantized model and its plan.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::passes::convert_fp16::convert_fp16;
+use qloupe::plan::format_plan;
+use qloupe::prepare::load_model;
+use qloupe::qdq::export_qdq;
+use qloupe::session::fix_shapes;
+use qloupe::write::{check_writable, write_atomically};
+use qloupe::{Error, write_model};
+
+use super::{Command, quantize};
+use crate::args::{ModelArgs, QuantizeArgs};
+use crate::progress;
+
+const EXAMPLE: &str = "Examples:
+  qloupe build model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml -o model.int8.onnx
+  qloupe build model.onnx --plan model.int8.plan.toml
+  qloupe build model.onnx --precision fp16";
+
+#[derive(Args, Debug)]
+struct Arguments {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    quantize: QuantizeArgs,
+    /// The model to write [default: MODEL.int8.onnx or MODEL.fp16.onnx]; the plan is written beside it
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print what was written as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) struct Build;
+
+impl Command for Build {
+    fn name(&self) -> &'static str {
+        "build"
+    }
+
+    fn define(&self) -> clap::Command {
+        let about = "Write the quantized model as QDQ ONNX, with its plan";
+        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+    }
+
+    fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
+        let args = Arguments::from_arg_matches(arguments)?;
+        let choices = quantize::check(&args.quantize)?;
+        if args.quantize.precision.is_some() {
+            return build_fp16(&args);
+        }
+        let output = args.output.clone().unwrap_or_else(|| args.model.beside("int8.onnx"));
+        let plan_path = output.with_extension("plan.toml");
+        // An edited plan is an input: it is not written over.
+        let writes_plan = args.quantize.plan.as_deref() != Some(&plan_path);
+        check_writable(&output).map_err(Error::from)?;
+        if writes_plan {
+            check_writable(&plan_path).map_err(Error::from)?;
+        }
+        let session = args.model.open(args.quantize.recipe.as_deref())?;
+        let quantized = quantize::quantize(&args.quantize, &choices, &session, None, args.model.quiet)?;
+        let model = export_qdq(&quantized.prepared, &quantized.plan)?;
+        write_model(&model, &output).map_err(Error::from)?;
+        if writes_plan {
+            write_atomically(&plan_path, format_plan(&quantized.plan).as_bytes()).map_err(Error::from)?;
+        }
+        let feeds = qloupe::feed::board_inputs(&session, &quantized.plan);
+        let summary = quantized.plan.summary();
+        if args.json {
+            let inputs: Vec<serde_json::Value> = feeds.iter().map(qloupe::feed::BoardInput::to_json).collect();
+            let written = serde_json::json!({
+                "model": output.display().to_string(),
+                "plan": plan_path.display().to_string(),
+                "target": quantized.plan.target,
+                "n_quantized": summary.n_quantized,
+                "n_fp16": summary.n_fp16,
+                "n_float": summary.n_float,
+                "inputs": inputs,
+            });
+            progress::result(&serde_json::to_string_pretty(&written)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut lines = vec![
+            format!("wrote {}{}", output.display(), size_of(&output)),
+            format!("      {}", plan_path.display()),
+            format!(
+                "{} values in int8, {} in float16, {} in float32, target {}",
+                summary.n_quantized, summary.n_fp16, summary.n_float, quantized.plan.target
+            ),
+        ];
+        lines.extend(feeds.iter().map(ToString::to_string));
+        lines.extend(quantized.prepared.changes.iter().filter(|_| !args.model.quiet).map(|change| format!("note: {change}")));
+        lines.extend(quantized.prepared.target.note.map(|note| format!("note: {note}")));
+        progress::result(&lines.join("\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
+    let output = args.output.clone().unwrap_or_else(|| args.model.beside("fp16.onnx"));
+    check_writable(&output).map_err(Error::from)?;
+    let file = args.model.model.display().to_string();
+    let mut model = load_model(&args.model.model, &args.model.crop())?;
+    fix_shapes(&mut model, &file, &args.model.shapes()?)?;
+    let half = convert_fp16(&model).map_err(|e| Error::Options(format!("{file}: {e}")))?;
+    write_model(&half, &output).map_err(Error::from)?;
+    if args.json {
+        let written = serde_json::json!({ "model": output.display().to_string(), "precision": "fp16" });
+        progress::result(&serde_json::to_string_pretty(&written)?)?;
+    } else {
+        let inputs = "inputs and outputs stay float32: feed the same arrays as to the float model";
+        progress::result(&format!("wrote {}{}\n{inputs}", output.display(), size_of(&output)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn size_of(path: &Path) -> String {
+    std::fs::metadata(path).map_or_else(|_| String::new(), |m| format!(" ({:.2} MB)", m.len() as f64 / 1e6))
+}

@@ -1,0 +1,219 @@
+//! `qloupe infer`: runs the model, in float or as the target would.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::array::{Compression, write_npz};
+use qloupe::outputs::{Collected, DumpWriter, Summary};
+use qloupe::samples::Dataset;
+use qloupe::write::check_writable;
+use qloupe::session::Session;
+use qloupe::{Error, Mode};
+use qloupe_exec::{QuantizedProgram, Stored};
+use qloupe_tensor::Tensor;
+
+use super::{Command, quantize};
+use crate::args::{ModelArgs, QuantizeArgs};
+use crate::progress;
+
+const EXAMPLE: &str = "Examples:
+  qloupe infer model.onnx --recipe recipe.toml --input test.jpg
+  qloupe infer model.onnx --plan model.int8.plan.toml --mode integer --input test/ --out outputs.npz";
+
+const MODES: &[&str] = &["float", "fake-quant", "fp16", "integer"];
+
+#[derive(Args, Debug)]
+struct Arguments {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Samples: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    input: Vec<String>,
+    /// The plan, for the modes fake-quant and integer
+    #[arg(long, value_name = "PLAN")]
+    plan: Option<PathBuf>,
+    /// float, fake-quant, fp16 or integer [default: integer with a plan, float without]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
+    /// How inputs are made from images: a TOML file with [input.NAME]
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Write the outputs under their ONNX names, samples along the first axis
+    #[arg(long, value_name = "OUT.npz")]
+    out: Option<PathBuf>,
+    /// Write every value as .npy with an index.json
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) struct Infer;
+
+impl Command for Infer {
+    fn name(&self) -> &'static str {
+        "infer"
+    }
+
+    fn define(&self) -> clap::Command {
+        let about = "Run the model on samples, in float or as the target would";
+        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+    }
+
+    fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
+        let args = Arguments::from_arg_matches(arguments)?;
+        let mode = args.mode.as_deref().unwrap_or(if args.plan.is_some() { "integer" } else { "float" });
+        if !MODES.contains(&mode) {
+            bail!("unknown mode \"{mode}\", expected one of {}", MODES.join(", "));
+        }
+        let needs_plan = mode == "integer" || mode == "fake-quant";
+        if needs_plan != args.plan.is_some() {
+            let verb = if needs_plan { "needs" } else { "takes no" };
+            bail!("mode {mode} {verb} plan, expected --mode integer or fake-quant with --plan P.toml");
+        }
+        if let Some(out) = &args.out {
+            check_writable(out).map_err(Error::from)?;
+        }
+        let session = args.model.open(args.recipe.as_deref())?;
+        let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
+        let program = args.compile(mode, &session, &dataset)?;
+        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
+        let mut collected = Collected::default();
+        let mut summaries = Vec::new();
+        let bar = progress::bar("infer", dataset.len(), args.model.quiet);
+        for idx in 0..dataset.len() {
+            let inputs = dataset.sample(idx).map_err(Error::from)?;
+            if let Some(dump) = &mut dump {
+                dump.begin_sample(idx);
+            }
+            let outputs = match &program {
+                None => run_float(&session, inputs, dump.as_mut())?,
+                Some(program) => run_quantized(&session, program, &inputs, dump.as_mut())?,
+            };
+            summaries.push(outputs.iter().map(|(name, tensor)| Summary::of(name, tensor)).collect::<Vec<_>>());
+            if args.out.is_some() {
+                collected.add(outputs);
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if let Some(dump) = dump {
+            dump.finish()?;
+        }
+        if let Some(out) = &args.out {
+            write_npz(out, &collected.join()?, Compression::Stored).map_err(Error::from)?;
+        }
+        if args.json {
+            let json: Vec<serde_json::Value> = summaries.iter().map(|s| to_json(s)).collect();
+            progress::result(&serde_json::to_string_pretty(&json)?)?;
+        } else {
+            let text: Vec<String> = summaries.iter().enumerate().map(|(idx, s)| to_text(idx, s)).collect();
+            progress::result(&text.join("\n"))?;
+        }
+        for note in dataset.notes().iter().filter(|_| !args.model.quiet) {
+            progress::message(&format!("note: {note}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Arguments {
+    /// The program of a mode; `None` for float.
+    fn compile(&self, mode: &str, session: &Session, dataset: &Dataset) -> anyhow::Result<Option<QuantizedProgram>> {
+        if mode == "float" {
+            return Ok(None);
+        }
+        let quantize_args = QuantizeArgs {
+            target: None,
+            dataset: None,
+            algorithm: "min_max".to_owned(),
+            method: "channel".to_owned(),
+            optimization_level: 3,
+            plan: self.plan.clone(),
+            precision: (mode == "fp16").then(|| "fp16".to_owned()),
+            recipe: self.recipe.clone(),
+        };
+        let choices = quantize::check(&quantize_args)?;
+        let quantized = quantize::quantize(&quantize_args, &choices, session, Some(dataset), true)?;
+        let mode = if mode == "fake-quant" { Mode::FakeQuant } else { Mode::Integer };
+        Ok(Some(quantized.prepared.quantized(&session.network, &quantized.plan, mode)?))
+    }
+}
+
+type Outputs = Vec<(String, Tensor)>;
+
+fn run_float(session: &Session, inputs: Outputs, mut dump: Option<&mut DumpWriter>) -> anyhow::Result<Outputs> {
+    let network = &session.network;
+    if let Some(dump) = &mut dump {
+        for (name, tensor) in &inputs {
+            dump.write("values", name, tensor)?;
+        }
+    }
+    let goals: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let given = inputs.into_iter().map(|(name, tensor)| (name, Stored::plain(tensor))).collect();
+    let mut walk = network.program.walk(given, &goals).map_err(|e| network.located(e))?;
+    while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
+        if let Some(dump) = &mut dump {
+            for (name, value) in &stepped.outputs {
+                dump.write("values", name, value.to_plain())?;
+            }
+        }
+    }
+    let output = |name: &&str| {
+        let value = walk.require(name).map_err(|e| network.located(e))?;
+        Ok(((*name).to_owned(), value.to_plain().clone()))
+    };
+    goals.iter().map(output).collect()
+}
+
+fn run_quantized(
+    session: &Session,
+    program: &QuantizedProgram,
+    inputs: &[(String, Tensor)],
+    mut dump: Option<&mut DumpWriter>,
+) -> anyhow::Result<Outputs> {
+    let network = &session.network;
+    if let Some(dump) = &mut dump {
+        for (name, tensor) in inputs {
+            let in_form = program.to_form(name, &Stored::plain(tensor.clone()));
+            dump.write("values", name, program.to_float(name, &in_form).to_plain())?;
+        }
+    }
+    let mut walk = program.walk(inputs).map_err(|e| network.located(e))?;
+    while let Some((unit, results)) = walk.step().map_err(|e| network.located(e))? {
+        if let Some(dump) = &mut dump {
+            for (name, value) in unit.outputs().iter().zip(&results) {
+                dump.write("values", name, program.to_float(name, value).to_plain())?;
+            }
+        }
+    }
+    let output = |name: &String| {
+        let value = walk.float_value(name).map_err(|e| network.located(e))?;
+        Ok((name.clone(), value.to_plain().clone()))
+    };
+    network.model.graph.outputs.iter().map(|o| &o.name).map(output).collect()
+}
+
+fn to_text(sample: usize, summaries: &[Summary]) -> String {
+    let line = |s: &Summary| {
+        let range = s.range.map_or_else(|| "empty".to_owned(), |(min, max, mean)| format!("min {min:.6} max {max:.6} mean {mean:.6}"));
+        let top: Vec<String> = s.top.iter().map(|(class, score)| format!("{class}: {score:.4}")).collect();
+        let top = if top.is_empty() { String::new() } else { format!("  top {}", top.join(", ")) };
+        format!("sample {sample}  {}  {}{:?}  {range}{top}", s.name, s.dtype, s.shape)
+    };
+    summaries.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn to_json(summaries: &[Summary]) -> serde_json::Value {
+    let entry = |s: &Summary| {
+        let top: Vec<serde_json::Value> = s.top.iter().map(|(class, score)| serde_json::json!([class, score])).collect();
+        serde_json::json!({
+            "name": s.name, "dtype": s.dtype, "shape": s.shape, "top": top,
+            "min": s.range.map(|r| r.0), "max": s.range.map(|r| r.1), "mean": s.range.map(|r| r.2),
+        })
+    };
+    summaries.iter().map(entry).collect()
+}

@@ -1,0 +1,90 @@
+//! What `analyze`, `build` and `infer` share: from arguments to a prepared graph and a plan.
+
+use std::path::Path;
+
+use anyhow::bail;
+use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan, parse_plan};
+use qloupe::prepare::Prepared;
+use qloupe::samples::Dataset;
+use qloupe::session::Session;
+use qloupe::targets::Target;
+use qloupe::{Error, calibrate, targets};
+
+use crate::args::QuantizeArgs;
+use crate::progress;
+
+/// Choices that are checked before any work begins.
+pub(super) struct Choices {
+    target: Option<&'static Target>,
+    algorithm: &'static dyn calibrate::Algorithm,
+    method: Method,
+}
+
+/// Checks the names that the user chose.
+pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
+    let mut target = args.target.as_deref().map(targets::find).transpose()?;
+    match args.precision.as_deref() {
+        None => {}
+        Some("fp16") => target = Some(target.unwrap_or(targets::find("fp16")?)),
+        Some(other) => bail!("unknown precision \"{other}\", expected fp16 (int8 is what a target is for)"),
+    }
+    if let Some(target) = target.filter(|t| args.precision.is_some() && t.activation.is_some()) {
+        bail!("--precision fp16 with target {} is not supported, expected --precision fp16 without a target", target.id);
+    }
+    Ok(Choices { target, algorithm: calibrate::find(&args.algorithm)?, method: Method::parse(&args.method)? })
+}
+
+/// The prepared graph and the plan.
+pub(super) struct Quantized {
+    pub(super) prepared: Prepared,
+    pub(super) plan: QuantPlan,
+}
+
+/// Reads the plan, or calibrates one. `inputs` are the samples of the command, for a plan that needs no calibration.
+pub(super) fn quantize(
+    args: &QuantizeArgs,
+    choices: &Choices,
+    session: &Session,
+    inputs: Option<&Dataset>,
+    quiet: bool,
+) -> anyhow::Result<Quantized> {
+    if let Some(path) = &args.plan {
+        return read_plan(path, session);
+    }
+    let Some(target) = choices.target else {
+        bail!("a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16");
+    };
+    let prepared = Prepared::new(&session.network, target, args.optimization_level)?;
+    let needs_dataset = target.activation.is_some();
+    let opened = match (&args.dataset, inputs) {
+        (Some(path), _) => Some(Dataset::open(path, &session.inputs).map_err(Error::from)?),
+        (None, _) if needs_dataset => {
+            bail!("calibration samples are missing for target {}, expected --dataset D or --plan P.toml", target.id)
+        }
+        (None, _) => None,
+    };
+    let Some(dataset) = opened.as_ref().or(inputs) else { bail!("samples are missing, expected --dataset D") };
+    // float16 needs no ranges: one sample tells which values are float.
+    let n_samples = if needs_dataset { dataset.len() } else { 1 };
+    let bar = progress::bar("calibrate", n_samples, quiet);
+    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &mut |done, _| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let options = PlanOptions {
+        target,
+        algorithm: if needs_dataset { choices.algorithm.id().to_owned() } else { "none".to_owned() },
+        method: choices.method,
+        optimization_level: args.optimization_level,
+    };
+    let plan = build_plan(&prepared.program, &prepared.topology, &prepared.units, &statistics, &options)?;
+    Ok(Quantized { prepared, plan })
+}
+
+fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::File { path: path.to_owned(), what: format!("cannot be read: {e}") })?;
+    let head = qloupe::plan::read_head(&file, &text)?;
+    let prepared = Prepared::new(&session.network, targets::find(&head.target)?, head.optimization_level)?;
+    let plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
+    Ok(Quantized { prepared, plan })
+}

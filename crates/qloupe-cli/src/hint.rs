@@ -1,0 +1,30 @@
+//! One action to take for an error: the `help:` line.
+
+use qloupe::Error;
+use qloupe_exec::ExecError;
+
+/// The text of an error. Errors of the library say everything in one sentence; their sources would repeat it.
+pub(crate) fn text_of(error: &anyhow::Error) -> String {
+    match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
+    }
+}
+
+/// The hint of an error, if there is something to do.
+pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
+    let error = error.chain().find_map(|cause| cause.downcast_ref::<Error>())?;
+    Some(match error {
+        Error::Exec { source: ExecError::UnsupportedOperators(_), .. } => {
+            "keep the part before them with --crop-outputs, or export the model without them".to_owned()
+        }
+        Error::Exec { source: ExecError::WrongInput { what: "shape", name, .. }, .. } => {
+            format!("give the recipe a resize for \"{name}\", or feed an array of that shape")
+        }
+        Error::Exec { source: ExecError::MissingInput { name }, .. } => format!("feed it with --input {name}=FILE"),
+        Error::NotFinite { .. } => "look at the sample, or at the mean and std of the recipe".to_owned(),
+        Error::Plan { .. } => "`qloupe build` writes a plan that fits the model".to_owned(),
+        Error::Graph { .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,88 @@
+//! One model with its preprocessing: what every command begins with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use qloupe_ir::{Dim, Model, ValueType, suggestion};
+
+use crate::Error;
+use crate::calibrate::{Algorithm, Calibration, Statistics};
+use crate::prepare::{Crop, Network, load_model};
+use crate::recipe::Recipe;
+use crate::samples::{Dataset, InputSpec};
+
+/// Told after every sample how many are done, of how many.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// A model, its golden program, and how its inputs are fed.
+#[derive(Debug)]
+pub struct Session {
+    /// The network.
+    pub network: Network,
+    /// How each input is fed.
+    pub inputs: Vec<InputSpec>,
+}
+
+impl Session {
+    /// Reads a model, crops it, fixes open dimensions by `shapes`, and checks the recipe against it.
+    ///
+    /// # Errors
+    /// Everything that can be wrong before a sample is read: the model, the crop, a shape that contradicts the model,
+    /// the recipe, unsupported operators.
+    pub fn open(
+        path: &Path,
+        crop: &Crop,
+        shapes: &BTreeMap<String, Vec<usize>>,
+        recipe: &Recipe,
+    ) -> Result<Self, Error> {
+        let mut model = load_model(path, crop)?;
+        fix_shapes(&mut model, &path.display().to_string(), shapes)?;
+        let inputs = InputSpec::of_model(&model.graph.runtime_inputs(), recipe)?;
+        let network = Network::new(path.display().to_string(), model)?;
+        Ok(Self { network, inputs })
+    }
+
+    /// Runs the first `n_samples` of a dataset in float and observes every value.
+    ///
+    /// # Errors
+    /// A sample that cannot be read, a run that fails, a value that is not finite.
+    pub fn calibrate(
+        &self,
+        dataset: &Dataset,
+        n_samples: usize,
+        algorithm: &'static dyn Algorithm,
+        progress: Progress<'_>,
+    ) -> Result<Statistics, Error> {
+        let mut calibration = Calibration::new(&self.network.program, algorithm);
+        for idx in 0..n_samples {
+            let inputs = dataset.sample(idx)?;
+            calibration.observe(&format!("sample {idx}"), &inputs)?;
+            progress(idx + 1, n_samples);
+        }
+        Ok(calibration.finish())
+    }
+}
+
+/// Declares the shapes that the user gave for inputs.
+///
+/// # Errors
+/// A name that is no input (the nearest is suggested), a shape that contradicts the declared one.
+pub fn fix_shapes(model: &mut Model, file: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), Error> {
+    for (name, shape) in shapes {
+        let names: Vec<String> = model.graph.runtime_inputs().iter().map(|i| i.name.clone()).collect();
+        let input = model.graph.inputs.iter_mut().find(|i| i.name == *name && names.contains(name));
+        let Some(ValueType::Tensor(ty)) = input.and_then(|i| i.ty.as_mut()) else {
+            let help = suggestion(name, names.iter().map(String::as_str));
+            return Err(Error::Options(format!("--shape: {file} has no input \"{name}\"{help}")));
+        };
+        let declared = ty.to_string();
+        let fits = ty.shape.as_ref().is_none_or(|dims| {
+            dims.len() == shape.len() && dims.iter().zip(shape).all(|(dim, &size)| dim.size().is_none_or(|d| d == size))
+        });
+        if !fits {
+            return Err(Error::Options(format!("--shape: {shape:?} does not fit input \"{name}\", expected {declared}")));
+        }
+        ty.shape = Some(shape.iter().map(|&size| Dim::Known(i64::try_from(size).unwrap_or(i64::MAX))).collect());
+    }
+    Ok(())
+}
