@@ -1,12 +1,14 @@
 //! `cargo xtask conformance`: the node tests of the PyPI package `onnx` against our operators.
 //!
 //! `conformance/onnx_node.txt` lists every case with dense tensors as `NAME pass` or `NAME expected-fail: REASON`. A case
-//! that is not listed, an unexpected pass and an unexpected failure all fail; `--update` writes the list anew. The cases
+//! that is not listed, an unexpected pass and an unexpected failure all fail; `--update` writes the list anew and keeps
+//! the reasons of cases that still fail. The cases
 //! themselves are written to `target/` by `tools/onnx_node_cases.py` and are not part of the repository.
 
 mod case;
 mod list;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +50,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     let list_path = root.join("conformance/onnx_node.txt");
     if update {
-        std::fs::write(&list_path, write_list(&results))
+        let reasons =
+            std::fs::read_to_string(&list_path).map_or(Ok(BTreeMap::new()), |text| parse_list(&text))?;
+        std::fs::write(&list_path, write_list(&results, &reasons))
             .with_context(|| format!("{} cannot be written", list_path.display()))?;
         return Ok(());
     }
@@ -78,8 +82,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// What is unexpected about a result.
 fn surprise(name: &str, failure: Option<&str>, expected: Option<&Expectation>) -> Option<String> {
     match (failure, expected) {
-        (None, Some(Expectation::Pass)) | (Some(_), Some(Expectation::Fail)) => None,
-        (None, Some(Expectation::Fail)) => Some(format!("{name}: passes, expected to fail")),
+        (None, Some(Expectation::Pass)) | (Some(_), Some(Expectation::Fail(_))) => None,
+        (None, Some(Expectation::Fail(_))) => Some(format!("{name}: passes, expected to fail")),
         (Some(failure), Some(Expectation::Pass)) => Some(format!("{name}: fails, {failure}")),
         (_, None) => Some(format!("{name}: not listed, {}", failure.unwrap_or("passes"))),
     }

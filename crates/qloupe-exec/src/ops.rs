@@ -25,7 +25,9 @@ mod cast;
 mod cast_like;
 mod ceil;
 mod celu;
+mod center_crop_pad;
 mod clip;
+mod col2im;
 mod compress;
 mod concat;
 mod constant;
@@ -36,6 +38,7 @@ mod cos;
 mod cosh;
 mod cum_sum;
 mod depth_to_space;
+mod det;
 mod div;
 mod dropout;
 mod elementwise;
@@ -60,6 +63,7 @@ mod global_max_pool;
 mod global_pool;
 mod greater;
 mod greater_or_equal;
+mod grid_sample;
 mod group_normalization;
 mod hard_sigmoid;
 mod hard_swish;
@@ -89,6 +93,7 @@ mod modulo;
 mod movement;
 mod mul;
 mod neg;
+mod non_max_suppression;
 mod non_zero;
 mod normalization;
 mod not;
@@ -120,6 +125,7 @@ mod resize;
 mod resize_axis;
 mod reverse_sequence;
 mod rms_normalization;
+mod roi_align;
 mod round;
 mod rows;
 mod scatter;
@@ -150,6 +156,7 @@ mod tile;
 mod top_k;
 mod transpose;
 mod trilu;
+mod unique;
 mod unsqueeze;
 mod volume;
 mod r#where;
@@ -185,7 +192,9 @@ pub const ALL: &[&dyn Operator] = &[
     &cast_like::CastLike,
     &ceil::Ceil,
     &celu::Celu,
+    &center_crop_pad::CenterCropPad,
     &clip::Clip,
+    &col2im::Col2Im,
     &compress::Compress,
     &concat::Concat,
     &constant::Constant,
@@ -196,6 +205,7 @@ pub const ALL: &[&dyn Operator] = &[
     &cosh::Cosh,
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
+    &det::Det,
     &div::Div,
     &dropout::Dropout,
     &elu::Elu,
@@ -216,6 +226,7 @@ pub const ALL: &[&dyn Operator] = &[
     &global_max_pool::GlobalMaxPool,
     &greater::Greater,
     &greater_or_equal::GreaterOrEqual,
+    &grid_sample::GridSample,
     &group_normalization::GroupNormalization,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
@@ -243,6 +254,7 @@ pub const ALL: &[&dyn Operator] = &[
     &modulo::Mod,
     &mul::Mul,
     &neg::Neg,
+    &non_max_suppression::NonMaxSuppression,
     &non_zero::NonZero,
     &not::Not,
     &one_hot::OneHot,
@@ -268,6 +280,7 @@ pub const ALL: &[&dyn Operator] = &[
     &resize::Upsample,
     &reverse_sequence::ReverseSequence,
     &rms_normalization::RMSNormalization,
+    &roi_align::RoiAlign,
     &round::Round,
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
@@ -296,6 +309,7 @@ pub const ALL: &[&dyn Operator] = &[
     &top_k::TopK,
     &transpose::Transpose,
     &trilu::Trilu,
+    &unique::Unique,
     &unsqueeze::Unsqueeze,
     &r#where::Where,
     &xor::Xor,

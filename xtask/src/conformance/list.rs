@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 
 /// What a case is expected to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expectation {
     Pass,
-    Fail,
+    /// Fails, and why.
+    Fail(String),
 }
 
 const HEADER: &str = "\
@@ -23,32 +24,33 @@ pub(super) fn parse_list(text: &str) -> anyhow::Result<BTreeMap<String, Expectat
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let expectation = match line.split_once(' ') {
-            Some((name, "pass")) => (name, Expectation::Pass),
-            Some((name, rest))
-                if rest
-                    .strip_prefix("expected-fail: ")
-                    .is_some_and(|r| !r.is_empty()) =>
-            {
-                (name, Expectation::Fail)
-            }
+        let (name, expectation) = line.split_once(' ').unwrap_or((line, ""));
+        let expectation = match (expectation, expectation.strip_prefix("expected-fail: ")) {
+            ("pass", _) => Expectation::Pass,
+            (_, Some(reason)) if !reason.is_empty() => Expectation::Fail(reason.to_owned()),
             _ => bail!(
                 "line {}: not an expectation, expected `NAME pass` or `NAME expected-fail: REASON`, got `{line}`",
                 idx + 1
             ),
         };
-        list.insert(expectation.0.to_owned(), expectation.1);
+        list.insert(name.to_owned(), expectation);
     }
     Ok(list)
 }
 
-/// The list for some results: each case with the reason of its failure.
-pub(super) fn write_list(results: &[(String, Option<String>)]) -> String {
+/// The list for some results. A case that was expected to fail keeps its reason, unless that was a missing operator.
+pub(super) fn write_list(
+    results: &[(String, Option<String>)],
+    expected: &BTreeMap<String, Expectation>,
+) -> String {
     let mut text = HEADER.to_owned();
     for (name, failure) in results {
-        match failure {
-            None => text.push_str(&format!("{name} pass\n")),
-            Some(reason) => text.push_str(&format!("{name} expected-fail: {reason}\n")),
+        match (failure, expected.get(name)) {
+            (None, _) => text.push_str(&format!("{name} pass\n")),
+            (Some(_), Some(Expectation::Fail(reason))) if !reason.contains("unsupported operator") => {
+                text.push_str(&format!("{name} expected-fail: {reason}\n"));
+            }
+            (Some(failure), _) => text.push_str(&format!("{name} expected-fail: {failure}\n")),
         }
     }
     text
@@ -67,9 +69,17 @@ mod tests {
                 Some("1 unsupported operator: Scan".to_owned()),
             ),
         ];
-        let list = parse_list(&write_list(&results)).unwrap();
+        let list = parse_list(&write_list(&results, &BTreeMap::new())).unwrap();
         assert_eq!(list["test_abs"], Expectation::Pass);
-        assert_eq!(list["test_scan"], Expectation::Fail);
+        let reason = "1 unsupported operator: Scan".to_owned();
+        assert_eq!(list["test_scan"], Expectation::Fail(reason));
+    }
+
+    #[test]
+    fn reasons_are_kept() {
+        let expected = BTreeMap::from([("a".to_owned(), Expectation::Fail("by design".to_owned()))]);
+        let text = write_list(&[("a".to_owned(), Some("wrong".to_owned()))], &expected);
+        assert!(text.ends_with("\na expected-fail: by design\n"), "{text}");
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn scaled_dim(dim: &SymDim, scale: f32) -> Option<SymDim> {
     if let Some(size) = dim.as_size() {
         return scaled(size, scale).map(SymDim::from);
     }
-    let whole = |v: f32| (v >= 1.0 && v <= 1024.0 && v.fract() == 0.0).then_some(SymDim::known(v as i64));
+    let whole = |v: f32| ((1.0..=1024.0).contains(&v) && v.fract() == 0.0).then_some(SymDim::known(v as i64));
     match (whole(scale), whole(scale.recip())) {
         (Some(factor), _) => Some(dim.times(&factor)),
         (_, Some(divisor)) => Some(dim.floor_div(&divisor)),
