@@ -27,6 +27,9 @@ const LAYERS: &[(&str, usize, usize, usize, usize, usize, usize)] = &[
     ("dw 3x3 960 7", 7, 960, 960, 3, 1, 960),
 ];
 
+#[global_allocator]
+static ALLOCATOR: CacheLineAllocator = CacheLineAllocator;
+
 fn best_us(mut f: impl FnMut()) -> f64 {
     let start = Instant::now();
     let mut best = f64::MAX;

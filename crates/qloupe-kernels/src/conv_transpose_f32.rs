@@ -1,5 +1,7 @@
 //! Float transposed convolution over NHWC activations.
 
+#[cfg(target_arch = "x86_64")]
+use crate::f32::panels::Panels;
 use crate::{ConvTransposeGeometry, Isa, isa, specification};
 
 /// A float transposed convolution with packed weights.
@@ -8,14 +10,20 @@ use crate::{ConvTransposeGeometry, Isa, isa, specification};
 /// A tap that falls between two positions of the stride grid does not exist; one in the padding is a multiply-add with 0.
 #[derive(Clone, Debug)]
 pub struct ConvTransposeF32 {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Weight,
     ic: usize,
     oc: usize,
     kh: usize,
     kw: usize,
     group: usize,
-    isa: Isa,
+}
+
+#[derive(Clone, Debug)]
+enum Weight {
+    /// For the specification: the weight as given and the bias.
+    Plain(Vec<f32>, Vec<f32>),
+    #[cfg(target_arch = "x86_64")]
+    Packed(Panels),
 }
 
 impl ConvTransposeF32 {
@@ -54,14 +62,12 @@ impl ConvTransposeF32 {
             "{ic} input channels in {group} groups"
         );
         Self {
-            weight: weight.to_vec(),
-            bias,
+            weight: Weight::pack(isa.require(), weight, bias, (ic, oc_per_group, kh * kw, group)),
             ic,
             oc,
             kh,
             kw,
             group,
-            isa: isa.require(),
         }
     }
 
@@ -75,7 +81,35 @@ impl ConvTransposeF32 {
         );
         assert_eq!(x.len(), g.n_inputs(), "length of the input");
         assert_eq!(out.len(), geometry.n_outputs(), "length of the output");
-        let _ = self.isa;
-        specification::conv_transpose_f32(x, &self.weight, &self.bias, geometry, clamp, out);
+        match &self.weight {
+            Weight::Plain(weight, bias) => {
+                specification::conv_transpose_f32(x, weight, bias, geometry, clamp, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Weight::Packed(panels) => panels.conv_transpose(x, geometry, clamp, out),
+        }
+    }
+}
+
+impl Weight {
+    fn pack(
+        isa: Isa,
+        weight: &[f32],
+        bias: Vec<f32>,
+        (ic, ocg, taps, group): (usize, usize, usize, usize),
+    ) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let icg = ic / group;
+            let packed = Panels::new(isa, (ocg, icg, group), taps * icg, &bias, |channel, k| {
+                let input = channel / ocg * icg + k % icg;
+                weight[(input * ocg + channel % ocg) * taps + k / icg]
+            });
+            if let Some(packed) = packed {
+                return Self::Packed(packed);
+            }
+        }
+        let _ = (isa, ic, ocg, taps, group);
+        Self::Plain(weight.to_vec(), bias)
     }
 }

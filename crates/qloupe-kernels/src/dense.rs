@@ -245,7 +245,7 @@ fn run_band<In: Plain, X: Plain, K: DenseKernel<In, X>>(
     // The last step of K may read past the last pixel.
     with_scratch(n_rows * tiles.row_stride + shape.k_step, |scratch: &mut [X]| {
         for (r, row) in scratch
-            .chunks_exact_mut(tiles.row_stride)
+            .chunks_exact_mut(tiles.row_stride.max(1))
             .take(n_rows)
             .enumerate()
         {

@@ -14,6 +14,12 @@ use crate::{ConvGeometry, parallel};
 const MAX_PIXELS: usize = 8;
 /// Columns that the largest tile reads: 8 pixels, stride 2, kernel width 7.
 const MAX_COLUMNS: usize = (MAX_PIXELS - 1) * 2 + 7;
+/// Bytes of the input rows under the kernel that are read before the next channels: a part of the L1 cache.
+const RESIDENT_BYTES: usize = 24 * 1024;
+/// Vectors of channels that are read together at least, so that memory is read in long runs.
+const MIN_VECTORS: usize = 16;
+/// Output rows that are computed before the next channels.
+const ROWS_AT_ONCE: usize = 8;
 /// Channels are padded to whole vectors of this size.
 const CHANNEL_STEP: usize = 16;
 
@@ -60,7 +66,8 @@ pub(crate) struct Call<'a, A: Arithmetic> {
     bias: *const A::Weight,
     /// The first output element.
     out: usize,
-    channels: usize,
+    /// The first channel and the end.
+    channels: (usize, usize),
     context: A::Context,
 }
 
@@ -117,9 +124,16 @@ impl<W: Plain> Depthwise<W> {
         outside.as_mut_slice().fill(padding);
         let outside = outside.as_slice();
         let band = |rows: std::ops::Range<usize>| {
-            for row in rows {
-                // SAFETY: the caller's promise; every row is run once.
-                unsafe { self.row(kernels, x, g, row, bias, outside, context) }
+            let line_bytes = g.kh * g.iw * A::LANES * size_of::<A::In>();
+            let chunk = A::LANES * (RESIDENT_BYTES / line_bytes.max(1)).max(MIN_VECTORS);
+            for first in rows.clone().step_by(ROWS_AT_ONCE) {
+                for channel in (0..self.channels).step_by(chunk) {
+                    let channels = (channel, (channel + chunk).min(self.channels));
+                    for row in first..(first + ROWS_AT_ONCE).min(rows.end) {
+                        // SAFETY: the caller's promise; every row is run once for every channel.
+                        unsafe { self.row(kernels, x, g, (row, channels), bias, outside, context) }
+                    }
+                }
             }
         };
         if parallel::runs_here(g.n_outputs()) {
@@ -137,7 +151,7 @@ impl<W: Plain> Depthwise<W> {
         kernels: &Kernels<A>,
         x: &[A::In],
         g: &ConvGeometry,
-        row: usize,
+        (row, channels): (usize, (usize, usize)),
         bias: &[W],
         outside: &[A::In],
         context: A::Context,
@@ -158,7 +172,7 @@ impl<W: Plain> Depthwise<W> {
                 tap_stride: padded_channels(self.channels),
                 bias: bias.as_ptr(),
                 out: (row * ow + ox) * g.oc,
-                channels: self.channels,
+                channels,
                 context,
             };
             // SAFETY: every pointer is to pixels of the image, or to the padding; the outputs are the caller's promise.
@@ -210,6 +224,22 @@ fn inside(g: &ConvGeometry) -> (usize, usize) {
     (first, end.max(first))
 }
 
+/// Calls `$body` for every vector of channels, with its number of lanes: a constant for all but the last.
+macro_rules! for_each_vector {
+    ($arithmetic:ident, $channels:expr, |$at:ident, $lanes:ident| $body:block) => {{
+        let (mut $at, end) = $channels;
+        while $at + $arithmetic::LANES <= end {
+            let $lanes = $arithmetic::LANES;
+            $body
+            $at += $arithmetic::LANES;
+        }
+        if $at < end {
+            let $lanes = end - $at;
+            $body
+        }
+    }};
+}
+
 /// A row of M pixels whose columns are all inside.
 ///
 /// # Safety
@@ -218,11 +248,10 @@ fn inside(g: &ConvGeometry) -> (usize, usize) {
 pub(crate) unsafe fn interior<A: Arithmetic, const KW: usize, const STRIDE: usize, const M: usize>(
     c: &Call<'_, A>,
 ) {
+    let context = c.context;
     // SAFETY: the contract above.
     unsafe {
-        let mut at = 0;
-        while at < c.channels {
-            let lanes = A::LANES.min(c.channels - at);
+        for_each_vector!(A, c.channels, |at, lanes| {
             let mut acc = [A::weight(c.bias.add(at)); M];
             for (kh, x) in c.x.iter().enumerate() {
                 let x = x.add(at);
@@ -232,7 +261,7 @@ pub(crate) unsafe fn interior<A: Arithmetic, const KW: usize, const STRIDE: usiz
                     w[I] = A::weight(weight.add(I * c.tap_stride));
                 });
                 unroll!(24, COLUMN < (M - 1) * STRIDE + KW, {
-                    let v = A::load(&c.context, x.add(COLUMN * c.pixel_stride), lanes);
+                    let v = A::load(&context, x.add(COLUMN * c.pixel_stride), lanes);
                     unroll!(8, I < M, {
                         if COLUMN.wrapping_sub(I * STRIDE) < KW {
                             acc[I] = A::mul_add(v, w[(COLUMN - I * STRIDE) % KW], acc[I]);
@@ -240,11 +269,11 @@ pub(crate) unsafe fn interior<A: Arithmetic, const KW: usize, const STRIDE: usiz
                     });
                 });
             }
+            let out = c.out + at;
             unroll!(8, I < M, {
-                A::finish(acc[I], &c.context, at, c.out + I * c.pixel_stride + at, lanes);
+                A::finish(acc[I], &context, at, out + I * c.pixel_stride, lanes);
             });
-            at += A::LANES;
-        }
+        });
     }
 }
 
@@ -254,19 +283,17 @@ pub(crate) unsafe fn interior<A: Arithmetic, const KW: usize, const STRIDE: usiz
 /// Taps, weights and outputs are valid; called inside a function of the instruction set of `A`.
 #[inline(always)]
 pub(crate) unsafe fn border<A: Arithmetic>(c: &Call<'_, A>) {
+    let context = c.context;
     // SAFETY: the contract above.
     unsafe {
-        let mut at = 0;
-        while at < c.channels {
-            let lanes = A::LANES.min(c.channels - at);
+        for_each_vector!(A, c.channels, |at, lanes| {
             let mut acc = A::weight(c.bias.add(at));
             for (tap, x) in c.x.iter().enumerate() {
-                let v = A::load(&c.context, x.add(at), lanes);
+                let v = A::load(&context, x.add(at), lanes);
                 acc = A::mul_add(v, A::weight(c.weight.add(tap * c.tap_stride + at)), acc);
             }
-            A::finish(acc, &c.context, at, c.out + at, lanes);
-            at += A::LANES;
-        }
+            A::finish(acc, &context, at, c.out + at, lanes);
+        });
     }
 }
 

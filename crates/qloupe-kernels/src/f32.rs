@@ -2,5 +2,6 @@
 
 pub(crate) mod depthwise;
 pub(crate) mod panels;
-pub(crate) mod tile;
+mod tile;
+mod transposed;
 mod vector;

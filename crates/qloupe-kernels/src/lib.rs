@@ -8,6 +8,7 @@
 //!
 //! Slices of a wrong length are bugs of the caller and panic.
 
+mod allocator;
 mod binary;
 mod buffer;
 mod conv_f32;
@@ -18,6 +19,7 @@ mod depthwise;
 mod epilogue;
 #[cfg(target_arch = "x86_64")]
 mod f32;
+mod fp16;
 mod gemm_f32;
 mod gemm_i8;
 mod geometry;
@@ -36,18 +38,31 @@ mod statistics;
 mod unary;
 mod unroll;
 
+pub use allocator::CacheLineAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
 pub use conv_f32::ConvF32;
 pub use conv_i8::ConvI8;
 pub use conv_transpose_f32::ConvTransposeF32;
 pub use epilogue::{Epilogue, QuantizedSlice, QuantizedSliceMut};
+pub use fp16::round_to_fp16;
 pub use gemm_f32::{GemmF32, batched_matmul_f32, matmul_f32};
 pub use gemm_i8::GemmI8;
 pub use geometry::{ConvGeometry, ConvTransposeGeometry, PoolGeometry};
 pub use isa::{Isa, isa};
 pub use layout::{nchw_to_nhwc, nhwc_to_nchw};
-pub use pool::{average_pool, global_average_pool, global_sum, max_pool, max_pool_quantized};
-pub use quantize::{dequantize, fake_quantize, lookup, quantize, round_to_fp16};
+pub use pool::{
+    QuantizedElement, average_pool, global_average_pool, global_sum, max_pool, max_pool_quantized,
+};
+pub use quantize::{dequantize, fake_quantize, lookup, quantize};
 pub use softmax::softmax_rows;
 pub use statistics::{MinMax, min_max};
 pub use unary::{UnaryKernel, unary, unary_in_place};
+
+#[doc(hidden)]
+pub use fp16::round_to_fp16_with_isa;
+#[doc(hidden)]
+pub use quantize::quantize_with_isa;
+#[doc(hidden)]
+pub use softmax::softmax_rows_with_isa;
+#[doc(hidden)]
+pub use unary::unary_with_isa;

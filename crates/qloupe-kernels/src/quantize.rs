@@ -1,8 +1,8 @@
-//! Quantize, dequantize, fake-quantize, table lookup and float16 rounding over whole buffers.
+//! Quantize, dequantize, fake-quantize and table lookup over whole buffers.
 //!
 //! The arithmetic is `qloupe_tensor`'s; these are its loops per tensor for u8 and s8, ties to even.
 
-use qloupe_tensor::{Fp16Counts, Rounding, round_to_fp16_in_place};
+use qloupe_tensor::Rounding;
 
 use crate::multiversion::multiversion;
 use crate::{Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
@@ -24,13 +24,8 @@ pub fn quantize(x: &[f32], scale: f32, zero_point: i32, out: QuantizedSliceMut<'
 }
 
 /// [`quantize`] for one instruction set, to compare them.
-pub(crate) fn quantize_with_isa(
-    isa: Isa,
-    x: &[f32],
-    scale: f32,
-    zero_point: i32,
-    out: QuantizedSliceMut<'_>,
-) {
+#[doc(hidden)]
+pub fn quantize_with_isa(isa: Isa, x: &[f32], scale: f32, zero_point: i32, out: QuantizedSliceMut<'_>) {
     isa.require();
     match out {
         QuantizedSliceMut::U8(out) => {
@@ -80,14 +75,6 @@ pub fn lookup(x: &[u8], table: &[u8; 256], out: &mut [u8]) {
             *out = table[usize::from(x)];
         }
     });
-}
-
-/// Rounds every value to float16 and counts what is lost, as `qloupe_tensor::round_to_fp16_in_place`.
-pub fn round_to_fp16(values: &mut [f32]) -> Fp16Counts {
-    parallel::fold_chunks_mut(values, round_to_fp16_in_place, |mut all, part| {
-        all.merge(part);
-        all
-    })
 }
 
 multiversion! {

@@ -17,7 +17,8 @@ pub fn softmax_rows(x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
 }
 
 /// [`softmax_rows`] for one instruction set, to compare them.
-pub(crate) fn softmax_rows_with_isa(isa: Isa, x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
+#[doc(hidden)]
+pub fn softmax_rows_with_isa(isa: Isa, x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
     isa.require();
     assert_eq!(x.len(), rows * cols, "length of the input");
     assert_eq!(out.len(), rows * cols, "length of the output");

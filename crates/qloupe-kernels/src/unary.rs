@@ -71,7 +71,8 @@ pub fn unary_in_place(kernel: UnaryKernel, values: &mut [f32]) {
 }
 
 /// [`unary`] for one instruction set, to compare them.
-pub(crate) fn unary_with_isa(isa: Isa, kernel: UnaryKernel, x: &[f32], out: &mut [f32]) {
+#[doc(hidden)]
+pub fn unary_with_isa(isa: Isa, kernel: UnaryKernel, x: &[f32], out: &mut [f32]) {
     isa.require();
     parallel::zip_chunks(x, out, |x, out| {
         out.copy_from_slice(x);

@@ -93,6 +93,10 @@ impl Panels {
         })
     }
 
+    pub(crate) fn shape(&self) -> &DenseShape {
+        &self.shape
+    }
+
     pub(crate) fn conv(&self, x: &[f32], geometry: &ConvGeometry, clamp: (f32, f32), out: &mut [f32]) {
         let kernel = Run {
             panels: self,
@@ -110,11 +114,13 @@ impl Panels {
     }
 }
 
-struct Run<'a> {
-    panels: &'a Panels,
-    clamp: (f32, f32),
-    out: *mut f32,
-    out_stride: usize,
+/// Packed weights on the way to an output.
+pub(crate) struct Run<'a> {
+    pub(crate) panels: &'a Panels,
+    pub(crate) clamp: (f32, f32),
+    pub(crate) out: *mut f32,
+    /// From an output pixel of a tile to the next.
+    pub(crate) out_stride: usize,
 }
 
 // SAFETY: threads write disjoint outputs through `out`, as `DenseKernel::tile` demands.

@@ -3,7 +3,7 @@
 //! Weights are packed as `[vector of output channels][k step][lanes]`, each lane the weights of one step of K;
 //! activations are broadcast 32 bits at a time. A step may read past the end of K, where the weights are 0.
 
-use super::vector::{Avx2, I32Vector, Output, Vnni, finish};
+use super::vector::{Avx2, I32Vector, Output, Vnni};
 use crate::dense::Segment;
 use crate::unroll::unroll;
 
@@ -79,7 +79,8 @@ unsafe fn tile<V: I32Vector, const MR: usize, const NV: usize>(t: &Tile<'_, V::X
                 }};
             }
             let mut left = t.n_steps;
-            while left >= 2 {
+            // Larger tiles need every register for one step.
+            while MR * NV <= 12 && left >= 2 {
                 step!(0);
                 step!(1);
                 weight = weight.add(2 * V::LANES);
@@ -88,22 +89,34 @@ unsafe fn tile<V: I32Vector, const MR: usize, const NV: usize>(t: &Tile<'_, V::X
                 });
                 left -= 2;
             }
-            if left > 0 {
+            while left > 0 {
                 step!(0);
+                weight = weight.add(V::LANES);
+                unroll!(6, B < 6, {
+                    x[B] = x[B].wrapping_add(V::K_STEP);
+                });
+                left -= 1;
             }
         }
-        unroll!(24, M < MR, {
-            unroll!(4, N < NV, {
-                let lanes = if N + 1 == NV { t.last_lanes } else { V::LANES };
-                let channel = t.padded_channel + N * V::LANES;
-                finish(
-                    acc[M][N],
-                    &t.output,
-                    channel,
-                    t.out_offset + M * t.out_stride + N * V::LANES,
-                    lanes,
-                );
-            });
+        // A copy: the writes of bytes could otherwise change it, for all that the compiler knows.
+        let output = t.output;
+        let (last_lanes, out_stride) = (t.last_lanes, t.out_stride);
+        unroll!(4, N < NV, {
+            let lanes = if N + 1 == NV { last_lanes } else { V::LANES };
+            let to = t.out_offset + N * V::LANES;
+            match output {
+                Output::Accumulators(out) => {
+                    unroll!(24, M < MR, {
+                        acc[M][N].store_first(out.add(to + M * out_stride), lanes);
+                    });
+                }
+                Output::Quantized(out, scale) => {
+                    let multiplier = V::load_floats(scale.multiplier.add(t.padded_channel + N * V::LANES));
+                    unroll!(24, M < MR, {
+                        acc[M][N].requantize(multiplier, &scale, out.add(to + M * out_stride), lanes);
+                    });
+                }
+            }
         });
     }
 }

@@ -52,8 +52,12 @@ pub(crate) trait I32Vector: Copy + 'static {
     unsafe fn mul_add(self, x: Self, weight: Self) -> Self;
     /// The first `lanes` lanes to memory.
     unsafe fn store_first(self, to: *mut i32, lanes: usize);
-    /// The first `lanes` lanes requantized to bytes; multipliers from `scale.multiplier + channel` on.
-    unsafe fn requantize(self, scale: &FloatScale, channel: usize, to: *mut u8, lanes: usize);
+    /// A vector of floats.
+    type Floats: Copy;
+    /// All lanes of floats from memory.
+    unsafe fn load_floats(from: *const f32) -> Self::Floats;
+    /// The first `lanes` lanes requantized to bytes.
+    unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize);
 }
 
 /// Writes accumulators where `output` says.
@@ -66,7 +70,10 @@ pub(crate) unsafe fn finish<V: I32Vector>(sum: V, output: &Output, channel: usiz
     unsafe {
         match output {
             Output::Accumulators(out) => sum.store_first(out.add(to), lanes),
-            Output::Quantized(out, scale) => sum.requantize(scale, channel, out.add(to), lanes),
+            Output::Quantized(out, scale) => {
+                let multiplier = V::load_floats(scale.multiplier.add(channel));
+                sum.requantize(multiplier, scale, out.add(to), lanes);
+            }
         }
     }
 }
@@ -83,6 +90,7 @@ fn first16(n: usize) -> u16 {
 impl I32Vector for Vnni {
     const LANES: usize = 16;
     type X = u8;
+    type Floats = __m512;
     const K_STEP: usize = 4;
 
     #[inline(always)]
@@ -126,10 +134,14 @@ impl I32Vector for Vnni {
         unsafe { _mm512_mask_storeu_epi32(to, first16(lanes), self.0) }
     }
     #[inline(always)]
-    unsafe fn requantize(self, scale: &FloatScale, channel: usize, to: *mut u8, lanes: usize) {
-        // SAFETY: the caller has AVX-512, padded multipliers and `lanes` bytes.
+    unsafe fn load_floats(from: *const f32) -> Self::Floats {
+        // SAFETY: the caller has AVX-512 and 16 elements.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize) {
+        // SAFETY: the caller has AVX-512 and `lanes` bytes.
         unsafe {
-            let multiplier = _mm512_loadu_ps(scale.multiplier.add(channel));
             let zero_point = _mm512_set1_ps(scale.zero_point);
             let value = _mm512_mul_ps(_mm512_cvtepi32_ps(self.0), multiplier);
             let value = if scale.zero_point_before {
@@ -157,6 +169,7 @@ pub(crate) struct Avx2(__m256i);
 impl I32Vector for Avx2 {
     const LANES: usize = 8;
     type X = i16;
+    type Floats = __m256;
     const K_STEP: usize = 2;
 
     #[inline(always)]
@@ -206,10 +219,14 @@ impl I32Vector for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn requantize(self, scale: &FloatScale, channel: usize, to: *mut u8, lanes: usize) {
-        // SAFETY: the caller has AVX2, padded multipliers and `lanes` bytes.
+    unsafe fn load_floats(from: *const f32) -> Self::Floats {
+        // SAFETY: the caller has AVX2 and 8 elements.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize) {
+        // SAFETY: the caller has AVX2 and `lanes` bytes.
         unsafe {
-            let multiplier = _mm256_loadu_ps(scale.multiplier.add(channel));
             let zero_point = _mm256_set1_ps(scale.zero_point);
             let value = _mm256_mul_ps(_mm256_cvtepi32_ps(self.0), multiplier);
             let value = if scale.zero_point_before {

@@ -39,7 +39,7 @@ fn accumulators(x: &[i64], zero_point: i64, weight: &[i8], bias: &[i32], g: &Con
                 sum += value * i64::from(weight[(o * icg + j) * g.kh * g.kw + tap]);
             }
         }
-        out.push(i32::try_from(sum).unwrap());
+        out.push(i32::try_from(sum).expect("the test stays in int32"));
     }
     out
 }

@@ -2,4 +2,6 @@
 
 mod conv_f32;
 mod conv_i8;
+mod elementwise;
+mod products;
 mod values;
