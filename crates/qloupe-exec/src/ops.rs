@@ -33,14 +33,18 @@ mod concat;
 mod constant;
 mod constant_of_shape;
 mod conv;
+mod conv_integer;
 mod conv_transpose;
 mod cos;
 mod cosh;
 mod cum_sum;
 mod depth_to_space;
+mod dequantize_linear;
 mod det;
 mod div;
 mod dropout;
+mod dynamic_quantize_linear;
+mod einsum;
 mod elementwise;
 mod elu;
 mod equal;
@@ -70,6 +74,7 @@ mod hard_swish;
 mod hardmax;
 mod identity;
 mod instance_normalization;
+mod integer_conv;
 mod is_inf;
 mod is_nan;
 mod layer_normalization;
@@ -82,6 +87,7 @@ mod lp_normalization;
 mod lp_pool;
 mod lrn;
 mod mat_mul;
+mod mat_mul_integer;
 mod matrix_product;
 mod max;
 mod max_pool;
@@ -106,6 +112,10 @@ mod parameters;
 mod pooling;
 mod pow;
 mod prelu;
+mod qlinear_conv;
+mod qlinear_mat_mul;
+mod quant_parameters;
+mod quantize_linear;
 mod range;
 mod reciprocal;
 mod reduce_l1;
@@ -149,6 +159,7 @@ mod sqrt;
 mod squeeze;
 mod sub;
 mod sum;
+mod swish;
 mod tan;
 mod tanh;
 mod thresholded_relu;
@@ -200,14 +211,18 @@ pub const ALL: &[&dyn Operator] = &[
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
     &conv::Conv,
+    &conv_integer::ConvInteger,
     &conv_transpose::ConvTranspose,
     &cos::Cos,
     &cosh::Cosh,
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
+    &dequantize_linear::DequantizeLinear,
     &det::Det,
     &div::Div,
     &dropout::Dropout,
+    &dynamic_quantize_linear::DynamicQuantizeLinear,
+    &einsum::Einsum,
     &elu::Elu,
     &equal::Equal,
     &erf::Erf,
@@ -245,6 +260,7 @@ pub const ALL: &[&dyn Operator] = &[
     &lp_pool::LpPool,
     &lrn::Lrn,
     &mat_mul::MatMul,
+    &mat_mul_integer::MatMulInteger,
     &max::Max,
     &max_pool::MaxPool,
     &mean::Mean,
@@ -262,6 +278,9 @@ pub const ALL: &[&dyn Operator] = &[
     &pad::Pad,
     &pow::Pow,
     &prelu::PRelu,
+    &qlinear_conv::QLinearConv,
+    &qlinear_mat_mul::QLinearMatMul,
+    &quantize_linear::QuantizeLinear,
     &range::Range,
     &reciprocal::Reciprocal,
     &reduce_l1::ReduceL1,
@@ -302,6 +321,7 @@ pub const ALL: &[&dyn Operator] = &[
     &squeeze::Squeeze,
     &sub::Sub,
     &sum::Sum,
+    &swish::Swish,
     &tan::Tan,
     &tanh::Tanh,
     &thresholded_relu::ThresholdedRelu,
