@@ -69,6 +69,7 @@ mod greater;
 mod greater_or_equal;
 mod grid_sample;
 mod group_normalization;
+mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
@@ -86,6 +87,7 @@ mod log_softmax;
 mod lp_normalization;
 mod lp_pool;
 mod lrn;
+mod lstm;
 mod mat_mul;
 mod mat_mul_integer;
 mod matrix_product;
@@ -118,6 +120,7 @@ mod quant_parameters;
 mod quantize_linear;
 mod range;
 mod reciprocal;
+mod recurrent;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -135,6 +138,7 @@ mod resize;
 mod resize_axis;
 mod reverse_sequence;
 mod rms_normalization;
+mod rnn;
 mod roi_align;
 mod round;
 mod rows;
@@ -243,6 +247,7 @@ pub const ALL: &[&dyn Operator] = &[
     &greater_or_equal::GreaterOrEqual,
     &grid_sample::GridSample,
     &group_normalization::GroupNormalization,
+    &gru::GRU,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &hardmax::Hardmax,
@@ -259,6 +264,7 @@ pub const ALL: &[&dyn Operator] = &[
     &lp_normalization::LpNormalization,
     &lp_pool::LpPool,
     &lrn::Lrn,
+    &lstm::LSTM,
     &mat_mul::MatMul,
     &mat_mul_integer::MatMulInteger,
     &max::Max,
@@ -299,6 +305,7 @@ pub const ALL: &[&dyn Operator] = &[
     &resize::Upsample,
     &reverse_sequence::ReverseSequence,
     &rms_normalization::RMSNormalization,
+    &rnn::RNN,
     &roi_align::RoiAlign,
     &round::Round,
     &scatter_elements::Scatter,
