@@ -66,6 +66,115 @@ fn geometry(
     }
 }
 
+/// Memory-bound kernels over one feature map of 64 channels, 112x112.
+fn run_maps(filter: &str) {
+    const CHANNELS: usize = 64;
+    const PIXELS: usize = 112 * 112;
+    let x: Vec<f32> = (0..CHANNELS * PIXELS)
+        .map(|i| (i % 1001) as f32 * 0.01 - 5.0)
+        .collect();
+    let bytes: Vec<u8> = (0..x.len()).map(|i| (i % 251) as u8).collect();
+    let mut out = vec![0.0; x.len()];
+    let mut bytes_out = vec![0_u8; x.len()];
+    let pool = PoolGeometry {
+        n: 1,
+        ih: 112,
+        iw: 112,
+        c: CHANNELS,
+        oh: 56,
+        ow: 56,
+        kh: 3,
+        kw: 3,
+        stride_h: 2,
+        stride_w: 2,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_top: 1,
+        pad_left: 1,
+        pad_bottom: 1,
+        pad_right: 1,
+    };
+    let table = [7; 256];
+    type Step<'a> = Box<dyn FnMut(&mut Vec<f32>, &mut Vec<u8>) + 'a>;
+    let input = &x;
+    let unary_step = |kernel| -> Step<'_> { Box::new(move |out, _| unary(kernel, input, out)) };
+    let steps: Vec<(&str, Step<'_>)> = vec![
+        ("relu", unary_step(UnaryKernel::Relu)),
+        ("exp", unary_step(UnaryKernel::Exp)),
+        ("silu", unary_step(UnaryKernel::Silu)),
+        ("tanh", unary_step(UnaryKernel::Tanh)),
+        ("erf", unary_step(UnaryKernel::Erf)),
+        ("add", Box::new(|out, _| binary(BinaryKernel::Add, &x, &x, out))),
+        (
+            "add row",
+            Box::new(|out, _| binary_row(BinaryKernel::Add, &x, &x[..CHANNELS], out)),
+        ),
+        (
+            "softmax 16",
+            Box::new(|out, _| softmax_rows(&x, x.len() / 16, 16, out)),
+        ),
+        (
+            "softmax 784",
+            Box::new(|out, _| softmax_rows(&x, x.len() / 784, 784, out)),
+        ),
+        (
+            "quantize u8",
+            Box::new(|_, q| quantize(&x, 0.03, 128, QuantizedSliceMut::U8(q))),
+        ),
+        (
+            "dequantize u8",
+            Box::new(|out, _| dequantize(QuantizedSlice::U8(&bytes), 0.03, 128, out)),
+        ),
+        (
+            "fake quantize",
+            Box::new(|out, _| fake_quantize(&x, 0.03, 128, (0, 255), out)),
+        ),
+        ("round to fp16", Box::new(|out, _| drop(round_to_fp16(out)))),
+        (
+            "min max",
+            Box::new(|_, _| drop(std::hint::black_box(min_max(&x)))),
+        ),
+        ("lookup", Box::new(|_, q| lookup(&bytes, &table, q))),
+        (
+            "nchw to nhwc f32",
+            Box::new(|out, _| nchw_to_nhwc(&x, 1, CHANNELS, PIXELS, out)),
+        ),
+        (
+            "nhwc to nchw f32",
+            Box::new(|out, _| nhwc_to_nchw(&x, 1, CHANNELS, PIXELS, out)),
+        ),
+        (
+            "nchw to nhwc u8",
+            Box::new(|_, q| nchw_to_nhwc(&bytes, 1, CHANNELS, PIXELS, q)),
+        ),
+        (
+            "nhwc to nchw u8",
+            Box::new(|_, q| nhwc_to_nchw(&bytes, 1, CHANNELS, PIXELS, q)),
+        ),
+        (
+            "nchw to nhwc 3 channels",
+            Box::new(|out, _| nchw_to_nhwc(&x[..3 * 50_176], 1, 3, 50_176, &mut out[..3 * 50_176])),
+        ),
+        (
+            "max pool 3x3s2",
+            Box::new(|out, _| max_pool(&x, &pool, &mut out[..pool.n_outputs()])),
+        ),
+        (
+            "global average pool",
+            Box::new(|out, _| global_average_pool(&x, 1, PIXELS, CHANNELS, &mut out[..CHANNELS])),
+        ),
+    ];
+    for (name, mut step) in steps {
+        if name.contains(filter) {
+            let us = best_us(|| step(&mut out, &mut bytes_out));
+            println!(
+                "map {name}\t{us:.1}\t{:.2} elements/ns",
+                x.len() as f64 / us * 1e-3
+            );
+        }
+    }
+}
+
 fn main() {
     let filter = std::env::args()
         .skip(1)
@@ -79,7 +188,10 @@ fn main() {
         .num_threads(threads)
         .build()
         .expect("a thread pool");
-    pool.install(|| run(&filter));
+    pool.install(|| {
+        run(&filter);
+        run_maps(&filter);
+    });
 }
 
 fn run(filter: &str) {

@@ -28,26 +28,45 @@ pub fn softmax_rows_with_isa(isa: Isa, x: &[f32], rows: usize, cols: usize, out:
 multiversion! {
     fn block(x: &[f32], cols: usize, out: &mut [f32]) {
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
-            let mut max = [f32::NEG_INFINITY; LANES];
-            for x in x.chunks(LANES) {
-                for (max, &x) in max.iter_mut().zip(x) {
-                    *max = if *max > x || max.is_nan() { *max } else { x };
-                }
-            }
-            let max = tree(max, |a, b| if a > b || a.is_nan() { a } else { b });
-            let mut sums = [0.0; LANES];
-            for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
-                for ((sum, &x), out) in sums.iter_mut().zip(x).zip(out) {
-                    *out = math::exp(x - max);
-                    *sum += *out;
-                }
-            }
-            let sum = tree(sums, |a, b| a + b);
-            for out in out {
-                *out /= sum;
-            }
+            row(x, out);
         }
     }
+}
+
+#[inline(always)]
+fn row(x: &[f32], out: &mut [f32]) {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for x in chunks {
+        for i in 0..LANES {
+            max[i] = larger(max[i], x[i]);
+        }
+    }
+    for (max, &x) in max.iter_mut().zip(rest) {
+        *max = larger(*max, x);
+    }
+    let max = tree(max, larger);
+    let mut sums = [0.0; LANES];
+    let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();
+    for (out, x) in out_chunks.iter_mut().zip(chunks) {
+        for i in 0..LANES {
+            out[i] = math::exp(x[i] - max);
+            sums[i] += out[i];
+        }
+    }
+    for ((out, &x), sum) in out_rest.iter_mut().zip(rest).zip(&mut sums) {
+        *out = math::exp(x - max);
+        *sum += *out;
+    }
+    let sum = tree(sums, |a, b| a + b);
+    for out in out {
+        *out /= sum;
+    }
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
 }
 
 #[inline(always)]
