@@ -6,6 +6,7 @@
 //! themselves are written to `target/` by `tools/onnx_node_cases.py` and are not part of the repository.
 
 mod case;
+mod inference;
 mod list;
 
 use std::collections::BTreeMap;
@@ -93,13 +94,13 @@ fn surprise(name: &str, failure: Option<&str>, expected: Option<&Expectation>) -
 fn check_case(folder: &Path) -> anyhow::Result<()> {
     let case = Case::read(&folder.join("io.bin"))?;
     let model_path = folder.join("model.onnx");
-    let run = || -> anyhow::Result<_> {
-        let program = Program::new(&read_model(&model_path)?)?;
-        Ok(program.run(case.inputs.clone())?)
+    let run = || -> anyhow::Result<()> {
+        let model = read_model(&model_path)?;
+        let outputs = Program::new(&model)?.run(case.inputs.clone())?;
+        case.compare(&outputs)?;
+        inference::check(&model, &case.inputs, &outputs)
     };
-    let outputs =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| bail!("panics"))?;
-    case.compare(&outputs)
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| bail!("panics"))
 }
 
 fn one_line(error: &anyhow::Error) -> String {

@@ -9,7 +9,7 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 /// `z, r = s(W x + R h)`, `n = g(W x + R (r * h))`, or with `linear_before_reset` `g(W x + r * (R h))`;
 /// `h' = (1 - z) * n + z * h`. Gates in the order z, r, h.
 #[derive(Debug)]
-pub(super) struct GRU;
+pub(super) struct Gru;
 
 struct GruCell<'a> {
     hidden: usize,
@@ -45,7 +45,7 @@ impl Cell for GruCell<'_> {
     }
 }
 
-impl Operator for GRU {
+impl Operator for Gru {
     fn op_type(&self) -> &'static str {
         "GRU"
     }

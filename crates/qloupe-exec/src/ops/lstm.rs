@@ -8,7 +8,7 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 
 /// `i, o, f = s(W x + R h + P * c)`, `c' = f * c + i * g(W x + R h)`, `h' = o * t(c')`; gates in the order i, o, f, c.
 #[derive(Debug)]
-pub(super) struct LSTM;
+pub(super) struct Lstm;
 
 struct LstmCell<'a> {
     hidden: usize,
@@ -59,7 +59,7 @@ impl Cell for LstmCell<'_> {
     }
 }
 
-impl Operator for LSTM {
+impl Operator for Lstm {
     fn op_type(&self) -> &'static str {
         "LSTM"
     }
@@ -129,7 +129,7 @@ mod tests {
             layout: Layout::Plain,
             inputs: &[Some(&x), Some(&w), Some(&r), None, None, None, Some(&c)],
         };
-        let y = LSTM.eval(&ctx).unwrap();
+        let y = Lstm.eval(&ctx).unwrap();
         assert_eq!(y[2].as_slice::<f32>().unwrap(), [1.5]);
         assert_eq!((y[0].shape(), y[1].shape()), (&[1, 1, 1, 1][..], &[1, 1, 1][..]));
     }

@@ -7,7 +7,7 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 
 /// `h' = f(W x + R h)`.
 #[derive(Debug)]
-pub(super) struct RNN;
+pub(super) struct Rnn;
 
 struct RnnCell<'a>(&'a Activations);
 
@@ -20,7 +20,7 @@ impl Cell for RnnCell<'_> {
     }
 }
 
-impl Operator for RNN {
+impl Operator for Rnn {
     fn op_type(&self) -> &'static str {
         "RNN"
     }
