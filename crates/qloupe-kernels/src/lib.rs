@@ -27,6 +27,8 @@ mod geometry;
 mod i8;
 mod isa;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod layout_avx2;
 mod math;
 mod multiversion;
 mod parallel;
