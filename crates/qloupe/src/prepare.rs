@@ -1,12 +1,13 @@
 //! From a model file to programs: the golden float program, and the graph that a target executes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, UnitCompute, UnitSpec};
-use qloupe_ir::{Model, Topology};
+use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, SymDim, UnitCompute, UnitSpec};
+use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::Requantize;
 
-use crate::Error;
+use crate::{Error, shapes};
 use crate::passes::{Fused, fold_batch_norm::fold_batch_norm, upgrade_opset::upgrade_opset};
 use crate::plan::QuantPlan;
 use crate::targets::{Support, Target};
@@ -64,6 +65,24 @@ pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
     Ok(model)
 }
 
+/// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
+/// rewrites no more than it must.
+fn upgrade(model: &mut Model) -> Result<Vec<String>, String> {
+    let declared = model.graph.value_info.clone();
+    let inferred = shapes::infer(model, &BTreeMap::new()).map_err(|e| e.to_string())?;
+    for (name, fact) in inferred.facts {
+        let known = declared.iter().chain(&model.graph.inputs).chain(&model.graph.outputs).any(|i| i.name == name);
+        let (Some(dims), false) = (&fact.shape, known) else { continue };
+        let dim = |d: &SymDim| d.as_known().map_or_else(|| Dim::Symbol(d.to_string()), Dim::Known);
+        let shape = Some(dims.iter().map(dim).collect());
+        let ty = TensorType { dtype: fact.dtype, shape, extra: Extra::default() };
+        model.graph.value_info.push(ValueInfo::tensor(&name, ty));
+    }
+    let changes = upgrade_opset(model, QDQ_OPSET).map_err(|e| e.to_string());
+    model.graph.value_info = declared;
+    changes
+}
+
 /// The graph that a target executes, grouped into its units.
 #[derive(Debug)]
 pub struct Prepared {
@@ -93,11 +112,10 @@ impl Prepared {
         let mut model = network.model.clone();
         let mut changes = Vec::new();
         if target.activation.is_some() && model.opset() < QDQ_OPSET {
-            changes = upgrade_opset(&mut model, QDQ_OPSET)
-                .map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
+            changes = upgrade(&mut model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
         }
         let mut fused = Vec::new();
-        if target.activation.is_some() && optimization_level > 0 {
+        if optimization_level > 0 {
             let program = Program::new(&model).map_err(|e| network.located(e))?;
             let topology = Topology::new(&model.graph).map_err(in_graph)?;
             (model.graph, fused) = fold_batch_norm(&program, &topology)?;
@@ -137,7 +155,7 @@ impl Prepared {
         &self,
         unit: &UnitGroup,
         plan: &QuantPlan,
-        forms: &std::collections::BTreeMap<String, Form>,
+        forms: &BTreeMap<String, Form>,
     ) -> UnitSpec {
         let support = unit_support(unit, &self.program, self.target);
         let outputs = unit_outputs(&self.program, &self.topology, unit);

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::passes::convert_fp16::convert_fp16;
 use qloupe::plan::format_plan;
-use qloupe::prepare::load_model;
+use qloupe::prepare::Prepared;
 use qloupe::qdq::export_qdq;
-use qloupe::session::fix_shapes;
 use qloupe::write::{check_writable, write_atomically};
-use qloupe::{Error, write_model};
+use qloupe::{Error, targets, write_model};
 
 use super::{Command, quantize};
 use crate::args::{ModelArgs, QuantizeArgs};
@@ -103,10 +102,9 @@ impl Command for Build {
 fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
     let output = args.output.clone().unwrap_or_else(|| args.model.beside("fp16.onnx"));
     check_writable(&output).map_err(Error::from)?;
-    let file = args.model.model.display().to_string();
-    let mut model = load_model(&args.model.model, &args.model.crop())?;
-    fix_shapes(&mut model, &file, &args.model.shapes()?)?;
-    let half = convert_fp16(&model).map_err(|e| Error::Options(format!("{file}: {e}")))?;
+    let network = args.model.open(args.quantize.recipe.as_deref())?.network;
+    let prepared = Prepared::new(&network, targets::find("fp16")?, args.quantize.optimization_level)?;
+    let half = convert_fp16(&prepared.model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
     write_model(&half, &output).map_err(Error::from)?;
     if args.json {
         let written = serde_json::json!({ "model": output.display().to_string(), "precision": "fp16" });

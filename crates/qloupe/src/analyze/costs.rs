@@ -43,7 +43,7 @@ pub fn measure_costs(
         device: Some(device.clone()),
         reason: None,
     }];
-    let half = convert_fp16(&network.model);
+    let half = convert_fp16(&prepared.model);
     costs.push(Cost {
         precision: "float16".to_owned(),
         file_size_bytes: half.as_ref().ok().and_then(file_size),

@@ -58,7 +58,6 @@ impl Rows {
         let dependent = network.program.data_dependent();
         let graph = &network.model.graph;
         let fused = fused_values(prepared);
-        let units = unit_names(prepared);
         let mut rows = Vec::new();
         let mut skipped = Vec::new();
         for input in graph.runtime_inputs() {
@@ -72,7 +71,6 @@ impl Rows {
                     continue;
                 }
                 let mut row = Row::new(name, &node.op_type, node.label());
-                row.unit = units.get(name).cloned().unwrap_or_default();
                 if let Some((into, pass)) = fused.get(name) {
                     row.fused_into = Some(into.clone());
                     if let Some(pass) = pass {
@@ -83,6 +81,7 @@ impl Rows {
                 rows.push(row);
             }
         }
+        name_units(&mut rows);
         let position = rows.iter().enumerate().map(|(idx, row)| (row.name.clone(), idx)).collect();
         Self { rows, position, shapes: HashMap::new(), skipped }
     }
@@ -140,6 +139,23 @@ impl Row {
     }
 }
 
+/// Names all nodes of a unit at the row of its value: those whose values are fused into it, and its own.
+fn name_units(rows: &mut [Row]) {
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows.iter() {
+        if let Some(into) = &row.fused_into {
+            members.entry(into.clone()).or_default().push(row.node.clone());
+        }
+    }
+    for row in rows.iter_mut() {
+        if let Some(mut nodes) = members.remove(&row.name) {
+            nodes.push(row.node.clone());
+            nodes.dedup();
+            row.unit = nodes;
+        }
+    }
+}
+
 /// Values that the target never has: inside a unit, or removed by a pass (then with its name).
 fn fused_values(prepared: &Prepared) -> BTreeMap<String, (String, Option<&'static str>)> {
     let mut inside: BTreeMap<String, (String, Option<&'static str>)> = BTreeMap::new();
@@ -158,17 +174,4 @@ fn fused_values(prepared: &Prepared) -> BTreeMap<String, (String, Option<&'stati
         inside.insert(fused.value.clone(), (into, Some(fused.pass)));
     }
     inside
-}
-
-/// The nodes of the unit that produces a value, where there are several.
-fn unit_names(prepared: &Prepared) -> BTreeMap<String, Vec<String>> {
-    let mut names = BTreeMap::new();
-    for unit in prepared.units.iter().filter(|u| u.node_idxs.len() > 1) {
-        let nodes: Vec<String> =
-            unit.node_idxs.iter().map(|&idx| prepared.model.graph.nodes[idx].label().to_owned()).collect();
-        for output in unit_outputs(&prepared.program, &prepared.topology, unit) {
-            names.insert(output.to_owned(), nodes.clone());
-        }
-    }
-    names
 }
