@@ -67,6 +67,7 @@ impl ConvGeometry {
         self.n * self.oh() * self.ow() * self.oc
     }
 
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_padded(&self) -> bool {
         self.pad_top + self.pad_left + self.pad_bottom + self.pad_right > 0
     }

@@ -10,11 +10,14 @@
 
 mod allocator;
 mod binary;
+#[cfg(target_arch = "x86_64")]
 mod buffer;
 mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
+#[cfg(target_arch = "x86_64")]
 mod dense;
+#[cfg(target_arch = "x86_64")]
 mod depthwise;
 mod epilogue;
 #[cfg(target_arch = "x86_64")]
@@ -38,6 +41,7 @@ mod softmax;
 mod specification;
 mod statistics;
 mod unary;
+#[cfg(target_arch = "x86_64")]
 mod unroll;
 
 pub use allocator::CacheLineAllocator;

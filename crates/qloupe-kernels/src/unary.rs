@@ -75,10 +75,15 @@ pub fn unary_in_place(kernel: UnaryKernel, values: &mut [f32]) {
 pub fn unary_with_isa(isa: Isa, kernel: UnaryKernel, x: &[f32], out: &mut [f32]) {
     isa.require();
     parallel::zip_chunks(x, out, |x, out| {
-        out.copy_from_slice(x);
-        apply_in_place(isa, kernel, out);
+        for (x, out) in x.chunks(CACHED).zip(out.chunks_mut(CACHED)) {
+            out.copy_from_slice(x);
+            apply_in_place(isa, kernel, out);
+        }
     });
 }
+
+/// Elements that are copied and then computed on while they are in the L1 cache.
+const CACHED: usize = 2048;
 
 multiversion! {
     fn each [F: Fn(f32) -> f32] (values: &mut [f32], f: F) {
