@@ -157,7 +157,7 @@ mod tests {
             )
             .unwrap_err()
             .to_string(),
-            "input 4: wrong number of elements, expected 2, got 3"
+            "input 1: wrong number of elements, expected 2, got 3"
         );
     }
 }

@@ -1,10 +1,12 @@
 //! DequantizeLinear: integers to the real numbers that they stand for.
 
 use qloupe_kernels::{QuantizedSlice, dequantize};
-use qloupe_tensor::{DType, Tensor, dequantize_linear};
+use qloupe_tensor::{DType, Granularity, QuantParams, Tensor, dequantize_linear};
 
+use super::broadcast::Broadcast;
 use super::cast::cast;
 use super::quant_parameters::{dtype_attribute, linear_params};
+use super::rows::Around;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `x = (q - zero_point) * scale`, of the dtype of the scale or `output_dtype`; computed in float32.
@@ -39,9 +41,49 @@ impl Operator for DequantizeLinear {
                 dequantize(integers, scale, zero_point, &mut x);
                 Tensor::new(q.shape(), x)?
             }
-            _ => dequantize_linear(q, &params)?,
+            _ => match params.granularity() {
+                Granularity::PerChannel { axis } => dequantize_channels(q, &params, axis)?,
+                _ => dequantize_linear(q, &params)?,
+            },
         };
         let dtype = dtype_attribute(ctx.node.int("output_dtype"))?.unwrap_or(ctx.require(1)?.dtype());
         Ok(vec![cast(&x, dtype)?])
+    }
+}
+
+/// `qloupe_tensor::dequantize_linear` for one scale per index of an axis, without index arithmetic per element.
+fn dequantize_channels(q: &Tensor, params: &QuantParams, axis: usize) -> Result<Tensor, OpError> {
+    let Around { outer, n, inner } = Around::axes(q.shape(), axis, axis + 1);
+    let (scale, zero_point) = (params.scale(), params.zero_point());
+    let integers = cast(q, DType::Int32)?;
+    let integers = integers.require::<i32>()?;
+    let plan = Broadcast::new([&[outer, n, inner], &[n, 1]])?;
+    let x = plan.fill(|out: &mut [f32], [start, channel], [_, advances]| {
+        for (i, (out, &q)) in out.iter_mut().zip(&integers[start..]).enumerate() {
+            let channel = if advances { channel + i } else { channel };
+            *out = (i64::from(q) - i64::from(zero_point[channel])) as f32 * scale[channel];
+        }
+    });
+    Ok(Tensor::new(q.shape(), x)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_equal_the_specification_bit_for_bit() {
+        let q = Tensor::new(&[2, 3, 5], (0..30).map(|i| (i * 7 - 100) as i8).collect()).unwrap();
+        for (axis, n) in [(0, 2), (1, 3), (2, 5)] {
+            let scale = (0..n).map(|c| 0.1 + c as f32 * 0.037).collect();
+            let granularity = Granularity::PerChannel { axis };
+            let params = QuantParams::new(DType::Int8, granularity, scale, (0..n).collect()).unwrap();
+            let expected = dequantize_linear(&q, &params).unwrap();
+            assert_eq!(
+                dequantize_channels(&q, &params, axis).unwrap(),
+                expected,
+                "axis {axis}"
+            );
+        }
     }
 }

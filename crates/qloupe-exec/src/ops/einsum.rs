@@ -263,9 +263,9 @@ mod tests {
             ("ij->ji", &[&x], square([1, 3, 2, 4])),
             ("ij,jk->ik", &[&x, &x], square([7, 10, 15, 22])),
             ("ij,jk", &[&x, &x], square([7, 10, 15, 22])),
-            ("ii->i", &[&x], Tensor::vector(vec![1, 4])),
-            ("ij->", &[&x], Tensor::scalar(10)),
-            ("...j, j -> ...", &[&x, &row], Tensor::vector(vec![21, 43])),
+            ("ii->i", &[&x], Tensor::vector(vec![1_i64, 4])),
+            ("ij->", &[&x], Tensor::scalar(10_i64)),
+            ("...j, j -> ...", &[&x, &row], Tensor::vector(vec![21_i64, 43])),
             ("i,j->ij", &[&row, &row], square([1, 10, 10, 100])),
         ];
         for (equation, inputs, expected) in cases {

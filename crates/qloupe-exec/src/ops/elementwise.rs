@@ -185,13 +185,11 @@ fn zip_tensors<T: Element, U: Element>(
     b: &Tensor,
     f: impl Fn(T, T) -> U + Sync,
 ) -> Result<Tensor, OpError> {
-    let plan = Broadcast::new([a.shape(), b.shape()])?;
     let of = |idx, x: &Tensor| wrong_dtype(idx, T::DTYPE, x.dtype());
-    let (a, b) = (
-        a.as_slice().ok_or_else(|| of(0, a))?,
-        b.as_slice().ok_or_else(|| of(1, b))?,
-    );
-    Ok(Tensor::new(plan.shape(), zip(&plan, a, b, f))?)
+    let x = a.as_slice().ok_or_else(|| of(0, a))?;
+    let y = b.as_slice().ok_or_else(|| of(1, b))?;
+    let plan = Broadcast::new([a.shape(), b.shape()])?;
+    Ok(Tensor::new(plan.shape(), zip(&plan, x, y, f))?)
 }
 
 /// A function of one number.

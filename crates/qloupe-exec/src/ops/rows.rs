@@ -28,23 +28,27 @@ impl Around {
 
     /// The elements with every row contiguous.
     pub(super) fn gather<T: Copy>(self, x: &[T]) -> Vec<T> {
-        exchange(x, self.outer, self.n, self.inner)
+        exchange(x, self.n, self.inner)
     }
 
     /// The inverse of [`Around::gather`].
     pub(super) fn scatter<T: Copy>(self, rows: &[T]) -> Vec<T> {
-        exchange(rows, self.outer, self.inner, self.n)
+        exchange(rows, self.inner, self.n)
     }
 }
 
-/// `[outer, a, b]` as `[outer, b, a]`.
-fn exchange<T: Copy>(x: &[T], outer: usize, a: usize, b: usize) -> Vec<T> {
-    if a == 1 || b == 1 {
+/// `[.., a, b]` as `[.., b, a]`.
+fn exchange<T: Copy>(x: &[T], a: usize, b: usize) -> Vec<T> {
+    if a <= 1 || b <= 1 || x.is_empty() {
         return x.to_vec();
     }
-    (0..outer)
-        .flat_map(|o| (0..b).flat_map(move |j| (0..a).map(move |i| x[(o * a + i) * b + j])))
-        .collect()
+    let mut out = Vec::with_capacity(x.len());
+    for matrix in x.chunks_exact(a * b) {
+        for j in 0..b {
+            out.extend(matrix[j..].iter().step_by(b));
+        }
+    }
+    out
 }
 
 /// Calls `f` with the index of every chunk of `row` elements of `out`, in parallel where `work` elements are much.
