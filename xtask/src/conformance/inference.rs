@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use qloupe_exec::{Fact, InferContext, SymDim, ops};
-use qloupe_ir::Model;
+use qloupe_exec::{Fact, InferContext, Program, SymDim, ops};
 use qloupe_tensor::Tensor;
 
 /// Infers the graph twice, with inputs of known shape and with inputs of known content, and compares with the outputs.
 pub(super) fn check(
-    model: &Model,
+    program: &Program,
+    opset_of: &dyn Fn(&str) -> i64,
     inputs: &[(String, Tensor)],
     outputs: &[(String, Tensor)],
 ) -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub(super) fn check(
         let known = inputs
             .iter()
             .map(|(name, tensor)| (name.clone(), fact_of(tensor)));
-        let facts = infer(model, known.collect())?;
+        let facts = infer(program, opset_of, known.collect())?;
         for (name, tensor) in outputs {
             let fact = facts
                 .get(name)
@@ -33,14 +33,19 @@ pub(super) fn check(
     Ok(())
 }
 
-fn infer(model: &Model, mut facts: BTreeMap<String, Fact>) -> anyhow::Result<BTreeMap<String, Fact>> {
-    for initializer in &model.graph.initializers {
+fn infer(
+    program: &Program,
+    opset_of: &dyn Fn(&str) -> i64,
+    mut facts: BTreeMap<String, Fact>,
+) -> anyhow::Result<BTreeMap<String, Fact>> {
+    let graph = program.graph();
+    for initializer in &graph.initializers {
         facts.insert(
             initializer.name.clone(),
             Fact::of_constant(initializer.value.tensor()?),
         );
     }
-    for node in &model.graph.nodes {
+    for node in &graph.nodes {
         let operator = ops::find(&node.op_type, &node.domain)
             .with_context(|| format!("unsupported operator {}", node.op_type))?;
         let unknown = Fact::default();
@@ -48,7 +53,7 @@ fn infer(model: &Model, mut facts: BTreeMap<String, Fact>) -> anyhow::Result<BTr
         let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(of).collect();
         let ctx = InferContext {
             node,
-            opset: model.opset_of(&node.domain).unwrap_or(1),
+            opset: opset_of(&node.domain),
             inputs: &inputs,
         };
         let inferred = operator
