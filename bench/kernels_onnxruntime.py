@@ -87,7 +87,7 @@ def main():
     for path in sys.argv[1:]:
         for line in open(path):
             fields = line.rstrip("\n").split("\t")
-            if len(fields) >= 2:
+            if len(fields) >= 2 and fields[0].startswith(("f32 ", "i8 ")):
                 own[fields[0]] = float(fields[1])
     ratios = {"f32": [], "i8": []}
     print(f"{'layer':28} {'ORT us':>9} {'qloupe us':>9} {'ratio':>6}")

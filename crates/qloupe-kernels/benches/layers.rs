@@ -66,6 +66,27 @@ fn geometry(
     }
 }
 
+/// m, k, n
+const PRODUCTS: &[(usize, usize, usize)] = &[(1, 2048, 1000), (197, 768, 768), (400, 32, 400)];
+
+/// Products with a constant and with a computed right-hand matrix.
+fn run_products(filter: &str) {
+    for &(m, k, n) in PRODUCTS {
+        let a: Vec<f32> = (0..m * k).map(|i| (i % 11) as f32 * 0.1 - 0.5).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| (i % 7) as f32 * 0.1 - 0.3).collect();
+        let mut out = vec![0.0; m * n];
+        let gflop = (2 * m * k * n) as f64 * 1e-9;
+        let name = format!("product {m}x{k}x{n}");
+        if name.contains(filter) {
+            let packed = GemmF32::new(&b, k, n, None);
+            let us = best_us(|| packed.run(&a, m, &mut out));
+            println!("{name}\t{us:.1}\t{:.0} GFLOP/s", gflop * 1e6 / us);
+            let us = best_us(|| matmul_f32(&a, &b, m, k, n, &mut out));
+            println!("{name} computed\t{us:.1}\t{:.0} GFLOP/s", gflop * 1e6 / us);
+        }
+    }
+}
+
 /// Memory-bound kernels over one feature map of 64 channels, 112x112.
 fn run_maps(filter: &str) {
     const CHANNELS: usize = 64;
@@ -197,6 +218,7 @@ fn main() {
         .expect("a thread pool");
     pool.install(|| {
         run(&filter);
+        run_products(&filter);
         run_maps(&filter);
     });
 }

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use crate::f32::panels::Panels;
+use crate::multiversion::multiversion;
 use crate::{Isa, isa, parallel, specification};
 
 /// A product with a constant right-hand matrix, packed once.
@@ -60,6 +61,38 @@ impl Matrix {
     }
 }
 
+/// Up to so many rows, packing a computed matrix costs more than it gains.
+const FEW_ROWS: usize = 4;
+/// Columns that are summed at once.
+const COLUMNS: usize = 64;
+
+multiversion! {
+    /// A product with an unpacked right-hand matrix.
+    fn few_rows(a: &[f32], b: &[f32], k: usize, n: usize, out: &mut [f32]) {
+        for (row, out) in out.chunks_exact_mut(n).enumerate() {
+            let a = &a[row * k..][..k];
+            let whole = n - n % COLUMNS;
+            for first in (0..whole).step_by(COLUMNS) {
+                let mut sums = [0.0_f32; COLUMNS];
+                for (i, &a) in a.iter().enumerate() {
+                    let b: &[f32; COLUMNS] = b[i * n + first..].first_chunk().expect("invariant: a whole chunk");
+                    for j in 0..COLUMNS {
+                        sums[j] = a.mul_add(b[j], sums[j]);
+                    }
+                }
+                out[first..first + COLUMNS].copy_from_slice(&sums);
+            }
+            let rest = &mut out[whole..];
+            rest.fill(0.0);
+            for (i, &a) in a.iter().enumerate() {
+                for (sum, &b) in rest.iter_mut().zip(&b[i * n + whole..]) {
+                    *sum = a.mul_add(b, *sum);
+                }
+            }
+        }
+    }
+}
+
 /// `out = a * b` with both matrices computed: a `[m, k]`, b `[k, n]`, out `[m, n]`.
 pub fn matmul_f32(a: &[f32], b: &[f32], m: usize, k: usize, n: usize, out: &mut [f32]) {
     batched_matmul_f32(a, b, &[(0, 0)], m, k, n, out);
@@ -80,7 +113,12 @@ pub fn batched_matmul_f32(
     if m * n == 0 {
         return;
     }
+    let isa = isa();
     let product = |(out, &(a_offset, b_offset)): (&mut [f32], &(usize, usize))| {
+        if m <= FEW_ROWS {
+            few_rows(isa, &a[a_offset..][..m * k], &b[b_offset..][..k * n], k, n, out);
+            return;
+        }
         let product = GemmF32::new(&b[b_offset..][..k * n], k, n, None);
         product.run(&a[a_offset..][..m * k], m, out);
     };
