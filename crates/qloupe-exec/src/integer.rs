@@ -7,6 +7,7 @@ mod gemm;
 mod global_average_pool;
 mod lookup;
 mod movement;
+mod softmax;
 
 use std::fmt::Debug;
 
@@ -77,6 +78,7 @@ const ALL: &[(&str, Compile)] = &[
     ("global_average_pool", global_average_pool::compile),
     ("lookup", lookup::compile),
     ("movement", movement::compile),
+    ("softmax", softmax::compile),
 ];
 
 /// The integer kernel of a unit; `None` when it has none and runs in float between dequantize and quantize.
