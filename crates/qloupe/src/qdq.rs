@@ -152,9 +152,9 @@ impl<'a> Writer<'a> {
                 target
             }
             (Form::Float { cast: Some(_) } | Form::Quantized(_), Reading::Fp16) => {
-                let target = format!("{name}_as_fp16");
+                let target = format!("{name}_fp16_float");
                 if self.written.insert(target.clone()) {
-                    self.cast_both_ways(&format!("{name}_as"), &stored, &target);
+                    self.cast_both_ways(name, &stored, &target);
                 }
                 target
             }
