@@ -12,6 +12,10 @@ pub(crate) const GATE_FAILED: u8 = 1;
 /// Exit status of an error.
 const ERROR: u8 = 2;
 
+/// The float kernels read whole cache lines: buffers begin at one.
+#[global_allocator]
+static ALLOCATOR: qloupe_kernels::CacheLineAllocator = qloupe_kernels::CacheLineAllocator;
+
 fn main() -> ExitCode {
     let matches = command::cli().get_matches();
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(ERROR) };

@@ -131,25 +131,10 @@ pub(crate) fn permute(tensor: &Tensor, to: Layout) -> Tensor {
     .expect("invariant: a permutation keeps the length")
 }
 
-/// `[n, rows, columns]` to `[n, columns, rows]`, in tiles that fit the first-level cache.
-fn swap_inner<T: Copy + Default>(x: &[T], n: usize, rows: usize, columns: usize) -> Vec<T> {
-    const TILE: usize = 32;
+/// `[n, rows, columns]` to `[n, columns, rows]`.
+fn swap_inner<T: Copy + Default + Send + Sync + 'static>(x: &[T], n: usize, rows: usize, columns: usize) -> Vec<T> {
     let mut y = vec![T::default(); x.len()];
-    for image in 0..n {
-        let (from, to) = (
-            &x[image * rows * columns..],
-            &mut y[image * rows * columns..][..rows * columns],
-        );
-        for r0 in (0..rows).step_by(TILE) {
-            for c0 in (0..columns).step_by(TILE) {
-                for c in c0..(c0 + TILE).min(columns) {
-                    for r in r0..(r0 + TILE).min(rows) {
-                        to[c * rows + r] = from[r * columns + c];
-                    }
-                }
-            }
-        }
-    }
+    qloupe_kernels::nchw_to_nhwc(x, n, rows, columns, &mut y);
     y
 }
 
