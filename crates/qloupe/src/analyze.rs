@@ -47,14 +47,7 @@ impl ViewSet {
                 "entire" => set.entire = true,
                 "local" => set.local = true,
                 "tensor" => set.tensor = true,
-                _ => {
-                    return Err(Error::UnknownChoice {
-                        kind: "view",
-                        name: name.to_owned(),
-                        choices: VIEWS.iter().map(|&v| v.to_owned()).collect(),
-                        nearest: qloupe_ir::nearest_name(name, VIEWS.iter().copied()).map(str::to_owned),
-                    });
-                }
+                _ => return Err(Error::unknown_choice("view", name, VIEWS.iter().copied())),
             }
         }
         Ok(set)

@@ -6,7 +6,6 @@ mod min_max;
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Program, Stored};
-use qloupe_ir::nearest_name;
 use qloupe_tensor::{Range, Tensor};
 
 use crate::Error;
@@ -39,12 +38,8 @@ pub const ALL: &[&dyn Algorithm] = &[&min_max::MinMax];
 /// # Errors
 /// [`Error::UnknownChoice`] with all ids.
 pub fn find(name: &str) -> Result<&'static dyn Algorithm, Error> {
-    ALL.iter().copied().find(|a| a.id() == name || a.aliases().contains(&name)).ok_or_else(|| Error::UnknownChoice {
-        kind: "algorithm",
-        name: name.to_owned(),
-        choices: ALL.iter().map(|a| a.id().to_owned()).collect(),
-        nearest: nearest_name(name, ALL.iter().map(|a| a.id())).map(str::to_owned),
-    })
+    let found = ALL.iter().copied().find(|a| a.id() == name || a.aliases().contains(&name));
+    found.ok_or_else(|| Error::unknown_choice("algorithm", name, ALL.iter().map(|a| a.id())))
 }
 
 /// The range of every float value that was computed.

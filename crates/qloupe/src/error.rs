@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use qloupe_exec::ExecError;
-use qloupe_ir::IrError;
+use qloupe_ir::{IrError, nearest_name};
 use qloupe_onnx::OnnxError;
 use qloupe_tensor::TensorError;
 
@@ -91,6 +91,15 @@ pub enum Error {
     /// Options that do not fit together or do not fit the model.
     #[error("{0}")]
     Options(String),
+}
+
+impl Error {
+    /// The error of a name that is none of `choices`.
+    pub fn unknown_choice<'a>(kind: &'static str, name: &str, choices: impl IntoIterator<Item = &'a str>) -> Self {
+        let choices: Vec<String> = choices.into_iter().map(str::to_owned).collect();
+        let nearest = nearest_name(name, choices.iter().map(String::as_str)).map(str::to_owned);
+        Self::UnknownChoice { kind, name: name.to_owned(), choices, nearest }
+    }
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {

@@ -46,11 +46,16 @@ fn preprocessing(spec: &InputSpec) -> String {
     let layout = if image.layout == Layout::Nhwc { "NHWC" } else { "NCHW" };
     let list = |values: &[f32], default: &str| {
         let numbers: Vec<String> = values.iter().map(ToString::to_string).collect();
-        if numbers.is_empty() { default.to_owned() } else { format!("[{}]", numbers.join(", ")) }
+        match numbers.as_slice() {
+            [] => default.to_owned(),
+            [number] => number.clone(),
+            numbers => format!("[{}]", numbers.join(", ")),
+        }
     };
     let recipe = &spec.recipe;
     let (mean, std) = (list(&recipe.mean, "0"), list(&recipe.std, "1"));
-    format!("{layout} {}, x = (level * {} - {mean}) / {std}", image.channel_order.name(), recipe.scale)
+    let level = if recipe.scale == 1.0 { "level".to_owned() } else { format!("level * {}", recipe.scale) };
+    format!("{layout} {}, x = ({level} - {mean}) / {std}", image.channel_order.name())
 }
 
 impl BoardInput {
@@ -71,7 +76,9 @@ impl fmt::Display for BoardInput {
         write!(f, "feed \"{}\": {}", self.name, self.preprocessing)?;
         match self.params {
             Some((scale, zero_point)) => {
-                write!(f, "; on the board {} with q = round(x / {scale}) + {zero_point}", self.dtype)
+                let sign = if zero_point < 0 { '-' } else { '+' };
+                let offset = zero_point.unsigned_abs();
+                write!(f, "; on the board {} with q = round(x / {scale}) {sign} {offset}", self.dtype)
             }
             None => write!(f, "; on the board {}", self.dtype),
         }

@@ -106,6 +106,19 @@ pub struct DumpWriter {
 }
 
 impl DumpWriter {
+    /// Tells that [`DumpWriter::create`] would fail, without creating anything.
+    ///
+    /// # Errors
+    /// The folder, or one above it, is a file.
+    pub fn check(folder: &Path) -> Result<(), Error> {
+        match folder.ancestors().find(|above| above.exists()) {
+            Some(above) if !above.is_dir() => {
+                Err(Error::File { path: folder.to_owned(), what: format!("cannot be created: {above:?} is not a folder") })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Creates the folder.
     ///
     /// # Errors

@@ -34,15 +34,8 @@ impl Method {
     /// # Errors
     /// [`crate::Error::UnknownChoice`] with all names.
     pub fn parse(name: &str) -> Result<Self, crate::Error> {
-        let names = || Self::ALL.iter().map(|(name, _)| *name);
-        Self::ALL.iter().find(|(id, _)| *id == name).map(|(_, method)| *method).ok_or_else(|| {
-            crate::Error::UnknownChoice {
-                kind: "method",
-                name: name.to_owned(),
-                choices: names().map(str::to_owned).collect(),
-                nearest: qloupe_ir::nearest_name(name, names()).map(str::to_owned),
-            }
-        })
+        let found = Self::ALL.iter().find(|(id, _)| *id == name).map(|(_, method)| *method);
+        found.ok_or_else(|| crate::Error::unknown_choice("method", name, Self::ALL.iter().map(|(id, _)| *id)))
     }
 }
 

@@ -186,6 +186,24 @@ impl Prepared {
         UnitSpec { node_idxs: unit.node_idxs.clone(), compute, requantize, weights: weights.into_iter().collect(), bias }
     }
 
+    /// Checks a plan that was read from `file`: each unit that computes in integers finds scales that fit its weight.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] with the weight.
+    pub fn check_plan(&self, file: &str, plan: &QuantPlan) -> Result<(), Error> {
+        let wrong = |name: &str, what: String| Error::Plan { file: file.to_owned(), what: format!("weight \"{name}\"{what}") };
+        for (unit, spec) in self.units.iter().zip(self.assignment(plan).units) {
+            let Some(name) = unit.weight.as_deref().filter(|_| spec.compute == UnitCompute::Quantized) else { continue };
+            let Some((_, params)) = spec.weights.first() else {
+                let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
+                return Err(wrong(name, format!(" is missing, expected its scales as \"{output}\" is quantized")));
+            };
+            let shape = self.program.constant(name).map_or(&[][..], |stored| stored.shape());
+            params.check_shape(shape).map_err(|e| wrong(name, format!(": {e}")))?;
+        }
+        Ok(())
+    }
+
     /// The program that runs under a plan.
     ///
     /// # Errors

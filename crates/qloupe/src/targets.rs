@@ -4,7 +4,6 @@ mod fp16;
 mod onnxruntime;
 mod rockchip;
 
-use qloupe_ir::nearest_name;
 use qloupe_tensor::{DType, QuantScheme, Requantize};
 
 use crate::Error;
@@ -90,12 +89,7 @@ impl Target {
 /// # Errors
 /// [`Error::UnknownChoice`] with all ids.
 pub fn find(id: &str) -> Result<&'static Target, Error> {
-    ALL.iter().copied().find(|t| t.id == id).ok_or_else(|| Error::UnknownChoice {
-        kind: "target",
-        name: id.to_owned(),
-        choices: ALL.iter().map(|t| t.id.to_owned()).collect(),
-        nearest: nearest_name(id, ALL.iter().map(|t| t.id)).map(str::to_owned),
-    })
+    ALL.iter().copied().find(|t| t.id == id).ok_or_else(|| Error::unknown_choice("target", id, ALL.iter().map(|t| t.id)))
 }
 
 #[cfg(test)]

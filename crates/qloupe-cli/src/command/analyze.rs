@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
 use qloupe::outputs::DumpWriter;
-use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, format_of_extension};
+use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
 use qloupe::write::{check_writable, write_atomically};
 use qloupe::{Error, Mode};
@@ -19,6 +19,10 @@ use crate::{GATE_FAILED, progress};
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
+
+const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode::FakeQuant)];
+
+const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
 const EXAMPLE: &str = "Example:
   qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json";
@@ -112,11 +116,8 @@ impl Command for Analyze {
 }
 
 fn parse_mode(name: &str) -> anyhow::Result<Mode> {
-    match name {
-        "integer" => Ok(Mode::Integer),
-        "fake-quant" => Ok(Mode::FakeQuant),
-        _ => bail!("unknown mode \"{name}\", expected one of integer, fake-quant"),
-    }
+    let found = MODES.iter().find(|(id, _)| *id == name).map(|(_, mode)| *mode);
+    Ok(found.ok_or_else(|| Error::unknown_choice("mode", name, MODES.iter().map(|(id, _)| *id)))?)
 }
 
 /// Where the report goes, checked before the work.
@@ -131,19 +132,19 @@ impl Outputs {
             extension(path)?;
             check_writable(path).map_err(Error::from)?;
         }
-        let gates = args.fail_under.iter().map(|g| g.parse::<Gate>().map_err(Error::from));
-        let txt_style = match args.txt_style.as_str() {
-            "2" => TxtStyle::V2,
-            "1.3" => TxtStyle::V1_3,
-            other => bail!("unknown txt style \"{other}\", expected one of 2, 1.3"),
-        };
+        if let Some(folder) = &args.dump {
+            DumpWriter::check(folder)?;
+        }
+        let gates = args.fail_under.iter().map(|text| parse_gate(text, &args.views)).collect::<anyhow::Result<_>>()?;
+        let txt_style = TXT_STYLES.iter().find(|(id, _)| *id == args.txt_style).map(|(_, style)| *style);
+        let unknown_style = || Error::unknown_choice("txt style", &args.txt_style, TXT_STYLES.iter().map(|(id, _)| *id));
         let options = Options {
             colour: progress::colours(),
             width: progress::width(),
             thresholds: parse_thresholds(&args.thresholds)?,
-            txt_style,
+            txt_style: txt_style.ok_or_else(unknown_style)?,
         };
-        Ok(Self { options, gates: gates.collect::<Result<_, _>>()? })
+        Ok(Self { options, gates })
     }
 
     fn write(&self, args: &Arguments, report: &Report) -> anyhow::Result<ExitCode> {
@@ -167,13 +168,26 @@ impl Outputs {
     }
 }
 
+/// A gate on a view that is not computed would fail after the work.
+fn parse_gate(text: &str, views: &[String]) -> anyhow::Result<Gate> {
+    let gate: Gate = text.parse().map_err(Error::from)?;
+    let view = gate.view().unwrap_or(View::Entire).id();
+    if !views.iter().any(|computed| computed == view) {
+        bail!("gate \"{text}\": view {view} is not computed, expected one of --views {}", views.join(", "));
+    }
+    Ok(gate)
+}
+
 fn extension(path: &std::path::Path) -> anyhow::Result<&str> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let known = qloupe::report::extensions();
-    if known.contains(&extension) {
-        return Ok(extension);
+    if extension.is_empty() {
+        bail!("{}: the extension that tells the report format is missing, expected one of {}", path.display(), known.join(", "));
     }
-    bail!("{}: unknown report format \"{extension}\", expected one of {}", path.display(), known.join(", "))
+    if !known.contains(&extension) {
+        bail!("{}: {}", path.display(), Error::unknown_choice("report format", extension, known));
+    }
+    Ok(extension)
 }
 
 fn parse_thresholds(text: &str) -> anyhow::Result<Thresholds> {

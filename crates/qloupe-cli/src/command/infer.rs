@@ -67,15 +67,18 @@ impl Command for Infer {
         let args = Arguments::from_arg_matches(arguments)?;
         let mode = args.mode.as_deref().unwrap_or(if args.plan.is_some() { "integer" } else { "float" });
         if !MODES.contains(&mode) {
-            bail!("unknown mode \"{mode}\", expected one of {}", MODES.join(", "));
+            return Err(Error::unknown_choice("mode", mode, MODES.iter().copied()).into());
         }
         let needs_plan = mode == "integer" || mode == "fake-quant";
         if needs_plan != args.plan.is_some() {
-            let verb = if needs_plan { "needs" } else { "takes no" };
+            let verb = if needs_plan { "needs a" } else { "takes no" };
             bail!("mode {mode} {verb} plan, expected --mode integer or fake-quant with --plan P.toml");
         }
         if let Some(out) = &args.out {
             check_writable(out).map_err(Error::from)?;
+        }
+        if let Some(folder) = &args.dump {
+            DumpWriter::check(folder)?;
         }
         let session = args.model.open(args.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;

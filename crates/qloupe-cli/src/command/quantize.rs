@@ -26,7 +26,8 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
     match args.precision.as_deref() {
         None => {}
         Some("fp16") => target = Some(target.unwrap_or(targets::find("fp16")?)),
-        Some(other) => bail!("unknown precision \"{other}\", expected fp16 (int8 is what a target is for)"),
+        Some("int8") => bail!("--precision int8 is what a target is for, expected --target T --dataset D"),
+        Some(other) => return Err(Error::unknown_choice("precision", other, ["fp16"]).into()),
     }
     if let Some(target) = target.filter(|t| args.precision.is_some() && t.activation.is_some()) {
         bail!("--precision fp16 with target {} is not supported, expected --precision fp16 without a target", target.id);
@@ -86,5 +87,6 @@ fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
     let head = qloupe::plan::read_head(&file, &text)?;
     let prepared = Prepared::new(&session.network, targets::find(&head.target)?, head.optimization_level)?;
     let plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
+    prepared.check_plan(&file, &plan)?;
     Ok(Quantized { prepared, plan })
 }

@@ -15,6 +15,8 @@ const SCHEMA: &str = "qloupe-plan/1";
 /// The precisions that a hand may write.
 const PRECISIONS: &[&str] = &["int8", "uint8", "fp16", "float"];
 
+const MAX_OPTIMIZATION_LEVEL: u8 = 3;
+
 const HEADER: &str = "\
 # The precision of every value. Edit `precision`: \"fp16\" or \"float\" raises a value, and the unit that computes it,
 # out of the integers (hybrid quantization by hand); scale and zero_point may be changed, too. A value with
@@ -157,9 +159,18 @@ pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
 
 fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
     let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
-    let read: PlanFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
+    let read: PlanFile = toml::from_str(text).map_err(|error| {
+        let end = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..end].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        wrong(format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
+    })?;
     if read.schema != SCHEMA {
         return Err(wrong(format!("wrong schema, expected \"{SCHEMA}\", got \"{}\"", read.schema)));
+    }
+    crate::targets::find(&read.target).map_err(|e| wrong(e.to_string()))?;
+    if read.optimization_level > MAX_OPTIMIZATION_LEVEL {
+        let level = read.optimization_level;
+        return Err(wrong(format!("wrong optimization_level, expected 0 to {MAX_OPTIMIZATION_LEVEL}, got {level}")));
     }
     Ok(read)
 }
@@ -173,15 +184,16 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
     let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
     let read = read_file(file, text)?;
     let target = crate::targets::find(&read.target)?;
-    let unknown = |name: &String, known: &[String]| {
+    let method = Method::parse(&read.method).map_err(|e| wrong(e.to_string()))?;
+    let unknown = |kind: &str, name: &String, known: &[String]| {
         let help = suggestion(name, known.iter().map(String::as_str));
-        wrong(format!("value \"{name}\" does not exist in the model{help}"))
+        wrong(format!("{kind} \"{name}\" does not exist in the model{help}"))
     };
     if let Some(name) = read.values.keys().find(|name| !values.contains(name)) {
-        return Err(unknown(name, values));
+        return Err(unknown("value", name, values));
     }
     if let Some(name) = read.weights.keys().find(|name| !weights.contains(name)) {
-        return Err(unknown(name, weights));
+        return Err(unknown("weight", name, weights));
     }
     let dtype = target.activation.map_or(DType::Int8, |scheme| scheme.dtype);
     let (mut value_entries, mut weight_entries) = (read.values, read.weights);
@@ -189,14 +201,31 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
     let value_plans = value_plans.map(|(name, entry)| value_plan(name, entry, dtype, values)).collect::<Result<_, _>>();
     let weight_plans = weights.iter().filter_map(|name| Some((name, weight_entries.remove(name)?)));
     let weight_plans = weight_plans.map(|(name, entry)| weight_plan(name, entry)).collect::<Result<_, _>>();
+    let value_plans: Vec<ValuePlan> = value_plans.map_err(wrong)?;
+    if let Some(name) = without_precision(&value_plans) {
+        return Err(wrong(format!("value \"{name}\": shared_with leads to no precision, expected a value that has one")));
+    }
     Ok(QuantPlan {
         target: read.target,
         algorithm: read.algorithm,
-        method: Method::parse(&read.method)?,
+        method,
         optimization_level: read.optimization_level,
         n_samples: read.n_samples,
-        values: value_plans.map_err(wrong)?,
+        values: value_plans,
         weights: weight_plans.map_err(wrong)?,
+    })
+}
+
+/// A value whose `shared_with` never arrives at a value with a precision: a circle, or a line that was deleted.
+fn without_precision(values: &[ValuePlan]) -> Option<&str> {
+    let by_name: BTreeMap<&str, &Precision> = values.iter().map(|v| (v.name.as_str(), &v.precision)).collect();
+    by_name.keys().copied().find(|name| {
+        let mut at = by_name.get(name);
+        for _ in 0..values.len() {
+            let Some(Precision::SharedWith(source)) = at else { break };
+            at = by_name.get(source.as_str());
+        }
+        matches!(at, None | Some(Precision::SharedWith(_)))
     })
 }
 
@@ -220,8 +249,8 @@ fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) 
         (Some("fp16"), _) => (Precision::Fp16 { reason }, cast()?),
         (Some("float"), _) => (Precision::Float { reason }, cast()?),
         (Some(other), _) => {
-            let help = suggestion(other, PRECISIONS.iter().copied());
-            return Err(format!("value \"{name}\": unknown precision \"{other}\"{help} expected one of {choices}"));
+            let unknown = Error::unknown_choice("precision", other, PRECISIONS.iter().copied());
+            return Err(format!("value \"{name}\": {unknown}"));
         }
         (None, Some(source)) if values.contains(source) => (Precision::SharedWith(source.clone()), None),
         (None, Some(source)) => {
@@ -322,9 +351,14 @@ mod tests {
                 expected: "value \"a\"b\\c\": shared_with \"x:1\" does not exist in the model, did you mean \"x:0\"?",
             },
             Case {
+                from: "shared_with = \"x:0\"",
+                to: "shared_with = \"a\\\"b\\\\c\"",
+                expected: "value \"a\"b\\c\": shared_with leads to no precision, expected a value that has one",
+            },
+            Case {
                 from: "\"w1\" =",
                 to: "\"w2\" =",
-                expected: "value \"w2\" does not exist in the model, did you mean \"w1\"?",
+                expected: "weight \"w2\" does not exist in the model, did you mean \"w1\"?",
             },
             Case {
                 from: "qloupe-plan/1",
