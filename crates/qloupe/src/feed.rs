@@ -54,6 +54,7 @@ fn preprocessing(spec: &InputSpec) -> String {
     };
     let recipe = &spec.recipe;
     let (mean, std) = (list(&recipe.mean, "0"), list(&recipe.std, "1"));
+    #[expect(clippy::float_cmp, reason = "exactly 1 changes nothing")]
     let level = if recipe.scale == 1.0 { "level".to_owned() } else { format!("level * {}", recipe.scale) };
     format!("{layout} {}, x = ({level} - {mean}) / {std}", image.channel_order.name())
 }

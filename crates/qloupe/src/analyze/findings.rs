@@ -4,8 +4,11 @@ use crate::plan::QuantPlan;
 use crate::prepare::Prepared;
 use crate::report::{Finding, Report, Severity};
 
+/// One rule: what it finds in a report.
+type Rule = fn(&Report, &Prepared, &QuantPlan) -> Vec<Finding>;
+
 /// Every rule, in the order of their ids.
-const ALL: &[fn(&Report, &Prepared, &QuantPlan) -> Vec<Finding>] = &[concat_member_lost, dead_output, not_finite];
+const ALL: &[Rule] = &[concat_member_lost, dead_output, not_finite];
 
 /// The findings of a report, the most severe first.
 pub(super) fn find(report: &Report, prepared: &Prepared, plan: &QuantPlan) -> Vec<Finding> {
