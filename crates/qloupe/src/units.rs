@@ -54,11 +54,12 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
         }
         let (weight, mut bias) = grouping.weight_and_bias(node);
         let mut idxs = vec![idx];
-        if weight.is_some() && bias.is_none() && node.is_onnx("MatMul") {
-            if let Some((next, constant)) = grouping.bias_add(&idxs, node) {
-                idxs.push(next);
-                bias = Some(constant);
-            }
+        if weight.is_some()
+            && node.is_onnx("MatMul")
+            && let Some((next, constant)) = grouping.bias_add(&idxs, node)
+        {
+            idxs.push(next);
+            bias = Some(constant);
         }
         if weight.is_some() || node.is_onnx("Add") {
             while let Some(next) = grouping.activation_after(*idxs.last().unwrap_or(&idx)).filter(|n| !taken.contains(n)) {
