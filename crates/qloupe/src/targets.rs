@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn an_unknown_target_lists_the_choices() {
         assert_eq!(
-            find("rk3558").unwrap_err().to_string(),
-            "unknown target \"rk3558\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b"
+            find("rk3588s").unwrap_err().to_string(),
+            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b"
         );
     }
 }
