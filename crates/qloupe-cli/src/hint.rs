@@ -22,7 +22,13 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
             format!("give the recipe a resize for \"{name}\", or feed an array of that shape")
         }
         Error::Exec { source: ExecError::MissingInput { name }, .. } => format!("feed it with --input {name}=FILE"),
-        Error::NotFinite { .. } => "look at the sample, or at the mean and std of the recipe".to_owned(),
+        Error::Exec { source: ExecError::Node { .. }, .. } => {
+            "where the size of the input is at fault, fix it with --shape NAME=DIMS or with a resize in the recipe".to_owned()
+        }
+        Error::NotFinite { .. } => {
+            "look at the sample, at the mean and std of the recipe, and with `qloupe inspect MODEL` at the weights".to_owned()
+        }
+        Error::NanConstant { .. } => "export the model again; `qloupe inspect MODEL` lists every such constant".to_owned(),
         Error::Plan { .. } => "`qloupe build` writes a plan that fits the model".to_owned(),
         Error::Graph { .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
         _ => return None,

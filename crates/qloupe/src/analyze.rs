@@ -140,7 +140,10 @@ impl<'a> Analysis<'a> {
         let mut golden = Golden { walk, values: HashMap::new(), uses: self.uses.clone(), seconds: 0.0 };
         for (name, tensor) in inputs {
             let stored = Stored::plain(tensor.clone());
-            self.compare_input(name, &stored);
+            let test = self.compare_input(name, &stored);
+            if let Some(tap) = &mut tap {
+                tap.value(name, tensor, test.to_plain())?;
+            }
             golden.keep(name, &stored);
         }
         let mut test = self.program.walk(inputs).map_err(|e| network.located(e))?;
@@ -190,17 +193,19 @@ impl<'a> Analysis<'a> {
         Ok(())
     }
 
-    fn compare_input(&mut self, name: &str, stored: &Stored) {
+    /// Compares an input with what is left of it after quantization, which it gives back.
+    fn compare_input(&mut self, name: &str, stored: &Stored) -> Stored {
         let form = self.program.form(name);
         let range = form.params().and_then(Representable::of_params);
         let once = self.program.to_float(name, &self.program.to_form(name, stored));
         let views = self.views;
-        let Some(row) = self.rows.get_mut(name) else { return };
+        let Some(row) = self.rows.get_mut(name) else { return once };
         row.observe_shape(stored);
         let wanted = [(views.entire, &mut row.compared.entire), (views.local, &mut row.compared.local), (views.tensor, &mut row.compared.tensor)];
         for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
             compare(comparison, stored, &once, range);
         }
+        once
     }
 
     /// The unit on golden inputs; `None` when a rewrite left it without a golden input.

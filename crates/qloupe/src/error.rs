@@ -69,12 +69,24 @@ pub enum Error {
         what: String,
     },
     /// A value of the network is NaN or infinite.
-    #[error("value \"{value}\", sample {sample}: {count} of {len} elements are NaN or infinite")]
+    #[error("value \"{value}\", {sample}: {count} of {len} elements are NaN or infinite")]
     NotFinite {
         /// The value.
         value: String,
-        /// The sample, as the dataset names it.
+        /// The sample, `sample 3`.
         sample: String,
+        /// How many elements.
+        count: usize,
+        /// Of how many.
+        len: usize,
+    },
+    /// A stored tensor holds NaN: nothing that is computed from it has a meaning.
+    #[error("{file}: constant \"{name}\": {count} of {len} elements are NaN, expected numbers")]
+    NanConstant {
+        /// The model file.
+        file: String,
+        /// The constant.
+        name: String,
         /// How many elements.
         count: usize,
         /// Of how many.

@@ -76,7 +76,9 @@ pub struct Summary {
     pub dtype: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Smallest, largest and mean element; `None` without elements.
+    /// Elements that are NaN; the other figures leave them out.
+    pub n_nan: usize,
+    /// Smallest, largest and mean element; `None` without numbers.
     pub range: Option<(f64, f64, f64)>,
     /// The largest elements of a vector of scores, by index.
     pub top: Vec<(usize, f64)>,
@@ -85,15 +87,17 @@ pub struct Summary {
 impl Summary {
     /// Summarizes an output.
     pub fn of(name: &str, tensor: &Tensor) -> Self {
-        let values = tensor.to_f64_vec().unwrap_or_default();
-        let fold = |f: fn(f64, f64) -> f64, start| values.iter().copied().fold(start, f);
-        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let range = (!values.is_empty()).then(|| (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY), mean));
-        let scores = tensor.dtype().is_float() && tensor.shape().iter().rev().skip(1).all(|&d| d == 1) && values.len() > 1;
-        let mut top: Vec<(usize, f64)> = if scores { values.into_iter().enumerate().collect() } else { Vec::new() };
+        let all = tensor.to_f64_vec().unwrap_or_default();
+        let numbers: Vec<(usize, f64)> = all.iter().copied().enumerate().filter(|(_, v)| !v.is_nan()).collect();
+        let n_nan = all.len() - numbers.len();
+        let fold = |f: fn(f64, f64) -> f64, start| numbers.iter().map(|(_, v)| *v).fold(start, f);
+        let mean = numbers.iter().map(|(_, v)| v).sum::<f64>() / numbers.len().max(1) as f64;
+        let range = (!numbers.is_empty()).then(|| (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY), mean));
+        let is_vector = tensor.shape().iter().rev().skip(1).all(|&d| d == 1) && all.len() > 1;
+        let mut top = if tensor.dtype().is_float() && is_vector { numbers } else { Vec::new() };
         top.sort_by(|a, b| b.1.total_cmp(&a.1));
         top.truncate(TOP_K);
-        Self { name: name.to_owned(), dtype: tensor.dtype().name().to_owned(), shape: tensor.shape().to_vec(), range, top }
+        Self { name: name.to_owned(), dtype: tensor.dtype().name().to_owned(), shape: tensor.shape().to_vec(), n_nan, range, top }
     }
 }
 
@@ -202,5 +206,13 @@ mod tests {
         let summary = Summary::of("y", &Tensor::new(&[1, 3], vec![0.5_f32, 2.0, -1.0]).unwrap());
         assert_eq!(summary.range, Some((-1.0, 2.0, 0.5)));
         assert_eq!(summary.top, [(1, 2.0), (0, 0.5), (2, -1.0)]);
+    }
+
+    #[test]
+    fn a_summary_counts_nan_and_leaves_it_out() {
+        let summary = Summary::of("y", &Tensor::new(&[1, 4], vec![f32::NAN, 2.0, 4.0, f32::NAN]).unwrap());
+        assert_eq!((summary.n_nan, summary.range), (2, Some((2.0, 4.0, 3.0))));
+        assert_eq!(summary.top, [(2, 4.0), (1, 2.0)]);
+        assert_eq!(Summary::of("y", &Tensor::vector(vec![f32::NAN])).range, None);
     }
 }

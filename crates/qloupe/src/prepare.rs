@@ -40,9 +40,17 @@ impl Network {
     /// Prepares a model; `file` is for messages.
     ///
     /// # Errors
-    /// All unsupported operators at once, a malformed graph.
+    /// All unsupported operators at once, a malformed graph, a stored tensor with NaN. Infinity is let through: masks
+    /// hold it.
     pub fn new(file: String, model: Model) -> Result<Self, Error> {
         let program = Program::new(&model).map_err(|source| Error::Exec { file: file.clone(), source })?;
+        for name in model.graph.constants().into_keys() {
+            let Some(values) = program.constant(name).and_then(|tensor| tensor.as_slice::<f32>()) else { continue };
+            let count = values.iter().filter(|v| v.is_nan()).count();
+            if count > 0 {
+                return Err(Error::NanConstant { file, name: name.to_owned(), count, len: values.len() });
+            }
+        }
         Ok(Self { file, model, program })
     }
 
@@ -198,8 +206,15 @@ impl Prepared {
                 let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
                 return Err(wrong(name, format!(" is missing, expected its scales as \"{output}\" is quantized")));
             };
-            let shape = self.program.constant(name).map_or(&[][..], |stored| stored.shape());
-            params.check_shape(shape).map_err(|e| wrong(name, format!(": {e}")))?;
+            let Some(stored) = self.program.constant(name) else { continue };
+            params.check_shape(stored.shape()).map_err(|e| wrong(name, format!(": {e}")))?;
+            let values = stored.as_slice::<f32>().unwrap_or_default();
+            let count = values.iter().filter(|v| !v.is_finite()).count();
+            if count > 0 {
+                let len = values.len();
+                let what = format!(": {count} of {len} elements are infinite, expected numbers that integers can hold");
+                return Err(wrong(name, what));
+            }
         }
         Ok(())
     }

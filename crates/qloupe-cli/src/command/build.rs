@@ -55,7 +55,7 @@ impl Command for Build {
         let output = args.output.clone().unwrap_or_else(|| args.model.beside("int8.onnx"));
         let plan_path = output.with_extension("plan.toml");
         // An edited plan is an input: it is not written over.
-        let writes_plan = args.quantize.plan.as_deref() != Some(&plan_path);
+        let writes_plan = !args.quantize.plan.as_deref().is_some_and(|plan| is_same_file(plan, &plan_path));
         check_writable(&output).map_err(Error::from)?;
         if writes_plan {
             check_writable(&plan_path).map_err(Error::from)?;
@@ -114,6 +114,11 @@ fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
         progress::result(&format!("wrote {}{}\n{inputs}", output.display(), size_of(&output)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// True when both paths lead to one file that exists.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn size_of(path: &Path) -> String {

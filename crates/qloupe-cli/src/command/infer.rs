@@ -202,10 +202,11 @@ fn run_quantized(
 
 fn to_text(sample: usize, summaries: &[Summary]) -> String {
     let line = |s: &Summary| {
-        let range = s.range.map_or_else(|| "empty".to_owned(), |(min, max, mean)| format!("min {min:.6} max {max:.6} mean {mean:.6}"));
+        let range = s.range.map_or_else(|| "no numbers".to_owned(), |(min, max, mean)| format!("min {min:.6} max {max:.6} mean {mean:.6}"));
         let top: Vec<String> = s.top.iter().map(|(class, score)| format!("{class}: {score:.4}")).collect();
         let top = if top.is_empty() { String::new() } else { format!("  top {}", top.join(", ")) };
-        format!("sample {sample}  {}  {}{:?}  {range}{top}", s.name, s.dtype, s.shape)
+        let nan = if s.n_nan == 0 { String::new() } else { format!("  NaN {}", s.n_nan) };
+        format!("sample {sample}  {}  {}{:?}  {range}{nan}{top}", s.name, s.dtype, s.shape)
     };
     summaries.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -215,7 +216,7 @@ fn to_json(summaries: &[Summary]) -> serde_json::Value {
         let top: Vec<serde_json::Value> = s.top.iter().map(|(class, score)| serde_json::json!([class, score])).collect();
         serde_json::json!({
             "name": s.name, "dtype": s.dtype, "shape": s.shape, "top": top,
-            "min": s.range.map(|r| r.0), "max": s.range.map(|r| r.1), "mean": s.range.map(|r| r.2),
+            "n_nan": s.n_nan, "min": s.range.map(|r| r.0), "max": s.range.map(|r| r.1), "mean": s.range.map(|r| r.2),
         })
     };
     summaries.iter().map(entry).collect()

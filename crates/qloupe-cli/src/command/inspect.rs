@@ -40,6 +40,7 @@ impl Command for Inspect {
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         let args = Arguments::from_arg_matches(arguments)?;
+        args.model.set_threads()?;
         let target = args.target.as_deref().map(targets::find).transpose()?;
         let model = load_model(&args.model.model, &args.model.crop())?;
         let file = args.model.model.display().to_string();
