@@ -65,11 +65,22 @@ mod reference {
     /// stored for the whole batch, other values for its first sample.
     fn compare(model: &str) -> usize {
         let network = session(model, &Recipe::default()).network;
-        let (inputs, expected): (Vec<_>, Vec<_>) = reference(model).into_iter().partition(|(kind, _, _)| kind == "input");
+        let (inputs, expected): (Vec<_>, Vec<_>) = reference(model)
+            .into_iter()
+            .partition(|(kind, _, _)| kind == "input");
         for (kind, name, expected) in &expected {
             let is_output = kind == "output";
-            let feed = |batch: &Tensor| if is_output { batch.clone() } else { first_sample(batch) };
-            let inputs = inputs.iter().map(|(_, name, batch)| (name.clone(), Stored::plain(feed(batch)))).collect();
+            let feed = |batch: &Tensor| {
+                if is_output {
+                    batch.clone()
+                } else {
+                    first_sample(batch)
+                }
+            };
+            let inputs = inputs
+                .iter()
+                .map(|(_, name, batch)| (name.clone(), Stored::plain(feed(batch))))
+                .collect();
             let mut walk = network.program.walk(inputs, &[name.as_str()]).unwrap();
             while walk.step().unwrap().is_some() {}
             let value = walk.require(name).unwrap().to_plain();
@@ -77,10 +88,22 @@ mod reference {
             let (a, b) = (expected.to_f64_vec().unwrap(), value.to_f64_vec().unwrap());
             let difference = difference(&a, &b);
             println!("{model}, {name}: {difference:.1e}");
-            assert!(difference < TOLERANCE, "{model}, {name}: differs by {difference:e} of its range");
+            assert!(
+                difference < TOLERANCE,
+                "{model}, {name}: differs by {difference:e} of its range"
+            );
             let n_classes = expected.shape().last().copied().unwrap();
-            for (sample, (a, b)) in a.chunks(n_classes).zip(b.chunks(n_classes)).enumerate().filter(|_| is_output) {
-                assert_eq!(argmax(a), argmax(b), "{model}, {name}, sample {sample}: another class");
+            for (sample, (a, b)) in a
+                .chunks(n_classes)
+                .zip(b.chunks(n_classes))
+                .enumerate()
+                .filter(|_| is_output)
+            {
+                assert_eq!(
+                    argmax(a),
+                    argmax(b),
+                    "{model}, {name}, sample {sample}: another class"
+                );
             }
         }
         expected.len()
@@ -107,11 +130,25 @@ mod reference {
         let session = session("fmnist_mbv2", &recipe);
         let dataset = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
         let algorithm = calibrate::find("min_max").unwrap();
-        let statistics = session.calibrate(&dataset, dataset.len(), algorithm, &mut |_, _| ()).unwrap();
+        let statistics = session
+            .calibrate(&dataset, dataset.len(), algorithm, &mut |_, _| ())
+            .unwrap();
         let target = targets::find(target).unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();
-        let options = PlanOptions { target, algorithm: algorithm.id().to_owned(), method, optimization_level: 3 };
-        let plan = build_plan(&prepared.program, &prepared.topology, &prepared.units, &statistics, &options).unwrap();
+        let options = PlanOptions {
+            target,
+            algorithm: algorithm.id().to_owned(),
+            method,
+            optimization_level: 3,
+        };
+        let plan = build_plan(
+            &prepared.program,
+            &prepared.topology,
+            &prepared.units,
+            &statistics,
+            &options,
+        )
+        .unwrap();
         let weight = |name: &String| (name.clone(), prepared.program.constant(name).unwrap().clone());
         let weights = prepared.weight_names().iter().map(weight).collect();
         (plan, weights)
@@ -120,21 +157,33 @@ mod reference {
     /// The vendor's rule: `scale = (max - min) / 255`, `zero_point = round(-128 - min / scale)`, the range extended to 0.
     #[test]
     fn activations_of_rockchip_targets_follow_the_vendors_rule() {
-        for target in targets::ALL.iter().filter(|t| t.id.starts_with("rk") || t.id.starts_with("rv")) {
+        for target in targets::ALL
+            .iter()
+            .filter(|t| t.id.starts_with("rk") || t.id.starts_with("rv"))
+        {
             let (plan, _) = plan_of(target.id, Method::Channel);
             let mut n_checked = 0;
             for value in &plan.values {
-                let Precision::Quantized(params) = &value.precision else { continue };
+                let Precision::Quantized(params) = &value.precision else {
+                    continue;
+                };
                 let range = value.range.unwrap();
                 let (min, max) = (f64::from(range.min.min(0.0)), f64::from(range.max.max(0.0)));
                 let scale = (max - min) / 255.0;
                 let zero_point = (-128.0 - min / scale).round_ties_even();
                 let expected = (Some(scale as f32), Some(zero_point as i32));
-                let got = (params.scale().first().copied(), params.zero_point().first().copied());
+                let got = (
+                    params.scale().first().copied(),
+                    params.zero_point().first().copied(),
+                );
                 assert_eq!(got, expected, "{}, {}", target.id, value.name);
                 n_checked += 1;
             }
-            assert!(n_checked > 20, "{}: only {n_checked} values are quantized", target.id);
+            assert!(
+                n_checked > 20,
+                "{}: only {n_checked} values are quantized",
+                target.id
+            );
         }
     }
 
@@ -146,8 +195,18 @@ mod reference {
             assert_eq!(plan.weights.len(), weights.len());
             for weight in &plan.weights {
                 let expected = symmetric_scales(&weights[&weight.name], method);
-                assert_eq!(weight.params.scale(), expected, "{} by {}", weight.name, method.name());
-                assert!(weight.params.zero_point().iter().all(|&z| z == 0), "{}: zero points", weight.name);
+                assert_eq!(
+                    weight.params.scale(),
+                    expected,
+                    "{} by {}",
+                    weight.name,
+                    method.name()
+                );
+                assert!(
+                    weight.params.zero_point().iter().all(|&z| z == 0),
+                    "{}: zero points",
+                    weight.name
+                );
                 assert_eq!(weight.outcome, "", "{}: nothing special", weight.name);
             }
         }
@@ -155,12 +214,19 @@ mod reference {
 
     fn symmetric_scales(weight: &Tensor, method: Method) -> Vec<f32> {
         let values = weight.require::<f32>().unwrap();
-        let scale = |channel: &mut dyn Iterator<Item = &f32>| channel.fold(0.0_f32, |max, v| max.max(v.abs())) / 127.0;
+        let scale = |channel: &mut dyn Iterator<Item = &f32>| {
+            channel.fold(0.0_f32, |max, v| max.max(v.abs())) / 127.0
+        };
         match (method, weight.shape()) {
             (Method::Layer, _) => vec![scale(&mut values.iter())],
             // The output channels of a Conv come first, those of a MatMul last.
-            (Method::Channel, [n, _, _, _]) => values.chunks(values.len() / n).map(|c| scale(&mut c.iter())).collect(),
-            (Method::Channel, [_, n]) => (0..*n).map(|c| scale(&mut values.iter().skip(c).step_by(*n))).collect(),
+            (Method::Channel, [n, _, _, _]) => values
+                .chunks(values.len() / n)
+                .map(|c| scale(&mut c.iter()))
+                .collect(),
+            (Method::Channel, [_, n]) => (0..*n)
+                .map(|c| scale(&mut values.iter().skip(c).step_by(*n)))
+                .collect(),
             (Method::Channel, shape) => panic!("no rule for a weight of shape {shape:?}"),
         }
     }

@@ -1,0 +1,22 @@
+//! The program from outside: its help, its errors, and whole workflows on small models.
+
+#[cfg(test)]
+mod arguments;
+#[cfg(test)]
+mod bits;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod inspect;
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod outputs;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod sandbox;
+#[cfg(test)]
+mod workflow;
