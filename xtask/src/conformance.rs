@@ -7,6 +7,7 @@
 
 mod case;
 mod inference;
+mod layouts;
 mod list;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,7 @@ fn check_case(folder: &Path) -> anyhow::Result<()> {
         let model = read_model(&model_path)?;
         let program = Program::new(&model)?;
         let outputs = program.run(case.inputs.clone())?;
+        layouts::check(&program, &case.inputs, &outputs)?;
         case.compare(&outputs)?;
         let opset_of = |domain: &str| model.opset_of(domain).unwrap_or(1);
         inference::check(&program, &opset_of, &case.inputs, &outputs)
