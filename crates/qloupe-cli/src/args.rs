@@ -8,6 +8,7 @@ use clap::Args;
 use qloupe::prepare::Crop;
 use qloupe::recipe::Recipe;
 use qloupe::session::Session;
+use qloupe::write::check_writable;
 
 /// The model and what part of it is meant.
 #[derive(Args, Debug)]
@@ -60,10 +61,23 @@ impl ModelArgs {
         pool.build_global().context("cannot start the threads")
     }
 
+    /// Checks before the work that an output can be written and is not the model itself.
+    pub(crate) fn check_output(&self, output: &Path) -> anyhow::Result<()> {
+        if is_same_file(output, &self.model) {
+            bail!("{output:?} cannot be written: it is the model that is read, expected another file");
+        }
+        Ok(check_writable(output).map_err(qloupe::Error::from)?)
+    }
+
     /// The path of an output beside the model: `model.onnx` becomes `model.int8.onnx`.
     pub(crate) fn beside(&self, extension: &str) -> PathBuf {
         self.model.with_extension(extension)
     }
+}
+
+/// True when both paths lead to one file that exists.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {

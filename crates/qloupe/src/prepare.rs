@@ -7,9 +7,10 @@ use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, SymDim, Uni
 use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::Requantize;
 
-use crate::{Error, shapes};
+use crate::Error;
 use crate::passes::{Fused, fold_batch_norm::fold_batch_norm, upgrade_opset::upgrade_opset};
 use crate::plan::QuantPlan;
+use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
 use crate::units::{UnitGroup, group_units, unit_outputs, unit_support};
 
@@ -67,25 +68,32 @@ impl Network {
 pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
     let mut model = qloupe_onnx::read_model(path)?;
     if !crop.inputs.is_empty() || !crop.outputs.is_empty() {
+        declare_inferred(&mut model, |name| crop.inputs.iter().any(|input| input == name))
+            .map_err(|e| Error::Options(format!("{}: {e}", path.display())))?;
         let cropped = model.graph.crop(&crop.inputs, &crop.outputs);
         cropped.map_err(|source| Error::Graph { file: path.display().to_string(), source })?;
     }
     Ok(model)
 }
 
-/// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
-/// rewrites no more than it must.
-fn upgrade(model: &mut Model) -> Result<Vec<String>, String> {
-    let declared = model.graph.value_info.clone();
-    let inferred = shapes::infer(model, &BTreeMap::new()).map_err(|e| e.to_string())?;
-    for (name, fact) in inferred.facts {
-        let known = declared.iter().chain(&model.graph.inputs).chain(&model.graph.outputs).any(|i| i.name == name);
-        let (Some(dims), false) = (&fact.shape, known) else { continue };
+/// Declares ranks and dtypes that can be inferred of some values: files rarely tell those of values within.
+fn declare_inferred(model: &mut Model, wanted: impl Fn(&str) -> bool) -> Result<(), ShapeError> {
+    let inferred = shapes::infer(model, &BTreeMap::new())?;
+    for (name, fact) in inferred.facts.into_iter().filter(|(name, _)| wanted(name)) {
+        let (Some(dims), None) = (&fact.shape, model.graph.declared_type(&name)) else { continue };
         let dim = |d: &SymDim| d.as_known().map_or_else(|| Dim::Symbol(d.to_string()), Dim::Known);
         let shape = Some(dims.iter().map(dim).collect());
         let ty = TensorType { dtype: fact.dtype, shape, extra: Extra::default() };
         model.graph.value_info.push(ValueInfo::tensor(&name, ty));
     }
+    Ok(())
+}
+
+/// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
+/// rewrites no more than it must.
+fn upgrade(model: &mut Model) -> Result<Vec<String>, String> {
+    let declared = model.graph.value_info.clone();
+    declare_inferred(model, |_| true).map_err(|e| e.to_string())?;
     let changes = upgrade_opset(model, QDQ_OPSET).map_err(|e| e.to_string());
     model.graph.value_info = declared;
     changes

@@ -10,7 +10,7 @@ use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
-use qloupe::write::{check_writable, write_atomically};
+use qloupe::write::write_atomically;
 use qloupe::{Error, Mode};
 
 use super::{Command, quantize};
@@ -130,7 +130,7 @@ impl Outputs {
     fn check(args: &Arguments) -> anyhow::Result<Self> {
         for path in &args.report {
             extension(path)?;
-            check_writable(path).map_err(Error::from)?;
+            args.model.check_output(path)?;
         }
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;

@@ -8,11 +8,11 @@ use qloupe::passes::convert_fp16::convert_fp16;
 use qloupe::plan::format_plan;
 use qloupe::prepare::Prepared;
 use qloupe::qdq::export_qdq;
-use qloupe::write::{check_writable, write_atomically};
+use qloupe::write::write_atomically;
 use qloupe::{Error, targets, write_model};
 
 use super::{Command, quantize};
-use crate::args::{ModelArgs, QuantizeArgs};
+use crate::args::{ModelArgs, QuantizeArgs, is_same_file};
 use crate::progress;
 
 const EXAMPLE: &str = "Examples:
@@ -49,16 +49,16 @@ impl Command for Build {
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         let args = Arguments::from_arg_matches(arguments)?;
         let choices = quantize::check(&args.quantize)?;
-        if args.quantize.precision.is_some() {
+        if choices.is_fp16() {
             return build_fp16(&args);
         }
         let output = args.output.clone().unwrap_or_else(|| args.model.beside("int8.onnx"));
         let plan_path = output.with_extension("plan.toml");
         // An edited plan is an input: it is not written over.
         let writes_plan = !args.quantize.plan.as_deref().is_some_and(|plan| is_same_file(plan, &plan_path));
-        check_writable(&output).map_err(Error::from)?;
+        args.model.check_output(&output)?;
         if writes_plan {
-            check_writable(&plan_path).map_err(Error::from)?;
+            args.model.check_output(&plan_path)?;
         }
         let session = args.model.open(args.quantize.recipe.as_deref())?;
         let quantized = quantize::quantize(&args.quantize, &choices, &session, None, args.model.quiet)?;
@@ -101,7 +101,7 @@ impl Command for Build {
 
 fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
     let output = args.output.clone().unwrap_or_else(|| args.model.beside("fp16.onnx"));
-    check_writable(&output).map_err(Error::from)?;
+    args.model.check_output(&output)?;
     let network = args.model.open(args.quantize.recipe.as_deref())?.network;
     let prepared = Prepared::new(&network, targets::find("fp16")?, args.quantize.optimization_level)?;
     let half = convert_fp16(&prepared.model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
@@ -114,11 +114,6 @@ fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
         progress::result(&format!("wrote {}{}\n{inputs}", output.display(), size_of(&output)))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// True when both paths lead to one file that exists.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn size_of(path: &Path) -> String {

@@ -8,7 +8,6 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::array::{Compression, write_npz};
 use qloupe::outputs::{Collected, DumpWriter, Summary};
 use qloupe::samples::Dataset;
-use qloupe::write::check_writable;
 use qloupe::session::Session;
 use qloupe::{Error, Mode};
 use qloupe_exec::{QuantizedProgram, Stored};
@@ -75,7 +74,7 @@ impl Command for Infer {
             bail!("mode {mode} {verb} plan, expected --mode integer or fake-quant with --plan P.toml");
         }
         if let Some(out) = &args.out {
-            check_writable(out).map_err(Error::from)?;
+            args.model.check_output(out)?;
         }
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;

@@ -20,8 +20,18 @@ pub(super) struct Choices {
     method: Method,
 }
 
+impl Choices {
+    /// True for a target without integers.
+    pub(super) fn is_fp16(&self) -> bool {
+        self.target.is_some_and(|target| target.activation.is_none())
+    }
+}
+
 /// Checks the names that the user chose.
 pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
+    if args.plan.is_some() && (args.target.is_some() || args.dataset.is_some() || args.precision.is_some()) {
+        bail!("--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it");
+    }
     let mut target = args.target.as_deref().map(targets::find).transpose()?;
     match args.precision.as_deref() {
         None => {}

@@ -142,6 +142,17 @@ fn numbers_and_modes_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_plan_stands_alone() {
+    let text =
+        "--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it";
+    refuse_before_the_model_is_read(&[
+        case(format!("{ANALYZE} --plan p.toml"), text),
+        case("build model.onnx --plan p.toml --dataset calib", text),
+        case("build model.onnx --plan p.toml --precision fp16", text),
+    ]);
+}
+
+#[test]
 fn an_unknown_instruction_set_is_refused() {
     let sandbox = Sandbox::new();
     let outcome = run(sandbox.command(INFER).env("QLOUPE_ISA", "foo"));

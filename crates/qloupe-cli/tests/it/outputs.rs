@@ -65,3 +65,26 @@ fn outputs_that_cannot_be_written_are_refused_before_the_work() {
         sandbox.refuse(&arguments.replace("model.onnx", "none.onnx"), text);
     }
 }
+
+#[test]
+fn the_model_is_never_written_over() {
+    let sandbox = Sandbox::new();
+    let model = sandbox.read("model.onnx");
+    for (arguments, output) in [
+        (format!("{BUILD} -o model.onnx"), "model.onnx"),
+        (format!("{BUILD} -o calib/../model.onnx"), "calib/../model.onnx"),
+        (
+            "build model.onnx --precision fp16 -o ./model.onnx".to_owned(),
+            "./model.onnx",
+        ),
+        (format!("{INFER} --out model.onnx"), "model.onnx"),
+    ] {
+        let text =
+            format!("\"{output}\" cannot be written: it is the model that is read, expected another file");
+        sandbox.refuse(&arguments, &text);
+        assert!(
+            sandbox.read("model.onnx") == model,
+            "{arguments} changed the model"
+        );
+    }
+}

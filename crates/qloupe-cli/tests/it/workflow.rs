@@ -298,6 +298,32 @@ fn a_cropped_model_ends_where_it_is_told_to() {
 }
 
 #[test]
+fn a_cropped_model_begins_where_it_is_told_to() {
+    let sandbox = Sandbox::new();
+    sandbox.succeed(
+        "infer model.onnx --recipe recipe.toml --input test --crop-outputs functional_1/Add:0 --out cut.npz",
+    );
+    sandbox.succeed("infer model.onnx --crop-inputs functional_1/Add:0 --input cut.npz --out end.npz");
+    sandbox.succeed(&format!("{INFER} --out whole.npz"));
+    assert_eq!(
+        arrays(&sandbox, "end.npz"),
+        arrays(&sandbox, "whole.npz"),
+        "two halves are the whole"
+    );
+}
+
+#[test]
+fn the_target_fp16_is_the_precision_fp16() {
+    let sandbox = Sandbox::new();
+    sandbox.succeed("build model.onnx --target fp16 -o target.onnx");
+    sandbox.succeed("build model.onnx --precision fp16 -o precision.onnx");
+    assert!(
+        sandbox.read("target.onnx") == sandbox.read("precision.onnx"),
+        "both are one model"
+    );
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let sandbox = Sandbox::new();
     for arguments in [
