@@ -1,11 +1,11 @@
 //! From a model file to programs: the golden float program, and the graph that a target executes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, SymDim, UnitCompute, UnitSpec};
 use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
-use qloupe_tensor::Requantize;
+use qloupe_tensor::{DType, Requantize};
 
 use crate::Error;
 use crate::passes::{Fused, fold_batch_norm::fold_batch_norm, upgrade_opset::upgrade_opset};
@@ -202,11 +202,16 @@ impl Prepared {
         UnitSpec { node_idxs: unit.node_idxs.clone(), compute, requantize, weights: weights.into_iter().collect(), bias }
     }
 
-    /// Checks a plan that was read from `file`: each unit that computes in integers finds scales that fit its weight.
+    /// Checks a plan that was read from `file`: it tells the precision of each float value, and each unit that
+    /// computes in integers finds scales that fit its weight.
     ///
     /// # Errors
-    /// [`Error::Plan`] with the weight.
+    /// [`Error::Plan`] with the value or the weight.
     pub fn check_plan(&self, file: &str, plan: &QuantPlan) -> Result<(), Error> {
+        if let Some(name) = self.value_without_precision(plan) {
+            let what = format!("value \"{name}\" is missing, expected a line with its precision");
+            return Err(Error::Plan { file: file.to_owned(), what });
+        }
         let wrong = |name: &str, what: String| Error::Plan { file: file.to_owned(), what: format!("weight \"{name}\"{what}") };
         for (unit, spec) in self.units.iter().zip(self.assignment(plan).units) {
             let Some(name) = unit.weight.as_deref().filter(|_| spec.compute == UnitCompute::Quantized) else { continue };
@@ -225,6 +230,17 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// A float value that the outputs depend on and the plan does not name.
+    fn value_without_precision(&self, plan: &QuantPlan) -> Option<String> {
+        let graph = &self.model.graph;
+        let goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+        let needed = self.topology.needed_for(graph, &goals, &BTreeSet::new()).values;
+        let inferred = shapes::infer(&self.model, &BTreeMap::new()).expect("invariant: no shape is given that could be wrong");
+        let is_float = |name: &str| inferred.facts.get(name).and_then(|fact| fact.dtype) == Some(DType::Float32);
+        let mut names = self.value_names().into_iter();
+        names.find(|name| needed.contains(name.as_str()) && is_float(name) && plan.value(name).is_none())
     }
 
     /// The program that runs under a plan.

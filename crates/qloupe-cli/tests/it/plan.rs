@@ -181,6 +181,27 @@ fn edits_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn a_value_that_is_left_out_is_missed() {
+    let sandbox = built();
+    let plan = sandbox.text("out.plan.toml");
+    for value in ["input", "Conv__127:0", "Identity:0"] {
+        let begin = format!("\"{value}\" = ");
+        let lines: Vec<&str> = plan.lines().filter(|line| !line.starts_with(&begin)).collect();
+        assert_eq!(lines.len() + 1, plan.lines().count(), "{value} has one line");
+        // What shares the scale of the input is the first to miss it.
+        let what = if value == "input" {
+            "\"functional_1/batch_normalization_1/batchnorm/mul_1__8:0\": shared_with leads to no precision, expected a value that has one".to_owned()
+        } else {
+            format!("\"{value}\" is missing, expected a line with its precision")
+        };
+        sandbox.write("edited.toml", lines.join("\n"));
+        for command in REFUSED {
+            sandbox.refuse(command, &format!("edited.toml: value {what}\n{HELP}"));
+        }
+    }
+}
+
 /// A plan whose names fit but whose scales do not.
 #[test]
 fn scales_that_do_not_fit_a_weight_are_refused() {
@@ -237,4 +258,31 @@ fn a_plan_of_another_model_is_refused() {
         "p.toml: value \"Conv__127:0\" does not exist in the model, did you mean \"Conv__62:0\"?\n{HELP}"
     );
     other.refuse("build model.onnx --plan p.toml -o out.onnx", &text);
+}
+
+/// `build` and the reader of plans agree on what a plan must hold, for every model, target and level.
+#[test]
+fn every_built_plan_is_accepted() {
+    let models = [
+        ("fmnist_mbv2.onnx", "fmnist"),
+        ("fmnist_resnet.onnx", "fmnist"),
+        ("ppocr_v2_cls.onnx", "ocr_lines"),
+    ];
+    for (model, data) in models {
+        let sandbox = Sandbox::of(model, data);
+        let samples = if data == "fmnist" { "calib" } else { "." };
+        for target in ["onnxruntime", "rk3588"] {
+            for level in [0, 3] {
+                let options = format!(
+                    "--target {target} --optimization-level {level} --dataset {samples} --recipe recipe.toml"
+                );
+                sandbox.succeed(&format!("build model.onnx {options} -o out.onnx"));
+                sandbox.succeed("build model.onnx --plan out.plan.toml -o again.onnx");
+                assert!(
+                    sandbox.read("out.onnx") == sandbox.read("again.onnx"),
+                    "{model} {options}"
+                );
+            }
+        }
+    }
 }
