@@ -1,7 +1,9 @@
 //! GlobalAveragePool: an exact int32 sum over the image, requantized once.
 
+use qloupe_kernels::QuantizedSlice;
 use qloupe_tensor::{DType, QuantParams, Requantize, Tensor};
 
+use super::conv::quantized_slice;
 use super::{IntegerKernel, IntegerSpec};
 use crate::{Layout, OpError, Stored};
 
@@ -30,38 +32,77 @@ impl IntegerKernel for GlobalAveragePool {
     }
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let x = inputs[0].to_nhwc();
-        let &[n, h, w, c] = x.shape() else {
-            return Err(OpError::input(0, format!("wrong rank, expected 4, got {}", x.rank())));
-        };
+        let value = &inputs[0];
+        let layout = if value.rank() == 4 { Layout::Nhwc } else { Layout::Plain };
+        let x = value.in_layout(layout);
+        let (&[n, ref spatial @ .., c], Layout::Nhwc) = (x.shape(), layout) else { return self.run_plain(x) };
+        let pixels: usize = spatial.iter().product();
         let mut sums = vec![0_i32; n * c];
-        let pixels = h * w;
-        for image in 0..n {
-            let sums = &mut sums[image * c..][..c];
-            match (x.as_slice::<u8>(), x.as_slice::<i8>()) {
-                (Some(q), _) => add_rows(&q[image * pixels * c..][..pixels * c], sums, self.input_zero_point),
-                (_, Some(q)) => add_rows(&q[image * pixels * c..][..pixels * c], sums, self.input_zero_point),
-                _ => return Err(OpError::input(0, format!("wrong dtype, expected uint8 or int8, got {}", x.dtype()))),
+        for (image, sums) in sums.chunks_mut(c.max(1)).enumerate() {
+            let range = image * pixels * c..(image + 1) * pixels * c;
+            match quantized_slice(x)? {
+                QuantizedSlice::U8(q) => add_rows(&q[range], sums, self.input_zero_point),
+                QuantizedSlice::I8(q) => add_rows(&q[range], sums, self.input_zero_point),
             }
         }
-        let (scale, zero_point) = self.output.as_per_tensor().expect("invariant: checked at compile time");
-        let multiplier = self.input_scale / (scale * pixels as f32);
-        let range = self.output.quant_range();
-        let q = sums.iter().map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
-        let shape = [n, 1, 1, c];
-        let y = if self.output.dtype() == DType::Int8 {
-            Tensor::new(&shape, q.map(|v| v as i8).collect())?
-        } else {
-            Tensor::new(&shape, q.map(|v| v as u8).collect())?
-        };
+        let y = self.requantize(&sums, pixels, &[n, 1, 1, c])?;
         Ok(vec![Stored::of_call(y, Layout::Nhwc)])
     }
 }
 
+impl GlobalAveragePool {
+    /// Signals and volumes: `[N, C, ..]` in ONNX order.
+    fn run_plain(&self, x: &Tensor) -> Result<Vec<Stored>, OpError> {
+        let &[n, c, ref spatial @ ..] = x.shape() else {
+            return Err(OpError::input(0, format!("wrong rank, expected at least 2, got {}", x.rank())));
+        };
+        let pixels: usize = spatial.iter().product();
+        let sum = |q: &mut dyn Iterator<Item = i32>| q.map(|q| q - self.input_zero_point).sum::<i32>();
+        let sums: Vec<i32> = match quantized_slice(x)? {
+            QuantizedSlice::U8(q) => q.chunks(pixels.max(1)).map(|row| sum(&mut row.iter().map(|&q| i32::from(q)))).collect(),
+            QuantizedSlice::I8(q) => q.chunks(pixels.max(1)).map(|row| sum(&mut row.iter().map(|&q| i32::from(q)))).collect(),
+        };
+        let shape: Vec<usize> = [n, c].into_iter().chain(spatial.iter().map(|_| 1)).collect();
+        Ok(vec![Stored::plain(self.requantize(&sums, pixels, &shape)?)])
+    }
+
+    fn requantize(&self, sums: &[i32], pixels: usize, shape: &[usize]) -> Result<Tensor, OpError> {
+        let (scale, zero_point) = self.output.as_per_tensor().expect("invariant: checked at compile time");
+        let multiplier = self.input_scale / (scale * pixels as f32);
+        let range = self.output.quant_range();
+        let q = sums.iter().map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
+        Ok(if self.output.dtype() == DType::Int8 {
+            Tensor::new(shape, q.map(|v| v as i8).collect())?
+        } else {
+            Tensor::new(shape, q.map(|v| v as u8).collect())?
+        })
+    }
+}
+
 fn add_rows<T: Copy + Into<i32>>(x: &[T], sums: &mut [i32], zero_point: i32) {
-    for row in x.chunks_exact(sums.len()) {
+    for row in x.chunks_exact(sums.len().max(1)) {
         for (sum, &v) in sums.iter_mut().zip(row) {
             *sum += v.into() - zero_point;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_and_signals_have_the_same_mean() {
+        let output = QuantParams::per_tensor(DType::UInt8, 0.5, 10).unwrap();
+        let policy = Requantize::FloatScaleZeroPointAfter;
+        let pool = GlobalAveragePool { input_scale: 1.0, input_zero_point: 2, output, policy };
+        let q = vec![3_u8, 4, 5, 6, 12, 12, 12, 12];
+        let image = Stored::plain(Tensor::new(&[1, 2, 2, 2], q.clone()).unwrap());
+        let signal = Stored::plain(Tensor::new(&[1, 2, 4], q).unwrap());
+        // Means 2.5 and 10 in real numbers are 5 and 20 steps.
+        for (x, shape) in [(image, vec![1, 2, 1, 1]), (signal, vec![1, 2, 1])] {
+            let y = pool.run(&[x]).unwrap();
+            assert_eq!(y[0].to_plain(), &Tensor::new(&shape, vec![15_u8, 30]).unwrap());
         }
     }
 }

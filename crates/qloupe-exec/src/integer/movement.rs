@@ -7,7 +7,7 @@ use crate::{OpError, Stored, ops};
 
 /// Operators whose results are elements of input 0 (a maximum is one, too: quantization is monotone).
 const MOVING: &[&str] = &[
-    "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Resize", "Slice",
+    "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 ];
 
