@@ -8,7 +8,12 @@ const INSTRUCTION_SETS: &[&str] = &["scalar", "avx2", "avx512", "vnni"];
 
 /// The instruction sets that the machine has; the others are told.
 fn available(sandbox: &Sandbox) -> Vec<&'static str> {
-    let works = |isa: &&str| run(sandbox.command(INFER).env("QLOUPE_ISA", isa)).status == Some(0);
+    let works = |isa: &&str| {
+        let outcome = run(sandbox.command(INFER).env("QLOUPE_ISA", isa));
+        let is_missing = outcome.stderr.contains("QLOUPE_ISA");
+        assert!(is_missing || outcome.status == Some(0), "{isa}: {}", outcome.stderr);
+        !is_missing
+    };
     let (available, missing): (Vec<&str>, Vec<&str>) = INSTRUCTION_SETS.iter().partition(|isa| works(isa));
     println!(
         "compared: {}; this machine has no {}",
