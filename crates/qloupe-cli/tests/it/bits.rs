@@ -11,7 +11,11 @@ fn available(sandbox: &Sandbox) -> Vec<&'static str> {
     let works = |isa: &&str| {
         let outcome = run(sandbox.command(INFER).env("QLOUPE_ISA", isa));
         let is_missing = outcome.stderr.contains("QLOUPE_ISA");
-        assert!(is_missing || outcome.status == Some(0), "{isa}: {}", outcome.stderr);
+        assert!(
+            is_missing || outcome.status == Some(0),
+            "{isa}: {}",
+            outcome.stderr
+        );
         !is_missing
     };
     let (available, missing): (Vec<&str>, Vec<&str>) = INSTRUCTION_SETS.iter().partition(|isa| works(isa));
