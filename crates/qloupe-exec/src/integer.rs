@@ -44,7 +44,10 @@ pub(crate) struct IntegerSpec<'a> {
 
 impl IntegerSpec<'_> {
     pub(crate) fn constant(&self, name: &str) -> Option<&Tensor> {
-        self.constants.iter().find(|(constant, _)| constant == name).map(|(_, tensor)| tensor)
+        self.constants
+            .iter()
+            .find(|(constant, _)| constant == name)
+            .map(|(_, tensor)| tensor)
     }
 
     /// Scale and zero point of an input that is quantized per tensor.
@@ -55,7 +58,9 @@ impl IntegerSpec<'_> {
     /// The only output, if it is quantized per tensor to 8 bits.
     pub(crate) fn output(&self) -> Option<&QuantParams> {
         match self.output_params.as_slice() {
-            [Some(params)] if params.as_per_tensor().is_some() && params.dtype().size_bits() == 8 => Some(params),
+            [Some(params)] if params.as_per_tensor().is_some() && params.dtype().size_bits() == 8 => {
+                Some(params)
+            }
             _ => None,
         }
     }
@@ -63,7 +68,10 @@ impl IntegerSpec<'_> {
     /// True when every computed input is quantized per tensor to 8 bits.
     pub(crate) fn all_inputs_8_bit(&self) -> bool {
         !self.input_params.is_empty()
-            && self.input_params.iter().all(|p| p.is_some_and(|p| p.as_per_tensor().is_some() && p.dtype().size_bits() == 8))
+            && self
+                .input_params
+                .iter()
+                .all(|p| p.is_some_and(|p| p.as_per_tensor().is_some() && p.dtype().size_bits() == 8))
     }
 }
 
@@ -93,11 +101,20 @@ pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
 
 /// The range of output integers after an activation that ends the unit (`[lo, hi]` in real numbers), or `None` when
 /// `nodes` are not an activation this can express.
-pub(crate) fn activation_range(spec: &IntegerSpec<'_>, nodes: &[Node], output: &QuantParams) -> Option<(i32, i32)> {
+pub(crate) fn activation_range(
+    spec: &IntegerSpec<'_>,
+    nodes: &[Node],
+    output: &QuantParams,
+) -> Option<(i32, i32)> {
     let (scale, zero_point) = output.as_per_tensor()?;
     let (mut min, mut max) = output.quant_range();
     let quantize = |x: f32| {
-        let q = qloupe_tensor::quantize_linear(&Tensor::scalar(x), &QuantParams::per_tensor(output.dtype(), scale, zero_point).ok()?, qloupe_tensor::Rounding::TiesEven).ok()?;
+        let q = qloupe_tensor::quantize_linear(
+            &Tensor::scalar(x),
+            &QuantParams::per_tensor(output.dtype(), scale, zero_point).ok()?,
+            qloupe_tensor::Rounding::TiesEven,
+        )
+        .ok()?;
         q.to_f64_vec().ok().map(|v| v[0] as i32)
     };
     for node in nodes {
@@ -105,7 +122,10 @@ pub(crate) fn activation_range(spec: &IntegerSpec<'_>, nodes: &[Node], output: &
             min = min.max(zero_point);
         } else if node.is_onnx("Clip") {
             let bound = |idx: usize, attribute: &str| {
-                let constant = node.input(idx).map(|name| spec.constant(name).and_then(|t| t.as_slice::<f32>()?.first().copied()));
+                let constant = node.input(idx).map(|name| {
+                    spec.constant(name)
+                        .and_then(|t| t.as_slice::<f32>()?.first().copied())
+                });
                 // A bound that is present but not a constant cannot be fused.
                 match constant {
                     Some(None) => None,

@@ -15,6 +15,7 @@ mod atanh;
 mod average_pool;
 mod axis_maps;
 mod batch_normalization;
+mod bilinear;
 mod bit_shift;
 mod bitwise_and;
 mod bitwise_not;

@@ -45,7 +45,13 @@ impl Program {
     pub fn from_graph(graph: Graph, opset_of: &dyn Fn(&str) -> i64) -> Result<Self, ExecError> {
         let topology = Topology::new(&graph)?;
         let operators = find_operators(&graph)?;
-        let opsets = graph.nodes.iter().map(|n| (n.domain.clone(), opset_of(&n.domain))).collect::<BTreeMap<_, _>>().into_iter().collect();
+        let opsets = graph
+            .nodes
+            .iter()
+            .map(|n| (n.domain.clone(), opset_of(&n.domain)))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect();
         let names: Vec<String> = topology.values().map(str::to_owned).collect();
         let slots: HashMap<String, usize> = names
             .iter()
@@ -128,7 +134,10 @@ impl Program {
 
     /// The version of an operator set that the graph uses.
     pub(crate) fn opset_of(&self, domain: &str) -> i64 {
-        self.opsets.iter().find(|(d, _)| d == domain).map_or(1, |(_, version)| *version)
+        self.opsets
+            .iter()
+            .find(|(d, _)| d == domain)
+            .map_or(1, |(_, version)| *version)
     }
 
     pub(crate) fn n_slots(&self) -> usize {

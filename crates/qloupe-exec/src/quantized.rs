@@ -58,7 +58,15 @@ impl QuantizedProgram {
             .iter()
             .filter_map(|name| Some((name.clone(), Stored::plain(program.constant(name)?.clone()))))
             .collect();
-        Ok(Self { units, forms: assignment.forms.clone(), mode, inputs, outputs, constants, uses })
+        Ok(Self {
+            units,
+            forms: assignment.forms.clone(),
+            mode,
+            inputs,
+            outputs,
+            constants,
+            uses,
+        })
     }
 
     /// The units, in execution order.
@@ -93,7 +101,10 @@ impl QuantizedProgram {
     pub fn walk(&self, inputs: &[(String, Tensor)]) -> Result<QuantizedWalk<'_>, ExecError> {
         if let Some((name, _)) = inputs.iter().find(|(name, _)| !self.inputs.contains(name)) {
             let help = suggestion(name, self.inputs.iter().map(String::as_str));
-            return Err(ExecError::UnknownValue { name: name.clone(), help });
+            return Err(ExecError::UnknownValue {
+                name: name.clone(),
+                help,
+            });
         }
         let mut values = HashMap::new();
         for name in &self.inputs {
@@ -104,7 +115,14 @@ impl QuantizedProgram {
             values.insert(name.clone(), self.to_form(name, &Stored::plain(tensor.clone())));
         }
         let live_bytes = values.values().map(Stored::size_bytes).sum();
-        Ok(QuantizedWalk { program: self, values, uses: self.uses.clone(), next: 0, live_bytes, peak_bytes: live_bytes })
+        Ok(QuantizedWalk {
+            program: self,
+            values,
+            uses: self.uses.clone(),
+            next: 0,
+            live_bytes,
+            peak_bytes: live_bytes,
+        })
     }
 
     /// Runs the whole graph; the outputs are real values, in the order of the graph.
@@ -114,7 +132,10 @@ impl QuantizedProgram {
     pub fn run(&self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, ExecError> {
         let mut walk = self.walk(inputs)?;
         while walk.step()?.is_some() {}
-        self.outputs.iter().map(|name| Ok((name.clone(), walk.float_value(name)?.to_plain().clone()))).collect()
+        self.outputs
+            .iter()
+            .map(|name| Ok((name.clone(), walk.float_value(name)?.to_plain().clone())))
+            .collect()
     }
 }
 
@@ -135,9 +156,15 @@ impl<'p> QuantizedWalk<'p> {
     /// # Errors
     /// A unit that fails.
     pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Stored>)>, ExecError> {
-        let Some(unit) = self.program.units.get(self.next) else { return Ok(None) };
+        let Some(unit) = self.program.units.get(self.next) else {
+            return Ok(None);
+        };
         self.next += 1;
-        let arguments = unit.inputs().iter().map(|name| self.require(name).cloned()).collect::<Result<Vec<_>, _>>()?;
+        let arguments = unit
+            .inputs()
+            .iter()
+            .map(|name| self.require(name).cloned())
+            .collect::<Result<Vec<_>, _>>()?;
         let results = unit.run(&arguments)?;
         drop(arguments);
         for (name, result) in unit.outputs().iter().zip(&results) {
@@ -148,7 +175,9 @@ impl<'p> QuantizedWalk<'p> {
         }
         self.peak_bytes = self.peak_bytes.max(self.live_bytes);
         for name in unit.inputs() {
-            let Some(uses) = self.uses.get_mut(name) else { continue };
+            let Some(uses) = self.uses.get_mut(name) else {
+                continue;
+            };
             *uses -= 1;
             if *uses == 0
                 && let Some(value) = self.values.remove(name)
@@ -164,10 +193,13 @@ impl<'p> QuantizedWalk<'p> {
     /// # Errors
     /// [`ExecError::UnknownValue`].
     pub fn require(&self, name: &str) -> Result<&Stored, ExecError> {
-        self.values.get(name).or_else(|| self.program.constants.get(name)).ok_or_else(|| ExecError::UnknownValue {
-            name: name.to_owned(),
-            help: ", it was not computed".to_owned(),
-        })
+        self.values
+            .get(name)
+            .or_else(|| self.program.constants.get(name))
+            .ok_or_else(|| ExecError::UnknownValue {
+                name: name.to_owned(),
+                help: ", it was not computed".to_owned(),
+            })
     }
 
     /// A value that is alive, as real numbers.

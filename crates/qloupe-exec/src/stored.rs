@@ -132,7 +132,12 @@ pub(crate) fn permute(tensor: &Tensor, to: Layout) -> Tensor {
 }
 
 /// `[n, rows, columns]` to `[n, columns, rows]`.
-fn swap_inner<T: Copy + Default + Send + Sync + 'static>(x: &[T], n: usize, rows: usize, columns: usize) -> Vec<T> {
+fn swap_inner<T: Copy + Default + Send + Sync + 'static>(
+    x: &[T],
+    n: usize,
+    rows: usize,
+    columns: usize,
+) -> Vec<T> {
     let mut y = vec![T::default(); x.len()];
     qloupe_kernels::nchw_to_nhwc(x, n, rows, columns, &mut y);
     y

@@ -5,8 +5,8 @@ use qloupe_tensor::{DType, QuantParams, Requantize, Rounding, Tensor, quantize_l
 
 use super::lookup::bytes;
 use super::{IntegerKernel, IntegerSpec, activation_range};
-use crate::stored::broadcast_nhwc;
 use crate::ops::Broadcast;
+use crate::stored::broadcast_nhwc;
 use crate::{Layout, OpError, Stored};
 
 #[derive(Debug)]
@@ -28,24 +28,44 @@ struct Operand {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let (Some(output), Some((node, rest))) = (spec.output(), spec.nodes.split_first()) else { return Ok(None) };
+    let (Some(output), Some((node, rest))) = (spec.output(), spec.nodes.split_first()) else {
+        return Ok(None);
+    };
     let (name, formula): (_, Formula) = match node.op_type.as_str() {
         "Add" if node.domain.is_empty() => ("add", add),
         "Mul" if node.domain.is_empty() => ("mul", mul),
         _ => return Ok(None),
     };
-    let (Some(first), Some(second)) = (operand(spec, node, 0), operand(spec, node, 1)) else { return Ok(None) };
-    let Some(range) = activation_range(spec, rest, output) else { return Ok(None) };
+    let (Some(first), Some(second)) = (operand(spec, node, 0), operand(spec, node, 1)) else {
+        return Ok(None);
+    };
+    let Some(range) = activation_range(spec, rest, output) else {
+        return Ok(None);
+    };
     if !spec.all_inputs_8_bit() {
         return Ok(None);
     }
     let params = |idx: usize| spec.input_params[idx].expect("invariant: all inputs are quantized");
-    let table = build_table(params(first), params(second), output, formula, spec.requantize, range)?;
-    Ok(Some(Box::new(Pairs { name, table, operands: (first, second), output: output.dtype() })))
+    let table = build_table(
+        params(first),
+        params(second),
+        output,
+        formula,
+        spec.requantize,
+        range,
+    )?;
+    Ok(Some(Box::new(Pairs {
+        name,
+        table,
+        operands: (first, second),
+        output: output.dtype(),
+    })))
 }
 
 fn operand(spec: &IntegerSpec<'_>, node: &Node, idx: usize) -> Option<usize> {
-    spec.inputs.iter().position(|name| Some(name.as_str()) == node.input(idx))
+    spec.inputs
+        .iter()
+        .position(|name| Some(name.as_str()) == node.input(idx))
 }
 
 fn build_table(
@@ -57,20 +77,39 @@ fn build_table(
     (min, max): (i32, i32),
 ) -> Result<Vec<u8>, OpError> {
     let operand = |p: &QuantParams| {
-        let (scale, zero_point) = p.as_per_tensor().expect("invariant: activations are quantized per tensor");
+        let (scale, zero_point) = p
+            .as_per_tensor()
+            .expect("invariant: activations are quantized per tensor");
         Operand { scale, zero_point }
     };
     let (a, b, c) = (operand(first), operand(second), operand(output));
     let value = |byte: usize, dtype: DType| {
-        if dtype == DType::Int8 { i32::from(byte as u8 as i8) } else { byte as i32 }
+        if dtype == DType::Int8 {
+            i32::from(byte as u8 as i8)
+        } else {
+            byte as i32
+        }
     };
     let on_grid: Vec<f32> = (0..65_536)
-        .map(|pair| formula(&a, value(pair >> 8, first.dtype()), &b, value(pair & 255, second.dtype()), &c, policy))
+        .map(|pair| {
+            formula(
+                &a,
+                value(pair >> 8, first.dtype()),
+                &b,
+                value(pair & 255, second.dtype()),
+                &c,
+                policy,
+            )
+        })
         .collect();
     // `on_grid` is in output steps with the zero point added: scale 1, zero point 0 rounds and clips it.
     let steps = QuantParams::per_tensor(DType::Int32, 1.0, 0)?;
     let rounded = quantize_linear(&Tensor::vector(on_grid), &steps, Rounding::TiesEven)?;
-    Ok(rounded.require::<i32>()?.iter().map(|&q| q.max(min).min(max) as u8).collect())
+    Ok(rounded
+        .require::<i32>()?
+        .iter()
+        .map(|&q| q.max(min).min(max) as u8)
+        .collect())
 }
 
 fn add(a: &Operand, qa: i32, b: &Operand, qb: i32, c: &Operand, policy: Requantize) -> f32 {
@@ -110,7 +149,10 @@ impl IntegerKernel for Pairs {
         let (x, y) = (bytes(&a)?, bytes(&b)?);
         let mapped = walk.fill(|out, [i, j], steps| look_up(&self.table, &x[i..], &y[j..], steps, out));
         let tensor = if self.output == DType::Int8 {
-            Tensor::new(walk.shape(), mapped.into_iter().map(|byte: u8| byte as i8).collect())?
+            Tensor::new(
+                walk.shape(),
+                mapped.into_iter().map(|byte: u8| byte as i8).collect(),
+            )?
         } else {
             Tensor::new(walk.shape(), mapped)?
         };
@@ -122,8 +164,15 @@ impl IntegerKernel for Pairs {
 fn look_up(table: &[u8], x: &[u8], y: &[u8], steps: [bool; 2], out: &mut [u8]) {
     let row = |first: u8| &table[usize::from(first) << 8..][..256];
     match steps {
-        [true, true] => out.iter_mut().zip(x).zip(y).for_each(|((q, &a), &b)| *q = row(a)[usize::from(b)]),
-        [true, false] => out.iter_mut().zip(x).for_each(|(q, &a)| *q = row(a)[usize::from(y[0])]),
+        [true, true] => out
+            .iter_mut()
+            .zip(x)
+            .zip(y)
+            .for_each(|((q, &a), &b)| *q = row(a)[usize::from(b)]),
+        [true, false] => out
+            .iter_mut()
+            .zip(x)
+            .for_each(|(q, &a)| *q = row(a)[usize::from(y[0])]),
         [false, true] => {
             let row = row(x[0]);
             out.iter_mut().zip(y).for_each(|(q, &b)| *q = row[usize::from(b)]);
@@ -138,7 +187,15 @@ mod tests {
 
     fn table(formula: Formula, policy: Requantize) -> Vec<u8> {
         let params = |scale, zero_point| QuantParams::per_tensor(DType::UInt8, scale, zero_point).unwrap();
-        build_table(&params(0.5, 0), &params(0.5, 0), &params(1.0, 1), formula, policy, (0, 255)).unwrap()
+        build_table(
+            &params(0.5, 0),
+            &params(0.5, 0),
+            &params(1.0, 1),
+            formula,
+            policy,
+            (0, 255),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -19,13 +19,24 @@ struct Gemm {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let (Some(output), Some((node, mut rest))) = (spec.output(), spec.nodes.split_first()) else { return Ok(None) };
-    let (Some((input_scale, input_zero_point)), Some(transposed)) = (spec.input_scale(0), weight_order(node)) else {
+    let (Some(output), Some((node, mut rest))) = (spec.output(), spec.nodes.split_first()) else {
         return Ok(None);
     };
-    let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else { return Ok(None) };
-    let &[rows, columns] = weight.shape() else { return Ok(None) };
-    let (k, n) = if transposed { (columns, rows) } else { (rows, columns) };
+    let (Some((input_scale, input_zero_point)), Some(transposed)) = (spec.input_scale(0), weight_order(node))
+    else {
+        return Ok(None);
+    };
+    let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else {
+        return Ok(None);
+    };
+    let &[rows, columns] = weight.shape() else {
+        return Ok(None);
+    };
+    let (k, n) = if transposed {
+        (columns, rows)
+    } else {
+        (rows, columns)
+    };
     let mut has_bias = node.is_onnx("Gemm") && node.input(2).is_some();
     if node.is_onnx("MatMul")
         && let Some((bias, after)) = rest.split_first()
@@ -34,20 +45,36 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         has_bias = true;
         rest = after;
     }
-    let Some((min, max)) = activation_range(spec, rest, output) else { return Ok(None) };
+    let Some((min, max)) = activation_range(spec, rest, output) else {
+        return Ok(None);
+    };
     let bias = spec.quantized_bias.filter(|b| b.len() == n);
     if spec.inputs.len() != 1 || !spec.all_inputs_8_bit() || (has_bias && bias.is_none()) {
         return Ok(None);
     }
-    let order = if transposed { transpose(weight.require::<i8>()?, rows, columns) } else { weight.require::<i8>()?.to_vec() };
+    let order = if transposed {
+        transpose(weight.require::<i8>()?, rows, columns)
+    } else {
+        weight.require::<i8>()?.to_vec()
+    };
     let (output_scale, zero_point) = output.as_per_tensor().expect("invariant: checked by output()");
-    let multiplier = weight_params.scale().iter().map(|w| input_scale * w / output_scale).collect();
+    let multiplier = weight_params
+        .scale()
+        .iter()
+        .map(|w| input_scale * w / output_scale)
+        .collect();
     Ok(Some(Box::new(Gemm {
         packed: GemmI8::new(&order, k, n, bias),
         k,
         n,
         input_zero_point,
-        epilogue: Epilogue { multiplier, zero_point, min, max, policy: spec.requantize },
+        epilogue: Epilogue {
+            multiplier,
+            zero_point,
+            min,
+            max,
+            policy: spec.requantize,
+        },
         output: output.dtype(),
     })))
 }
@@ -58,12 +85,15 @@ fn weight_order(node: &Node) -> Option<bool> {
         return Some(false);
     }
     let is_one = |name: &str| node.float(name).is_none_or(|v| (v - 1.0).abs() < f32::EPSILON);
-    let plain = node.is_onnx("Gemm") && is_one("alpha") && is_one("beta") && node.int("transA").unwrap_or(0) == 0;
+    let plain =
+        node.is_onnx("Gemm") && is_one("alpha") && is_one("beta") && node.int("transA").unwrap_or(0) == 0;
     plain.then(|| node.int("transB").unwrap_or(0) != 0)
 }
 
 fn transpose(x: &[i8], rows: usize, columns: usize) -> Vec<i8> {
-    (0..columns).flat_map(|c| (0..rows).map(move |r| x[r * columns + c])).collect()
+    (0..columns)
+        .flat_map(|c| (0..rows).map(move |r| x[r * columns + c]))
+        .collect()
 }
 
 impl IntegerKernel for Gemm {
@@ -75,7 +105,13 @@ impl IntegerKernel for Gemm {
         let x: &Tensor = inputs[0].to_plain();
         if x.rank() == 0 || x.shape().last() != Some(&self.k) {
             let got = x.shape();
-            return Err(OpError::input(0, format!("the last dimension does not fit, expected {}, got {got:?}", self.k)));
+            return Err(OpError::input(
+                0,
+                format!(
+                    "the last dimension does not fit, expected {}, got {got:?}",
+                    self.k
+                ),
+            ));
         }
         let mut shape = x.shape().to_vec();
         let rows = x.len() / self.k.max(1);
@@ -83,7 +119,13 @@ impl IntegerKernel for Gemm {
             *last = self.n;
         }
         let y = write_quantized(self.output, &shape, |out| {
-            self.packed.run(quantized_slice(x)?, rows, self.input_zero_point, &self.epilogue, out);
+            self.packed.run(
+                quantized_slice(x)?,
+                rows,
+                self.input_zero_point,
+                &self.epilogue,
+                out,
+            );
             Ok(())
         })?;
         Ok(vec![Stored::plain(y)])

@@ -16,14 +16,20 @@ struct GlobalAveragePool {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let ([node], Some(output), Some((input_scale, input_zero_point))) = (spec.nodes, spec.output(), spec.input_scale(0))
+    let ([node], Some(output), Some((input_scale, input_zero_point))) =
+        (spec.nodes, spec.output(), spec.input_scale(0))
     else {
         return Ok(None);
     };
     if !node.is_onnx("GlobalAveragePool") || !spec.all_inputs_8_bit() {
         return Ok(None);
     }
-    Ok(Some(Box::new(GlobalAveragePool { input_scale, input_zero_point, output: output.clone(), policy: spec.requantize })))
+    Ok(Some(Box::new(GlobalAveragePool {
+        input_scale,
+        input_zero_point,
+        output: output.clone(),
+        policy: spec.requantize,
+    })))
 }
 
 impl IntegerKernel for GlobalAveragePool {
@@ -33,9 +39,15 @@ impl IntegerKernel for GlobalAveragePool {
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
         let value = &inputs[0];
-        let layout = if value.rank() == 4 { Layout::Nhwc } else { Layout::Plain };
+        let layout = if value.rank() == 4 {
+            Layout::Nhwc
+        } else {
+            Layout::Plain
+        };
         let x = value.in_layout(layout);
-        let (&[n, ref spatial @ .., c], Layout::Nhwc) = (x.shape(), layout) else { return self.run_plain(x) };
+        let (&[n, ref spatial @ .., c], Layout::Nhwc) = (x.shape(), layout) else {
+            return self.run_plain(x);
+        };
         let pixels: usize = spatial.iter().product();
         let mut sums = vec![0_i32; n * c];
         for (image, sums) in sums.chunks_mut(c.max(1)).enumerate() {
@@ -54,23 +66,37 @@ impl GlobalAveragePool {
     /// Signals and volumes: `[N, C, ..]` in ONNX order.
     fn run_plain(&self, x: &Tensor) -> Result<Vec<Stored>, OpError> {
         let &[n, c, ref spatial @ ..] = x.shape() else {
-            return Err(OpError::input(0, format!("wrong rank, expected at least 2, got {}", x.rank())));
+            return Err(OpError::input(
+                0,
+                format!("wrong rank, expected at least 2, got {}", x.rank()),
+            ));
         };
         let pixels: usize = spatial.iter().product();
         let sum = |q: &mut dyn Iterator<Item = i32>| q.map(|q| q - self.input_zero_point).sum::<i32>();
         let sums: Vec<i32> = match quantized_slice(x)? {
-            QuantizedSlice::U8(q) => q.chunks(pixels.max(1)).map(|row| sum(&mut row.iter().map(|&q| i32::from(q)))).collect(),
-            QuantizedSlice::I8(q) => q.chunks(pixels.max(1)).map(|row| sum(&mut row.iter().map(|&q| i32::from(q)))).collect(),
+            QuantizedSlice::U8(q) => q
+                .chunks(pixels.max(1))
+                .map(|row| sum(&mut row.iter().map(|&q| i32::from(q))))
+                .collect(),
+            QuantizedSlice::I8(q) => q
+                .chunks(pixels.max(1))
+                .map(|row| sum(&mut row.iter().map(|&q| i32::from(q))))
+                .collect(),
         };
         let shape: Vec<usize> = [n, c].into_iter().chain(spatial.iter().map(|_| 1)).collect();
         Ok(vec![Stored::plain(self.requantize(&sums, pixels, &shape)?)])
     }
 
     fn requantize(&self, sums: &[i32], pixels: usize, shape: &[usize]) -> Result<Tensor, OpError> {
-        let (scale, zero_point) = self.output.as_per_tensor().expect("invariant: checked at compile time");
+        let (scale, zero_point) = self
+            .output
+            .as_per_tensor()
+            .expect("invariant: checked at compile time");
         let multiplier = self.input_scale / (scale * pixels as f32);
         let range = self.output.quant_range();
-        let q = sums.iter().map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
+        let q = sums
+            .iter()
+            .map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
         Ok(if self.output.dtype() == DType::Int8 {
             Tensor::new(shape, q.map(|v| v as i8).collect())?
         } else {
@@ -95,7 +121,12 @@ mod tests {
     fn images_and_signals_have_the_same_mean() {
         let output = QuantParams::per_tensor(DType::UInt8, 0.5, 10).unwrap();
         let policy = Requantize::FloatScaleZeroPointAfter;
-        let pool = GlobalAveragePool { input_scale: 1.0, input_zero_point: 2, output, policy };
+        let pool = GlobalAveragePool {
+            input_scale: 1.0,
+            input_zero_point: 2,
+            output,
+            policy,
+        };
         let q = vec![3_u8, 4, 5, 6, 12, 12, 12, 12];
         let image = Stored::plain(Tensor::new(&[1, 2, 2, 2], q.clone()).unwrap());
         let signal = Stored::plain(Tensor::new(&[1, 2, 4], q).unwrap());

@@ -9,8 +9,33 @@ use crate::{OpError, Program, Stored};
 
 /// Operators that map each element on its own, given constants of one element.
 const ELEMENT_WISE: &[&str] = &[
-    "Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min",
-    "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
+    "Abs",
+    "Add",
+    "Clip",
+    "Div",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Log",
+    "Max",
+    "Min",
+    "Mish",
+    "Mul",
+    "Neg",
+    "Pow",
+    "Reciprocal",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Sub",
+    "Tanh",
 ];
 
 #[derive(Debug)]
@@ -21,9 +46,14 @@ struct Lookup {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let (Some(output), [Some(input)]) = (spec.output(), spec.input_params.as_slice()) else { return Ok(None) };
+    let (Some(output), [Some(input)]) = (spec.output(), spec.input_params.as_slice()) else {
+        return Ok(None);
+    };
     let element_wise = spec.all_inputs_8_bit()
-        && spec.nodes.iter().all(|n| n.domain.is_empty() && ELEMENT_WISE.contains(&n.op_type.as_str()))
+        && spec
+            .nodes
+            .iter()
+            .all(|n| n.domain.is_empty() && ELEMENT_WISE.contains(&n.op_type.as_str()))
         && spec.constants.iter().all(|(_, tensor)| tensor.len() == 1);
     if !element_wise {
         return Ok(None);
@@ -31,7 +61,10 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     let real = dequantize_linear(&every_byte(input.dtype())?, input)?;
     let results = run_float(spec, real)?;
     let quantized = quantize_linear(&results.reshape(&[256])?, output, Rounding::TiesEven)?;
-    Ok(Some(Box::new(Lookup { table: table(&quantized)?, output: output.dtype() })))
+    Ok(Some(Box::new(Lookup {
+        table: table(&quantized)?,
+        output: output.dtype(),
+    })))
 }
 
 /// All values of an 8-bit type, ordered by their byte.
@@ -58,7 +91,9 @@ pub(super) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[
 }
 
 fn table(tensor: &Tensor) -> Result<[u8; 256], OpError> {
-    Ok(bytes(tensor)?.try_into().expect("invariant: one result for each byte"))
+    Ok(bytes(tensor)?
+        .try_into()
+        .expect("invariant: one result for each byte"))
 }
 
 /// Maps every element of an 8-bit value through a table.
@@ -74,7 +109,12 @@ pub(super) fn apply(table: &[u8; 256], value: &Stored, output: DType) -> Result<
 }
 
 fn run_float(spec: &IntegerSpec<'_>, x: Tensor) -> Result<Tensor, OpError> {
-    let value = |name: &str| ValueInfo { name: name.to_owned(), ty: None, doc_string: String::new(), extra: Extra::default() };
+    let value = |name: &str| ValueInfo {
+        name: name.to_owned(),
+        ty: None,
+        doc_string: String::new(),
+        extra: Extra::default(),
+    };
     let last = spec.nodes.last().and_then(|n| n.output(0)).unwrap_or_default();
     let graph = Graph {
         nodes: spec.nodes.to_vec(),
@@ -83,14 +123,22 @@ fn run_float(spec: &IntegerSpec<'_>, x: Tensor) -> Result<Tensor, OpError> {
         initializers: spec
             .constants
             .iter()
-            .map(|(name, tensor)| Initializer { name: name.clone(), value: tensor.clone().into() })
+            .map(|(name, tensor)| Initializer {
+                name: name.clone(),
+                value: tensor.clone().into(),
+            })
             .collect(),
         ..Graph::default()
     };
     let unsupported = |e: crate::ExecError| OpError::unsupported(e.to_string());
     let program = Program::from_graph(graph, &|_| spec.opset).map_err(unsupported)?;
-    let mut outputs = program.run(vec![(spec.inputs[0].clone(), x)]).map_err(unsupported)?;
-    outputs.pop().map(|(_, tensor)| tensor).ok_or(OpError::MissingInput { idx: 0 })
+    let mut outputs = program
+        .run(vec![(spec.inputs[0].clone(), x)])
+        .map_err(unsupported)?;
+    outputs
+        .pop()
+        .map(|(_, tensor)| tensor)
+        .ok_or(OpError::MissingInput { idx: 0 })
 }
 
 impl IntegerKernel for Lookup {

@@ -7,8 +7,21 @@ use crate::{OpError, Stored, ops};
 
 /// Operators whose results are elements of input 0 (a maximum is one, too: quantization is monotone).
 const MOVING: &[&str] = &[
-    "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize", "Slice",
-    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
 ];
 
 #[derive(Debug)]
@@ -27,7 +40,9 @@ enum Argument {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let ([node], Some(Some(input))) = (spec.nodes, spec.input_params.first()) else { return Ok(None) };
+    let ([node], Some(Some(input))) = (spec.nodes, spec.input_params.first()) else {
+        return Ok(None);
+    };
     let interpolates = node.is_onnx("Resize") && node.string("mode").unwrap_or("nearest") != "nearest";
     let keeps_scale = spec.output_params.iter().all(|p| p.is_some_and(|p| p == *input));
     let all_outputs = spec.output_params.len() == node.outputs.iter().filter(|o| !o.is_empty()).count();
@@ -50,7 +65,11 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     }
     let operator = ops::find(&node.op_type, "").ok_or_else(|| OpError::unsupported(node.op_type.clone()))?;
     let call = Call::new(node.clone(), operator, spec.opset, &[]).map_err(unlocated)?;
-    Ok(Some(Box::new(Movement { call, arguments, n_outputs: spec.output_params.len() })))
+    Ok(Some(Box::new(Movement {
+        call,
+        arguments,
+        n_outputs: spec.output_params.len(),
+    })))
 }
 
 impl IntegerKernel for Movement {

@@ -25,10 +25,14 @@ struct Softmax {
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let ([node], Some(output), Some((input_scale, _))) = (spec.nodes, spec.output(), spec.input_scale(0)) else {
+    let ([node], Some(output), Some((input_scale, _))) = (spec.nodes, spec.output(), spec.input_scale(0))
+    else {
         return Ok(None);
     };
-    let same_dtype = spec.input_params.first().is_some_and(|p| p.is_some_and(|p| p.dtype() == output.dtype()));
+    let same_dtype = spec
+        .input_params
+        .first()
+        .is_some_and(|p| p.is_some_and(|p| p.dtype() == output.dtype()));
     // Below opset 13 Softmax flattens its input: those run in float.
     let fits = node.is_onnx("Softmax") && spec.opset >= 13 && same_dtype && spec.all_inputs_8_bit();
     if !fits || spec.requantize != Requantize::FloatScaleZeroPointAfter {
@@ -48,7 +52,9 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
 impl Softmax {
     fn exponentials(&self, n: usize) -> Vec<u64> {
         let largest = (f64::from(u32::MAX) / n.max(1) as f64).min(MAX_ENTRY);
-        (0..256).map(|distance| (largest * (-f64::from(distance) * f64::from(self.input_scale)).exp()) as u64).collect()
+        (0..256)
+            .map(|distance| (largest * (-f64::from(distance) * f64::from(self.input_scale)).exp()) as u64)
+            .collect()
     }
 }
 
@@ -75,8 +81,11 @@ impl IntegerKernel for Softmax {
                 let sum: u64 = row().map(|level| table[largest - level]).sum();
                 for (i, level) in row().enumerate() {
                     let share = (table[largest - level] * self.steps + sum / 2) / sum.max(1);
-                    let q = i64::try_from(share).unwrap_or(i64::MAX).saturating_add(i64::from(self.zero_point));
-                    to[i * inner + column] = q.max(i64::from(self.range.0)).min(i64::from(self.range.1)) as u8;
+                    let q = i64::try_from(share)
+                        .unwrap_or(i64::MAX)
+                        .saturating_add(i64::from(self.zero_point));
+                    to[i * inner + column] =
+                        q.max(i64::from(self.range.0)).min(i64::from(self.range.1)) as u8;
                 }
             }
         }
@@ -95,7 +104,14 @@ mod tests {
 
     #[test]
     fn a_far_largest_element_takes_all_and_equal_ones_share() {
-        let softmax = |zero_point, range, output| Softmax { axis: -1, input_scale: 1.0, steps: 256, zero_point, range, output };
+        let softmax = |zero_point, range, output| Softmax {
+            axis: -1,
+            input_scale: 1.0,
+            steps: 256,
+            zero_point,
+            range,
+            output,
+        };
         let x = Stored::plain(Tensor::new(&[2, 2], vec![200_u8, 0, 7, 7]).unwrap());
         let y = softmax(0, (0, 255), DType::UInt8).run(&[x]).unwrap();
         assert_eq!(y[0].to_plain().as_slice::<u8>().unwrap(), [255, 0, 128, 128]);

@@ -6,6 +6,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::{Tensor, n_elements};
 
 use super::axis_maps::runs;
+use super::bilinear::bilinear;
 use super::float_tensor::{from_float32, to_float32};
 use super::movement::{copy_runs, number};
 use super::parameters::{integers, open_dim, resolve_axes};
@@ -210,6 +211,15 @@ fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         return Ok(vec![copy_runs(&[x, &fill], &shape, runs(x.shape(), &maps))?]);
     }
     let mut y = to_float32(x, 0)?.into_owned();
+    if let (Mode::Linear, true, &[n, h, w, c]) = (method.mode, nhwc, x.shape())
+        && !method.antialias
+        && method.coordinates != Coordinates::TfCropAndResize
+        && axes[0].is_identity(&method)
+        && axes[3].is_identity(&method)
+        && let Some(y) = bilinear(&y, [n, h, w, c], &axes[1].taps(&method), &axes[2].taps(&method))
+    {
+        return Ok(vec![from_float32(x.dtype(), &shape, y)?]);
+    }
     let mut inner = 1;
     for axis in axes.iter().rev() {
         if !axis.is_identity(&method) {

@@ -38,7 +38,11 @@ impl Form {
 
     /// The parameters of a quantized value.
     pub fn params(&self) -> Option<&QuantParams> {
-        if let Self::Quantized(params) = self { Some(params) } else { None }
+        if let Self::Quantized(params) = self {
+            Some(params)
+        } else {
+            None
+        }
     }
 
     /// The parameters with which a quantized consumer reads it.
@@ -52,7 +56,9 @@ impl Form {
 
 /// Brings real numbers into a form; values that are not float32 pass.
 pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
-    let Some(x) = value.physical().as_slice::<f32>() else { return value.clone() };
+    let Some(x) = value.physical().as_slice::<f32>() else {
+        return value.clone();
+    };
     match form {
         Form::Float { .. } => value.clone(),
         Form::Fp16 { .. } => {
@@ -75,7 +81,10 @@ pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
             }
             (Mode::Integer, _) => {
                 let q = qloupe_tensor::quantize_linear(value.physical(), params, Rounding::TiesEven);
-                Stored::of_call(q.expect("invariant: activations are quantized per tensor"), value.layout())
+                Stored::of_call(
+                    q.expect("invariant: activations are quantized per tensor"),
+                    value.layout(),
+                )
             }
             (Mode::FakeQuant, _) => {
                 let mut y = vec![0_f32; x.len()];
@@ -89,7 +98,9 @@ pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
 
 /// The real numbers of a value; values that are not quantized pass.
 pub(crate) fn to_float(value: &Stored, form: &Form) -> Stored {
-    let Form::Quantized(params) = form else { return value.clone() };
+    let Form::Quantized(params) = form else {
+        return value.clone();
+    };
     if value.dtype() != params.dtype() {
         return value.clone();
     }
@@ -101,11 +112,16 @@ pub(crate) fn to_float(value: &Stored, form: &Form) -> Stored {
         qloupe_kernels::dequantize(QuantizedSlice::I8(q), scale, zero_point, &mut y);
     } else {
         let x = qloupe_tensor::dequantize_linear(value.physical(), params);
-        return Stored::of_call(x.expect("invariant: activations are quantized per tensor"), value.layout());
+        return Stored::of_call(
+            x.expect("invariant: activations are quantized per tensor"),
+            value.layout(),
+        );
     }
     with_values(value, y)
 }
 
 fn per_tensor(params: &QuantParams) -> (f32, i32) {
-    params.as_per_tensor().expect("invariant: activations are quantized per tensor")
+    params
+        .as_per_tensor()
+        .expect("invariant: activations are quantized per tensor")
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use qloupe_ir::{Extra, Graph, Initializer, Node, ValueInfo};
-use qloupe_tensor::{QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place};
+use qloupe_tensor::{
+    QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place,
+};
 
 use super::form::{Form, Mode, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
@@ -59,7 +61,11 @@ impl Unit {
         forms: &BTreeMap<String, Form>,
         mode: Mode,
     ) -> Result<Self, ExecError> {
-        let nodes: Vec<Node> = spec.node_idxs.iter().map(|&idx| program.graph().nodes[idx].clone()).collect();
+        let nodes: Vec<Node> = spec
+            .node_idxs
+            .iter()
+            .map(|&idx| program.graph().nodes[idx].clone())
+            .collect();
         let (inputs, constants, outputs) = boundary(program, &spec.node_idxs, &nodes);
         let form = |name: &String| forms.get(name).cloned().unwrap_or(Form::FLOAT);
         let input_forms: Vec<Form> = inputs.iter().map(form).collect();
@@ -81,7 +87,12 @@ impl Unit {
         } else {
             None
         };
-        let value = |name: &String| ValueInfo { name: name.clone(), ty: None, doc_string: String::new(), extra: Extra::default() };
+        let value = |name: &String| ValueInfo {
+            name: name.clone(),
+            ty: None,
+            doc_string: String::new(),
+            extra: Extra::default(),
+        };
         let graph = Graph {
             nodes,
             inputs: inputs.iter().map(value).collect(),
@@ -89,11 +100,18 @@ impl Unit {
             initializers: stored
                 .float
                 .into_iter()
-                .map(|(name, tensor)| Initializer { name, value: tensor.into() })
+                .map(|(name, tensor)| Initializer {
+                    name,
+                    value: tensor.into(),
+                })
                 .collect(),
             ..Graph::default()
         };
-        let opsets = graph.nodes.iter().map(|n| (n.domain.clone(), program.opset_of(&n.domain))).collect();
+        let opsets = graph
+            .nodes
+            .iter()
+            .map(|n| (n.domain.clone(), program.opset_of(&n.domain)))
+            .collect();
         Ok(Self {
             node_idxs: spec.node_idxs.clone(),
             inputs,
@@ -140,8 +158,14 @@ impl Unit {
     /// A node that fails.
     pub fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
         if let Some(kernel) = &self.kernel {
-            let integers: Vec<Stored> = inputs.iter().zip(&self.input_forms).map(|(x, form)| read_integer(x, form)).collect();
-            return kernel.run(&integers).map_err(|source| locate(&self.graph.nodes[0], source));
+            let integers: Vec<Stored> = inputs
+                .iter()
+                .zip(&self.input_forms)
+                .map(|(x, form)| read_integer(x, form))
+                .collect();
+            return kernel
+                .run(&integers)
+                .map_err(|source| locate(&self.graph.nodes[0], source));
         }
         let given = self
             .inputs
@@ -150,11 +174,19 @@ impl Unit {
             .zip(&self.input_forms)
             .map(|((name, value), form)| (name.clone(), self.read_float(value, form)))
             .collect();
-        let program = self.float.get_or_init(|| self.compile_float()).as_ref().map_err(Clone::clone)?;
+        let program = self
+            .float
+            .get_or_init(|| self.compile_float())
+            .as_ref()
+            .map_err(Clone::clone)?;
         let goals: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
         let mut walk = program.walk(given, &goals)?;
         while walk.step()?.is_some() {}
-        self.outputs.iter().zip(&self.output_forms).map(|(name, form)| Ok(to_form(walk.require(name)?, form, self.mode))).collect()
+        self.outputs
+            .iter()
+            .zip(&self.output_forms)
+            .map(|(name, form)| Ok(to_form(walk.require(name)?, form, self.mode)))
+            .collect()
     }
 
     /// Runs the unit on float inputs, each first brought into its form: the `local` view. Outputs in their forms.
@@ -162,22 +194,31 @@ impl Unit {
     /// # Errors
     /// A node that fails.
     pub fn run_on_float(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
-        let in_form: Vec<Stored> =
-            inputs.iter().zip(&self.input_forms).map(|(x, form)| to_form(x, form, self.mode)).collect();
+        let in_form: Vec<Stored> = inputs
+            .iter()
+            .zip(&self.input_forms)
+            .map(|(x, form)| to_form(x, form, self.mode))
+            .collect();
         self.run(&in_form)
     }
 
     fn compile_float(&self) -> Result<Program, ExecError> {
-        let opset_of = |domain: &str| self.opsets.iter().find(|(d, _)| d == domain).map_or(1, |(_, version)| *version);
+        let opset_of = |domain: &str| {
+            self.opsets
+                .iter()
+                .find(|(d, _)| d == domain)
+                .map_or(1, |(_, version)| *version)
+        };
         Program::from_graph(self.graph.clone(), &opset_of)
     }
 
     /// An input as real numbers; a quantized unit reads float and fp16 values through their cast.
     fn read_float(&self, value: &Stored, form: &Form) -> Stored {
         match (self.compute, form) {
-            (UnitCompute::Quantized, Form::Float { cast: Some(params) } | Form::Fp16 { cast: Some(params) }) => {
-                to_form(value, &Form::Quantized(params.clone()), Mode::FakeQuant)
-            }
+            (
+                UnitCompute::Quantized,
+                Form::Float { cast: Some(params) } | Form::Fp16 { cast: Some(params) },
+            ) => to_form(value, &Form::Quantized(params.clone()), Mode::FakeQuant),
             (UnitCompute::Fp16, _) => to_form(&to_float(value, form), &Form::Fp16 { cast: None }, self.mode),
             _ => to_float(value, form),
         }
@@ -185,7 +226,11 @@ impl Unit {
 }
 
 fn locate(node: &Node, source: OpError) -> ExecError {
-    ExecError::Node { node: node.label().to_owned(), op_type: node.op_type.clone(), source }
+    ExecError::Node {
+        node: node.label().to_owned(),
+        op_type: node.op_type.clone(),
+        source,
+    }
 }
 
 fn read_integer(value: &Stored, form: &Form) -> Stored {
@@ -201,11 +246,22 @@ fn read_integer(value: &Stored, form: &Form) -> Stored {
 /// (computed inputs, constant inputs, outputs that something outside the group uses).
 fn boundary(program: &Program, idxs: &[usize], nodes: &[Node]) -> (Vec<String>, Vec<String>, Vec<String>) {
     let graph = program.graph();
-    let inner: BTreeSet<&str> = nodes.iter().flat_map(|n| n.outputs.iter().map(String::as_str)).collect();
+    let inner: BTreeSet<&str> = nodes
+        .iter()
+        .flat_map(|n| n.outputs.iter().map(String::as_str))
+        .collect();
     let mut inputs: Vec<String> = Vec::new();
     let mut constants: Vec<String> = Vec::new();
-    for name in nodes.iter().flat_map(|n| &n.inputs).filter(|name| !name.is_empty() && !inner.contains(name.as_str())) {
-        let list = if program.constant(name).is_some() { &mut constants } else { &mut inputs };
+    for name in nodes
+        .iter()
+        .flat_map(|n| &n.inputs)
+        .filter(|name| !name.is_empty() && !inner.contains(name.as_str()))
+    {
+        let list = if program.constant(name).is_some() {
+            &mut constants
+        } else {
+            &mut inputs
+        };
         if !list.contains(name) {
             list.push(name.clone());
         }
@@ -213,9 +269,18 @@ fn boundary(program: &Program, idxs: &[usize], nodes: &[Node]) -> (Vec<String>, 
     let own: BTreeSet<usize> = idxs.iter().copied().collect();
     let used_outside = |name: &str| {
         graph.outputs.iter().any(|o| o.name == name)
-            || graph.nodes.iter().enumerate().any(|(idx, n)| !own.contains(&idx) && n.inputs.iter().any(|i| i == name))
+            || graph
+                .nodes
+                .iter()
+                .enumerate()
+                .any(|(idx, n)| !own.contains(&idx) && n.inputs.iter().any(|i| i == name))
     };
-    let outputs = nodes.iter().flat_map(|n| &n.outputs).filter(|name| !name.is_empty() && used_outside(name)).cloned().collect();
+    let outputs = nodes
+        .iter()
+        .flat_map(|n| &n.outputs)
+        .filter(|name| !name.is_empty() && used_outside(name))
+        .cloned()
+        .collect();
     (inputs, constants, outputs)
 }
 
@@ -233,21 +298,29 @@ fn prepare_constants(
     names: &[String],
     forms: &BTreeMap<String, Form>,
 ) -> Result<Constants, ExecError> {
-    let mut constants = Constants { float: Vec::with_capacity(names.len()), bias: None };
+    let mut constants = Constants {
+        float: Vec::with_capacity(names.len()),
+        bias: None,
+    };
     for name in names {
         let stored = program.constant(name).expect("invariant: listed as a constant");
         let is_float = stored.as_slice::<f32>().is_some();
         let weight = spec.weights.iter().find(|(weight, _)| weight == name);
         let seen = match (spec.compute, weight) {
-            (UnitCompute::Quantized, Some((_, params))) => fake_quantize_linear(stored, params, Rounding::TiesEven)
-                .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))?,
+            (UnitCompute::Quantized, Some((_, params))) => {
+                fake_quantize_linear(stored, params, Rounding::TiesEven)
+                    .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))?
+            }
             (UnitCompute::Quantized, None) if spec.bias.as_ref() == Some(name) => {
                 let (quantized, real) = quantized_bias(stored, spec, nodes, forms)?;
                 constants.bias = Some(quantized);
                 real
             }
             (UnitCompute::Fp16, _) if is_float => {
-                let mut values = stored.require::<f32>().expect("invariant: checked above").to_vec();
+                let mut values = stored
+                    .require::<f32>()
+                    .expect("invariant: checked above")
+                    .to_vec();
                 round_to_fp16_in_place(&mut values);
                 Tensor::new(stored.shape(), values).expect("invariant: the same length")
             }
@@ -266,14 +339,28 @@ fn quantized_bias(
     forms: &BTreeMap<String, Form>,
 ) -> Result<(Vec<i32>, Tensor), ExecError> {
     let input = nodes[0].input(0).unwrap_or_default();
-    let scale = forms.get(input).and_then(Form::read_params).and_then(QuantParams::as_per_tensor);
+    let scale = forms
+        .get(input)
+        .and_then(Form::read_params)
+        .and_then(QuantParams::as_per_tensor);
     let (Some((input_scale, _)), Some((_, weight))) = (scale, spec.weights.first()) else {
         return Ok((Vec::new(), stored.clone()));
     };
     let values = stored.require::<f32>().map_err(|e| locate(&nodes[0], e.into()))?;
     let (quantized, _) = quantize_bias(values, input_scale, weight.scale());
-    let scale_of = |c: usize| input_scale * if weight.scale().len() == 1 { weight.scale()[0] } else { weight.scale()[c] };
-    let real: Vec<f32> = quantized.iter().enumerate().map(|(c, &q)| q as f32 * scale_of(c)).collect();
+    let scale_of = |c: usize| {
+        input_scale
+            * if weight.scale().len() == 1 {
+                weight.scale()[0]
+            } else {
+                weight.scale()[c]
+            }
+    };
+    let real: Vec<f32> = quantized
+        .iter()
+        .enumerate()
+        .map(|(c, &q)| q as f32 * scale_of(c))
+        .collect();
     let real = Tensor::new(stored.shape(), real).map_err(|e| locate(&nodes[0], e.into()))?;
     Ok((quantized, real))
 }

@@ -25,6 +25,7 @@ pub(super) const ONNXRUNTIME: Target = Target {
         ("Clip", Support::Int8Exact),
         ("Concat", Support::Int8Exact),
         ("Conv", Support::Int8(FloatScaleZeroPointAfter)),
+        ("ConvTranspose", Support::Int8(FloatScaleZeroPointAfter)),
         ("DepthToSpace", Support::Int8Exact),
         ("Expand", Support::Int8Exact),
         ("Flatten", Support::Int8Exact),
