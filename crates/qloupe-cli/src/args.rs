@@ -35,7 +35,10 @@ pub(crate) struct ModelArgs {
 impl ModelArgs {
     /// What part of the model is wanted.
     pub(crate) fn crop(&self) -> Crop {
-        Crop { inputs: self.crop_inputs.clone(), outputs: self.crop_outputs.clone() }
+        Crop {
+            inputs: self.crop_inputs.clone(),
+            outputs: self.crop_outputs.clone(),
+        }
     }
 
     /// The shapes that the user fixed.
@@ -50,7 +53,12 @@ impl ModelArgs {
             Some(path) => Recipe::read(path).map_err(qloupe::Error::from)?,
             None => Recipe::default(),
         };
-        Ok(Session::open(&self.model, &self.crop(), &self.shapes()?, &recipe)?)
+        Ok(Session::open(
+            &self.model,
+            &self.crop(),
+            &self.shapes()?,
+            &recipe,
+        )?)
     }
 
     pub(crate) fn set_threads(&self) -> anyhow::Result<()> {
@@ -83,8 +91,13 @@ pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
 fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {
     let wrong = || format!("--shape {text}: expected NAME=DIMS, for example x=1,3,48,320");
     let (name, dims) = text.rsplit_once('=').with_context(wrong)?;
-    let dims = dims.split(',').map(|d| d.trim().parse::<usize>().ok().filter(|&d| d > 0));
-    Ok((name.to_owned(), dims.collect::<Option<Vec<usize>>>().with_context(wrong)?))
+    let dims = dims
+        .split(',')
+        .map(|d| d.trim().parse::<usize>().ok().filter(|&d| d > 0));
+    Ok((
+        name.to_owned(),
+        dims.collect::<Option<Vec<usize>>>().with_context(wrong)?,
+    ))
 }
 
 /// How a model is quantized.

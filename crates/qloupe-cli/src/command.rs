@@ -31,12 +31,16 @@ pub(crate) fn cli() -> clap::Command {
         .about("Quantize ONNX models and see exactly where accuracy was lost")
         .subcommand_required(true)
         .arg_required_else_help(true);
-    ALL.iter().fold(root, |root, command| root.subcommand(command.define()))
+    ALL.iter()
+        .fold(root, |root, command| root.subcommand(command.define()))
 }
 
 /// The command of a name.
 pub(crate) fn find(name: &str) -> anyhow::Result<&'static dyn Command> {
-    ALL.iter().copied().find(|c| c.name() == name).with_context(|| format!("unknown command \"{name}\""))
+    ALL.iter()
+        .copied()
+        .find(|c| c.name() == name)
+        .with_context(|| format!("unknown command \"{name}\""))
 }
 
 #[cfg(test)]
@@ -46,6 +50,9 @@ mod tests {
     #[test]
     fn the_definition_is_consistent_and_sorted() {
         cli().debug_assert();
-        assert!(ALL.windows(2).all(|pair| pair[0].name() < pair[1].name()), "the list is sorted by name");
+        assert!(
+            ALL.windows(2).all(|pair| pair[0].name() < pair[1].name()),
+            "the list is sorted by name"
+        );
     }
 }

@@ -18,7 +18,9 @@ static ALLOCATOR: qloupe_kernels::CacheLineAllocator = qloupe_kernels::CacheLine
 
 fn main() -> ExitCode {
     let matches = command::cli().get_matches();
-    let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(ERROR) };
+    let Some((name, arguments)) = matches.subcommand() else {
+        return ExitCode::from(ERROR);
+    };
     let run = || -> anyhow::Result<ExitCode> {
         qloupe_kernels::Isa::detect().map_err(anyhow::Error::msg)?;
         command::find(name)?.run(arguments)
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
 
 /// The reader of our output went away (`qloupe .. | head`): that is no error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }

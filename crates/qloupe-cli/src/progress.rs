@@ -7,9 +7,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A bar over a number of samples; invisible when quiet or when stderr is no terminal.
 pub(crate) fn bar(what: &'static str, n: usize, quiet: bool) -> ProgressBar {
     let visible = !quiet && std::io::stderr().is_terminal();
-    let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{msg:12} [{bar:30}] {pos}/{len} {eta}").expect("invariant: a valid template");
-    ProgressBar::with_draw_target(Some(n as u64), target).with_style(style.progress_chars("=> ")).with_message(what)
+    let target = if visible {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{msg:12} [{bar:30}] {pos}/{len} {eta}")
+        .expect("invariant: a valid template");
+    ProgressBar::with_draw_target(Some(n as u64), target)
+        .with_style(style.progress_chars("=> "))
+        .with_message(what)
 }
 
 /// A line on stderr.

@@ -1,6 +1,7 @@
 //! Integer kernels of units. A new one is a file and two lines here: its `mod` and its entry in `ALL`.
 
 mod add_mul;
+mod average_pool;
 mod concat;
 mod conv;
 mod gemm;
@@ -80,6 +81,7 @@ type Compile = fn(&IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, Op
 /// Every kernel, by name. Each refuses units that are not its own with `None`; the first that accepts wins.
 const ALL: &[(&str, Compile)] = &[
     ("add_mul", add_mul::compile),
+    ("average_pool", average_pool::compile),
     ("concat", concat::compile),
     ("conv", conv::compile),
     ("gemm", gemm::compile),

@@ -181,6 +181,7 @@ mod xor;
 
 pub(crate) use broadcast::Broadcast;
 pub(crate) use conv::Geometry2d;
+pub(crate) use pooling::Pool;
 
 use crate::Operator;
 

@@ -1,4 +1,5 @@
-//! Pools over NHWC activations. Sums run in the order (kh, kw); padding takes no part.
+//! Pools over NHWC activations. Maxima run in the order (kh, kw), means down the columns of the kernel first; padding
+//! takes no part.
 
 use rayon::prelude::*;
 
@@ -9,28 +10,18 @@ use crate::{PoolGeometry, QuantizedSlice, isa, parallel};
 pub fn max_pool(x: &[f32], geometry: &PoolGeometry, out: &mut [f32]) {
     let isa = isa();
     let larger = |out: f32, x: f32| if out > x || out.is_nan() { out } else { x };
-    pool(
-        x,
-        geometry,
-        f32::NEG_INFINITY,
-        out,
-        |out, x| fold_pixel(isa, out, x, larger),
-        |_, _, _| (),
-    );
+    pool(x, geometry, f32::NEG_INFINITY, out, |out, x| {
+        fold_pixel(isa, out, x, larger)
+    });
 }
 
 /// The largest u8 or s8 under the kernel; a window without a pixel gives the lowest value.
 pub fn max_pool_quantized<T: QuantizedElement>(x: &[T], geometry: &PoolGeometry, out: &mut [T]) {
     let isa = isa();
     let larger = |out: T, x: T| if out > x { out } else { x };
-    pool(
-        x,
-        geometry,
-        T::LOWEST,
-        out,
-        |out, x| fold_pixel(isa, out, x, larger),
-        |_, _, _| (),
-    );
+    pool(x, geometry, T::LOWEST, out, |out, x| {
+        fold_pixel(isa, out, x, larger)
+    });
 }
 
 /// u8 and s8.
@@ -47,7 +38,7 @@ impl QuantizedElement for i8 {
     const LOWEST: Self = -128;
 }
 
-/// The sum under the kernel, in the order (kh, kw), divided by the number of pixels in it; with `count_include_pad`
+/// The sum under the kernel, first down its columns and then across them, divided by the number of pixels in it; with `count_include_pad`
 /// by those of the padded image in it.
 pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool, out: &mut [f32]) {
     let isa = isa();
@@ -64,35 +55,62 @@ pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool,
             };
             (0..kernel).filter(inside).count()
         };
-    pool(
-        x,
-        g,
-        0.0,
-        out,
-        |out, x| fold_pixel(isa, out, x, |out: f32, x: f32| out + x),
-        |oy, ox, out| {
-            let rows = count(
-                oy,
-                g.stride_h,
-                g.kh,
-                g.dilation_h,
-                (g.pad_top, g.pad_bottom),
-                g.ih,
-            );
-            let columns = count(
-                ox,
-                g.stride_w,
-                g.kw,
-                g.dilation_w,
-                (g.pad_left, g.pad_right),
-                g.iw,
-            );
-            let divisor = (rows * columns) as f32;
-            for out in out {
-                *out /= divisor;
+    let divide = |oy: usize, ox: usize, out: &mut [f32]| {
+        let rows = count(
+            oy,
+            g.stride_h,
+            g.kh,
+            g.dilation_h,
+            (g.pad_top, g.pad_bottom),
+            g.ih,
+        );
+        let columns = count(
+            ox,
+            g.stride_w,
+            g.kw,
+            g.dilation_w,
+            (g.pad_left, g.pad_right),
+            g.iw,
+        );
+        let divisor = (rows * columns) as f32;
+        for out in out {
+            *out /= divisor;
+        }
+    };
+    let add = |out: &mut [f32], x: &[f32]| fold_pixel(isa, out, x, |out: f32, x: f32| out + x);
+    let row = |(i, out): (usize, &mut [f32])| {
+        let (n, oy) = (i / g.oh, i % g.oh);
+        let mut columns = vec![0.0; g.iw * g.c];
+        for kh in 0..g.kh {
+            let iy = oy * g.stride_h + kh * g.dilation_h;
+            if iy >= g.pad_top && iy - g.pad_top < g.ih {
+                add(
+                    &mut columns,
+                    &x[(n * g.ih + iy - g.pad_top) * g.iw * g.c..][..g.iw * g.c],
+                );
             }
-        },
-    );
+        }
+        for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
+            out.fill(0.0);
+            for kw in 0..g.kw {
+                let ix = ox * g.stride_w + kw * g.dilation_w;
+                if ix >= g.pad_left && ix - g.pad_left < g.iw {
+                    add(out, &columns[(ix - g.pad_left) * g.c..][..g.c]);
+                }
+            }
+            divide(oy, ox, out);
+        }
+    };
+    assert_eq!(x.len(), g.n_inputs(), "length of the input");
+    assert_eq!(out.len(), g.n_outputs(), "length of the output");
+    if out.is_empty() {
+        return;
+    }
+    if parallel::runs_here(out.len()) {
+        out.chunks_mut(g.ow * g.c).enumerate().for_each(row);
+    } else {
+        out.par_chunks_mut(g.ow * g.c).enumerate().for_each(row);
+    }
 }
 
 /// The mean of every channel of `n` images `[hw, c]`: the pixels are summed in order, then divided.
@@ -156,7 +174,6 @@ fn pool<T: Copy + Send + Sync>(
     start: T,
     out: &mut [T],
     fold: impl Fn(&mut [T], &[T]) + Sync,
-    finish: impl Fn(usize, usize, &mut [T]) + Sync,
 ) {
     let g = geometry;
     assert_eq!(x.len(), g.n_inputs(), "length of the input");
@@ -182,7 +199,6 @@ fn pool<T: Copy + Send + Sync>(
                     fold(out, &x[pixel..pixel + g.c]);
                 }
             }
-            finish(oy, ox, out);
         }
     };
     if parallel::runs_here(out.len()) {

@@ -41,7 +41,11 @@ impl ViewSet {
     /// # Errors
     /// [`Error::UnknownChoice`] with all views.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
-        let mut set = Self { entire: false, local: false, tensor: false };
+        let mut set = Self {
+            entire: false,
+            local: false,
+            tensor: false,
+        };
         for name in names {
             match name {
                 "entire" => set.entire = true,
@@ -109,7 +113,11 @@ impl<'a> Analysis<'a> {
     ) -> Result<Self, Error> {
         let program = prepared.quantized(network, plan, mode)?;
         let mut uses: HashMap<String, usize> = HashMap::new();
-        for name in program.units().iter().flat_map(|u| u.inputs().iter().chain(u.outputs())) {
+        for name in program
+            .units()
+            .iter()
+            .flat_map(|u| u.inputs().iter().chain(u.outputs()))
+        {
             *uses.entry(name.clone()).or_default() += 1;
         }
         let outputs = network.model.graph.outputs.iter().map(|o| OutputState {
@@ -120,7 +128,18 @@ impl<'a> Analysis<'a> {
         });
         let outputs = outputs.collect();
         let rows = Rows::new(network, prepared);
-        Ok(Self { network, prepared, plan, program, views, rows, outputs, uses, n_samples: 0, seconds: BTreeMap::new() })
+        Ok(Self {
+            network,
+            prepared,
+            plan,
+            program,
+            views,
+            rows,
+            outputs,
+            uses,
+            n_samples: 0,
+            seconds: BTreeMap::new(),
+        })
     }
 
     /// The program under test.
@@ -132,12 +151,33 @@ impl<'a> Analysis<'a> {
     ///
     /// # Errors
     /// A run that fails; inputs that do not fit.
-    pub fn observe(&mut self, inputs: &[(String, Tensor)], mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
+    pub fn observe(
+        &mut self,
+        inputs: &[(String, Tensor)],
+        mut tap: Option<&mut dyn Tap>,
+    ) -> Result<(), Error> {
         let network = self.network;
-        let goals: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-        let given = inputs.iter().map(|(n, t)| (n.clone(), Stored::plain(t.clone()))).collect();
-        let walk = network.program.walk(given, &goals).map_err(|e| network.located(e))?;
-        let mut golden = Golden { walk, values: HashMap::new(), uses: self.uses.clone(), seconds: 0.0 };
+        let goals: Vec<&str> = network
+            .model
+            .graph
+            .outputs
+            .iter()
+            .map(|o| o.name.as_str())
+            .collect();
+        let given = inputs
+            .iter()
+            .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
+            .collect();
+        let walk = network
+            .program
+            .walk(given, &goals)
+            .map_err(|e| network.located(e))?;
+        let mut golden = Golden {
+            walk,
+            values: HashMap::new(),
+            uses: self.uses.clone(),
+            seconds: 0.0,
+        };
         for (name, tensor) in inputs {
             let stored = Stored::plain(tensor.clone());
             let test = self.compare_input(name, &stored);
@@ -150,15 +190,25 @@ impl<'a> Analysis<'a> {
         let mut ends: BTreeMap<String, (Stored, Stored, Option<Stored>)> = BTreeMap::new();
         loop {
             let start = Instant::now();
-            let Some((unit, results)) = test.step().map_err(|e| network.located(e))? else { break };
+            let Some((unit, results)) = test.step().map_err(|e| network.located(e))? else {
+                break;
+            };
             *self.seconds.entry("entire").or_default() += start.elapsed().as_secs_f64();
-            golden.advance(unit, &mut self.rows).map_err(|e| network.located(e))?;
+            golden
+                .advance(unit, &mut self.rows)
+                .map_err(|e| network.located(e))?;
             let start = Instant::now();
-            let local = if self.views.local { self.run_local(unit, &golden)? } else { None };
+            let local = if self.views.local {
+                self.run_local(unit, &golden)?
+            } else {
+                None
+            };
             *self.seconds.entry("local").or_default() += start.elapsed().as_secs_f64();
             let start = Instant::now();
             for (idx, (name, result)) in unit.outputs().iter().zip(&results).enumerate() {
-                let Some(reference) = golden.values.get(name).cloned() else { continue };
+                let Some(reference) = golden.values.get(name).cloned() else {
+                    continue;
+                };
                 let test_value = self.program.to_float(name, result);
                 let local_value = local.as_ref().map(|l| self.program.to_float(name, &l[idx]));
                 if let Some(row) = self.rows.get_mut(name) {
@@ -172,7 +222,9 @@ impl<'a> Analysis<'a> {
                         compare(&mut row.compared.local, &reference, local_value, range);
                     }
                     if self.views.tensor {
-                        let once = self.program.to_float(name, &self.program.to_form(name, &reference));
+                        let once = self
+                            .program
+                            .to_float(name, &self.program.to_form(name, &reference));
                         compare(&mut row.compared.tensor, &reference, &once, range);
                     }
                 }
@@ -199,9 +251,15 @@ impl<'a> Analysis<'a> {
         let range = form.params().and_then(Representable::of_params);
         let once = self.program.to_float(name, &self.program.to_form(name, stored));
         let views = self.views;
-        let Some(row) = self.rows.get_mut(name) else { return once };
+        let Some(row) = self.rows.get_mut(name) else {
+            return once;
+        };
         row.observe_shape(stored);
-        let wanted = [(views.entire, &mut row.compared.entire), (views.local, &mut row.compared.local), (views.tensor, &mut row.compared.tensor)];
+        let wanted = [
+            (views.entire, &mut row.compared.entire),
+            (views.local, &mut row.compared.local),
+            (views.tensor, &mut row.compared.tensor),
+        ];
         for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
             compare(comparison, stored, &once, range);
         }
@@ -211,25 +269,45 @@ impl<'a> Analysis<'a> {
     /// The unit on golden inputs; `None` when a rewrite left it without a golden input.
     fn run_local(&self, unit: &Unit, golden: &Golden<'_>) -> Result<Option<Vec<Stored>>, Error> {
         let rows = unit.outputs().iter().any(|name| self.rows.get(name).is_some());
-        let inputs: Option<Vec<Stored>> = unit.inputs().iter().map(|name| golden.values.get(name).cloned()).collect();
+        let inputs: Option<Vec<Stored>> = unit
+            .inputs()
+            .iter()
+            .map(|name| golden.values.get(name).cloned())
+            .collect();
         match inputs.filter(|_| rows) {
-            Some(inputs) => Ok(Some(unit.run_on_float(&inputs).map_err(|e| self.network.located(e))?)),
+            Some(inputs) => Ok(Some(
+                unit.run_on_float(&inputs).map_err(|e| self.network.located(e))?,
+            )),
             None => Ok(None),
         }
     }
 
     fn compare_outputs(&mut self, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
         for state in &mut self.outputs {
-            let Some((golden, test, local)) = ends.get(&state.name) else { continue };
+            let Some((golden, test, local)) = ends.get(&state.name) else {
+                continue;
+            };
             if golden.to_plain().as_slice::<f32>().is_none() {
                 continue;
             }
             if state.shape.is_empty() {
                 state.shape = golden.shape();
-                let found = slices::find(&self.network.model.graph, self.rows.shapes(), &state.name, golden.to_plain());
-                state.slices = found.into_iter().map(|spec| (spec, Compared::default())).collect();
+                let found = slices::find(
+                    &self.network.model.graph,
+                    self.rows.shapes(),
+                    &state.name,
+                    golden.to_plain(),
+                );
+                state.slices = found
+                    .into_iter()
+                    .map(|spec| (spec, Compared::default()))
+                    .collect();
             }
-            let range = self.program.form(&state.name).params().and_then(Representable::of_params);
+            let range = self
+                .program
+                .form(&state.name)
+                .params()
+                .and_then(Representable::of_params);
             if self.views.entire {
                 compare(&mut state.whole.entire, golden, test, range);
             }
@@ -272,7 +350,11 @@ impl<'a> Analysis<'a> {
             }
             .to_owned(),
             plan: self.plan.summary(),
-            samples: Samples { n: self.n_samples, source: String::new(), n_calibration: self.plan.n_samples },
+            samples: Samples {
+                n: self.n_samples,
+                source: String::new(),
+                n_calibration: self.plan.n_samples,
+            },
             layers: self.rows.iter().map(|row| self.layer(row)).collect(),
             outputs: self.outputs.iter().map(|o| self.output(o)).collect(),
             skipped: self.rows.skipped(),
@@ -282,7 +364,10 @@ impl<'a> Analysis<'a> {
                 phases: self
                     .seconds
                     .iter()
-                    .map(|(&name, &seconds)| Phase { name: name.to_owned(), seconds })
+                    .map(|(&name, &seconds)| Phase {
+                        name: name.to_owned(),
+                        seconds,
+                    })
                     .collect(),
             },
             ..Report::default()
@@ -294,8 +379,9 @@ impl<'a> Analysis<'a> {
     fn layer(&self, row: &Row) -> Layer {
         let form = self.program.form(&row.name);
         let entry = self.plan.value(&row.name);
-        let (scale, zero_point) =
-            form.params().map_or((Vec::new(), Vec::new()), |p| (p.scale().to_vec(), p.zero_point().to_vec()));
+        let (scale, zero_point) = form.params().map_or((Vec::new(), Vec::new()), |p| {
+            (p.scale().to_vec(), p.zero_point().to_vec())
+        });
         let dtype = match form {
             Form::Quantized(params) => params.dtype().name(),
             Form::Fp16 { .. } => "float16",
@@ -308,11 +394,18 @@ impl<'a> Analysis<'a> {
             unit: row.unit.clone(),
             fused_into: row.fused_into.clone(),
             reason: row.reason(),
-            dtype: if row.fused_into.is_some() { String::new() } else { dtype.to_owned() },
+            dtype: if row.fused_into.is_some() {
+                String::new()
+            } else {
+                dtype.to_owned()
+            },
             shape: row.shape.clone(),
             scale,
             zero_point,
-            range: entry.and_then(|e| e.range).map(|r| ValueRange { min: f64::from(r.min), max: f64::from(r.max) }),
+            range: entry.and_then(|e| e.range).map(|r| ValueRange {
+                min: f64::from(r.min),
+                max: f64::from(r.max),
+            }),
             n_nan: row.compared.entire.n_nan(),
             n_infinite: row.compared.entire.n_infinite(),
             views: row.compared.views(),
@@ -334,7 +427,10 @@ impl<'a> Analysis<'a> {
             name: state.name.clone(),
             shape: state.shape.clone(),
             dead: state.whole.entire.is_dead(),
-            reason: state.shape.is_empty().then(|| "not a float value, or a constant".to_owned()),
+            reason: state
+                .shape
+                .is_empty()
+                .then(|| "not a float value, or a constant".to_owned()),
             views: state.whole.views(),
             slices: state.slices.iter().map(slice).collect(),
             runtime: None,
@@ -372,7 +468,10 @@ impl Golden<'_> {
     fn advance(&mut self, unit: &Unit, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
         let start = Instant::now();
         let missing = |values: &HashMap<String, Stored>| {
-            unit.inputs().iter().chain(unit.outputs()).any(|name| !values.contains_key(name))
+            unit.inputs()
+                .iter()
+                .chain(unit.outputs())
+                .any(|name| !values.contains_key(name))
         };
         while missing(&self.values) {
             let Some(stepped) = self.walk.step()? else { break };
@@ -410,8 +509,12 @@ impl Golden<'_> {
 /// Compares two float values in whichever order the test is stored; other dtypes are no rows.
 fn compare(comparison: &mut Comparison, reference: &Stored, test: &Stored, range: Option<Representable>) {
     let reference = reference.in_layout(test.layout());
-    let (Some(a), Some(b)) = (reference.as_slice::<f32>(), test.physical().as_slice::<f32>()) else { return };
+    let (Some(a), Some(b)) = (reference.as_slice::<f32>(), test.physical().as_slice::<f32>()) else {
+        return;
+    };
     if a.len() == b.len() {
-        comparison.observe(a, b, range).expect("invariant: the lengths are equal");
+        comparison
+            .observe(a, b, range)
+            .expect("invariant: the lengths are equal");
     }
 }

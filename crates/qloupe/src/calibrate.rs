@@ -38,7 +38,10 @@ pub const ALL: &[&dyn Algorithm] = &[&min_max::MinMax];
 /// # Errors
 /// [`Error::UnknownChoice`] with all ids.
 pub fn find(name: &str) -> Result<&'static dyn Algorithm, Error> {
-    let found = ALL.iter().copied().find(|a| a.id() == name || a.aliases().contains(&name));
+    let found = ALL
+        .iter()
+        .copied()
+        .find(|a| a.id() == name || a.aliases().contains(&name));
     found.ok_or_else(|| Error::unknown_choice("algorithm", name, ALL.iter().map(|a| a.id())))
 }
 
@@ -61,14 +64,21 @@ pub struct Calibration<'p> {
 
 impl std::fmt::Debug for Calibration<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Calibration").field("n_samples", &self.n_samples).finish_non_exhaustive()
+        f.debug_struct("Calibration")
+            .field("n_samples", &self.n_samples)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'p> Calibration<'p> {
     /// Begins a calibration on the float program.
     pub fn new(program: &'p Program, algorithm: &'static dyn Algorithm) -> Self {
-        Self { program, algorithm, observers: BTreeMap::new(), n_samples: 0 }
+        Self {
+            program,
+            algorithm,
+            observers: BTreeMap::new(),
+            n_samples: 0,
+        }
     }
 
     /// Runs one sample and observes every float value.
@@ -76,12 +86,24 @@ impl<'p> Calibration<'p> {
     /// # Errors
     /// A run that fails; a value that is NaN or infinite, with its name, the sample and the count.
     pub fn observe(&mut self, sample: &str, inputs: &[(String, Tensor)]) -> Result<(), Error> {
-        let in_file = |source| Error::Exec { file: sample.to_owned(), source };
-        let given: Vec<(String, Stored)> = inputs.iter().map(|(n, t)| (n.clone(), Stored::plain(t.clone()))).collect();
+        let in_file = |source| Error::Exec {
+            file: sample.to_owned(),
+            source,
+        };
+        let given: Vec<(String, Stored)> = inputs
+            .iter()
+            .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
+            .collect();
         for (name, value) in &given {
             self.observe_value(sample, name, value)?;
         }
-        let goals: Vec<&str> = self.program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = self
+            .program
+            .graph()
+            .outputs
+            .iter()
+            .map(|o| o.name.as_str())
+            .collect();
         let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
         while let Some(stepped) = walk.step().map_err(in_file)? {
             for (name, value) in &stepped.outputs {
@@ -93,10 +115,17 @@ impl<'p> Calibration<'p> {
     }
 
     fn observe_value(&mut self, sample: &str, name: &str, value: &Stored) -> Result<(), Error> {
-        let Some(values) = value.physical().as_slice::<f32>() else { return Ok(()) };
+        let Some(values) = value.physical().as_slice::<f32>() else {
+            return Ok(());
+        };
         let count = values.iter().filter(|v| !v.is_finite()).count();
         if count > 0 {
-            return Err(Error::NotFinite { value: name.to_owned(), sample: sample.to_owned(), count, len: values.len() });
+            return Err(Error::NotFinite {
+                value: name.to_owned(),
+                sample: sample.to_owned(),
+                count,
+                len: values.len(),
+            });
         }
         match self.observers.get_mut(name) {
             Some(observer) => observer.observe(values),
@@ -111,7 +140,14 @@ impl<'p> Calibration<'p> {
 
     /// The statistics of all samples so far.
     pub fn finish(self) -> Statistics {
-        let ranges = self.observers.into_iter().map(|(name, observer)| (name, observer.range())).collect();
-        Statistics { ranges, n_samples: self.n_samples }
+        let ranges = self
+            .observers
+            .into_iter()
+            .map(|(name, observer)| (name, observer.range()))
+            .collect();
+        Statistics {
+            ranges,
+            n_samples: self.n_samples,
+        }
     }
 }

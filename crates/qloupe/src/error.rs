@@ -107,13 +107,24 @@ pub enum Error {
 
 impl Error {
     /// The error of a name that is none of `choices`.
-    pub fn unknown_choice<'a>(kind: &'static str, name: &str, choices: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn unknown_choice<'a>(
+        kind: &'static str,
+        name: &str,
+        choices: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let choices: Vec<String> = choices.into_iter().map(str::to_owned).collect();
         let nearest = nearest_name(name, choices.iter().map(String::as_str)).map(str::to_owned);
-        Self::UnknownChoice { kind, name: name.to_owned(), choices, nearest }
+        Self::UnknownChoice {
+            kind,
+            name: name.to_owned(),
+            choices,
+            nearest,
+        }
     }
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!(" did you mean \"{name}\"?"))
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" did you mean \"{name}\"?"))
 }

@@ -42,8 +42,14 @@ pub fn board_inputs(session: &Session, plan: &QuantPlan) -> Vec<BoardInput> {
 }
 
 fn preprocessing(spec: &InputSpec) -> String {
-    let Ok(image) = &spec.image else { return "an array in the model's own layout and dtype".to_owned() };
-    let layout = if image.layout == Layout::Nhwc { "NHWC" } else { "NCHW" };
+    let Ok(image) = &spec.image else {
+        return "an array in the model's own layout and dtype".to_owned();
+    };
+    let layout = if image.layout == Layout::Nhwc {
+        "NHWC"
+    } else {
+        "NCHW"
+    };
     let list = |values: &[f32], default: &str| {
         let numbers: Vec<String> = values.iter().map(ToString::to_string).collect();
         match numbers.as_slice() {
@@ -55,8 +61,15 @@ fn preprocessing(spec: &InputSpec) -> String {
     let recipe = &spec.recipe;
     let (mean, std) = (list(&recipe.mean, "0"), list(&recipe.std, "1"));
     #[expect(clippy::float_cmp, reason = "exactly 1 changes nothing")]
-    let level = if recipe.scale == 1.0 { "level".to_owned() } else { format!("level * {}", recipe.scale) };
-    format!("{layout} {}, x = ({level} - {mean}) / {std}", image.channel_order.name())
+    let level = if recipe.scale == 1.0 {
+        "level".to_owned()
+    } else {
+        format!("level * {}", recipe.scale)
+    };
+    format!(
+        "{layout} {}, x = ({level} - {mean}) / {std}",
+        image.channel_order.name()
+    )
 }
 
 impl BoardInput {
@@ -79,7 +92,11 @@ impl fmt::Display for BoardInput {
             Some((scale, zero_point)) => {
                 let sign = if zero_point < 0 { '-' } else { '+' };
                 let offset = zero_point.unsigned_abs();
-                write!(f, "; on the board {} with q = round(x / {scale}) {sign} {offset}", self.dtype)
+                write!(
+                    f,
+                    "; on the board {} with q = round(x / {scale}) {sign} {offset}",
+                    self.dtype
+                )
             }
             None => write!(f, "; on the board {}", self.dtype),
         }

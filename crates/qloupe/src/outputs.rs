@@ -33,14 +33,20 @@ impl Collected {
     /// # Errors
     /// An output whose shape differs from sample to sample.
     pub fn join(&self) -> Result<Vec<(String, Tensor)>, Error> {
-        self.outputs.iter().map(|(name, list)| Ok((name.clone(), join(name, list)?))).collect()
+        self.outputs
+            .iter()
+            .map(|(name, list)| Ok((name.clone(), join(name, list)?)))
+            .collect()
     }
 }
 
 fn join(name: &str, list: &[Tensor]) -> Result<Tensor, Error> {
     let first = &list[0];
     let tail = first.shape().get(1..).unwrap_or_default().to_vec();
-    if let Some(other) = list.iter().find(|t| t.rank() != first.rank() || t.shape().get(1..).unwrap_or_default() != tail) {
+    if let Some(other) = list
+        .iter()
+        .find(|t| t.rank() != first.rank() || t.shape().get(1..).unwrap_or_default() != tail)
+    {
         return Err(Error::Options(format!(
             "output \"{name}\" has another shape in a later sample, expected {:?}, got {:?}: write one sample at a time",
             first.shape(),
@@ -88,16 +94,38 @@ impl Summary {
     /// Summarizes an output.
     pub fn of(name: &str, tensor: &Tensor) -> Self {
         let all = tensor.to_f64_vec().unwrap_or_default();
-        let numbers: Vec<(usize, f64)> = all.iter().copied().enumerate().filter(|(_, v)| !v.is_nan()).collect();
+        let numbers: Vec<(usize, f64)> = all
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, v)| !v.is_nan())
+            .collect();
         let n_nan = all.len() - numbers.len();
         let fold = |f: fn(f64, f64) -> f64, start| numbers.iter().map(|(_, v)| *v).fold(start, f);
         let mean = numbers.iter().map(|(_, v)| v).sum::<f64>() / numbers.len().max(1) as f64;
-        let range = (!numbers.is_empty()).then(|| (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY), mean));
+        let range = (!numbers.is_empty()).then(|| {
+            (
+                fold(f64::min, f64::INFINITY),
+                fold(f64::max, f64::NEG_INFINITY),
+                mean,
+            )
+        });
         let is_vector = tensor.shape().iter().rev().skip(1).all(|&d| d == 1) && all.len() > 1;
-        let mut top = if tensor.dtype().is_float() && is_vector { numbers } else { Vec::new() };
+        let mut top = if tensor.dtype().is_float() && is_vector {
+            numbers
+        } else {
+            Vec::new()
+        };
         top.sort_by(|a, b| b.1.total_cmp(&a.1));
         top.truncate(TOP_K);
-        Self { name: name.to_owned(), dtype: tensor.dtype().name().to_owned(), shape: tensor.shape().to_vec(), n_nan, range, top }
+        Self {
+            name: name.to_owned(),
+            dtype: tensor.dtype().name().to_owned(),
+            shape: tensor.shape().to_vec(),
+            n_nan,
+            range,
+            top,
+        }
     }
 }
 
@@ -116,9 +144,10 @@ impl DumpWriter {
     /// The folder, or one above it, is a file.
     pub fn check(folder: &Path) -> Result<(), Error> {
         match folder.ancestors().find(|above| above.exists()) {
-            Some(above) if !above.is_dir() => {
-                Err(Error::File { path: folder.to_owned(), what: format!("cannot be created: {above:?} is not a folder") })
-            }
+            Some(above) if !above.is_dir() => Err(Error::File {
+                path: folder.to_owned(),
+                what: format!("cannot be created: {above:?} is not a folder"),
+            }),
             _ => Ok(()),
         }
     }
@@ -128,9 +157,16 @@ impl DumpWriter {
     /// # Errors
     /// A folder that cannot be created.
     pub fn create(folder: &Path) -> Result<Self, Error> {
-        let failed = |e: std::io::Error| Error::File { path: folder.to_owned(), what: format!("cannot be created: {e}") };
+        let failed = |e: std::io::Error| Error::File {
+            path: folder.to_owned(),
+            what: format!("cannot be created: {e}"),
+        };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), sample: 0, index: serde_json::Map::new() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            sample: 0,
+            index: serde_json::Map::new(),
+        })
     }
 
     /// The next values belong to this sample.
@@ -145,16 +181,29 @@ impl DumpWriter {
     pub fn write(&mut self, kind: &str, name: &str, tensor: &Tensor) -> Result<(), Error> {
         let sample = format!("sample_{}", self.sample);
         let folder = self.folder.join(&sample).join(kind);
-        let failed = |e: std::io::Error| Error::File { path: folder.clone(), what: format!("cannot be created: {e}") };
+        let failed = |e: std::io::Error| Error::File {
+            path: folder.clone(),
+            what: format!("cannot be created: {e}"),
+        };
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        let entry = self.index.entry(sample.clone()).or_insert_with(|| serde_json::json!({}));
+        let entry = self
+            .index
+            .entry(sample.clone())
+            .or_insert_with(|| serde_json::json!({}));
         let files = entry.as_object_mut().expect("invariant: an object, set above");
         let n_values = files.len();
-        let file = match files.get(name).and_then(|v| v.get("file")).and_then(|v| v.as_str()) {
+        let file = match files
+            .get(name)
+            .and_then(|v| v.get("file"))
+            .and_then(|v| v.as_str())
+        {
             Some(file) => file.to_owned(),
             None => format!("{n_values:04}_{}.npy", safe(name)),
         };
-        files.insert(name.to_owned(), serde_json::json!({ "file": file, "shape": tensor.shape() }));
+        files.insert(
+            name.to_owned(),
+            serde_json::json!({ "file": file, "shape": tensor.shape() }),
+        );
         write_npy(&folder.join(file), tensor)?;
         Ok(())
     }
@@ -165,7 +214,10 @@ impl DumpWriter {
     /// A file that cannot be written.
     pub fn finish(self) -> Result<(), Error> {
         let text = serde_json::Value::Object(self.index).to_string();
-        Ok(crate::write::write_atomically(&self.folder.join("index.json"), text.as_bytes())?)
+        Ok(crate::write::write_atomically(
+            &self.folder.join("index.json"),
+            text.as_bytes(),
+        )?)
     }
 }
 
@@ -178,7 +230,13 @@ impl Tap for DumpWriter {
 
 /// A value's name as a file name.
 fn safe(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' };
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' || c == '.' {
+            c
+        } else {
+            '_'
+        }
+    };
     let text: String = name.trim_start_matches('/').chars().map(keep).collect();
     text.chars().take(100).collect()
 }
@@ -190,11 +248,23 @@ mod tests {
     #[test]
     fn samples_join_along_the_first_axis() {
         let mut collected = Collected::default();
-        collected.add(vec![("y".to_owned(), Tensor::new(&[1, 2], vec![1.0_f32, 2.0]).unwrap())]);
-        collected.add(vec![("y".to_owned(), Tensor::new(&[1, 2], vec![3.0_f32, 4.0]).unwrap())]);
+        collected.add(vec![(
+            "y".to_owned(),
+            Tensor::new(&[1, 2], vec![1.0_f32, 2.0]).unwrap(),
+        )]);
+        collected.add(vec![(
+            "y".to_owned(),
+            Tensor::new(&[1, 2], vec![3.0_f32, 4.0]).unwrap(),
+        )]);
         let joined = collected.join().unwrap();
-        assert_eq!(joined[0].1, Tensor::new(&[2, 2], vec![1.0_f32, 2.0, 3.0, 4.0]).unwrap());
-        collected.add(vec![("y".to_owned(), Tensor::new(&[1, 3], vec![0.0_f32; 3]).unwrap())]);
+        assert_eq!(
+            joined[0].1,
+            Tensor::new(&[2, 2], vec![1.0_f32, 2.0, 3.0, 4.0]).unwrap()
+        );
+        collected.add(vec![(
+            "y".to_owned(),
+            Tensor::new(&[1, 3], vec![0.0_f32; 3]).unwrap(),
+        )]);
         assert_eq!(
             collected.join().unwrap_err().to_string(),
             "output \"y\" has another shape in a later sample, expected [1, 2], got [1, 3]: write one sample at a time"
@@ -210,7 +280,10 @@ mod tests {
 
     #[test]
     fn a_summary_counts_nan_and_leaves_it_out() {
-        let summary = Summary::of("y", &Tensor::new(&[1, 4], vec![f32::NAN, 2.0, 4.0, f32::NAN]).unwrap());
+        let summary = Summary::of(
+            "y",
+            &Tensor::new(&[1, 4], vec![f32::NAN, 2.0, 4.0, f32::NAN]).unwrap(),
+        );
         assert_eq!((summary.n_nan, summary.range), (2, Some((2.0, 4.0, 3.0))));
         assert_eq!(summary.top, [(2, 4.0), (1, 2.0)]);
         assert_eq!(Summary::of("y", &Tensor::vector(vec![f32::NAN])).range, None);

@@ -26,7 +26,10 @@ impl Method {
 
     /// The name.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, method)| *method == self).map_or("", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, method)| *method == self)
+            .map_or("", |(name, _)| name)
     }
 
     /// The method of a name.
@@ -34,7 +37,10 @@ impl Method {
     /// # Errors
     /// [`crate::Error::UnknownChoice`] with all names.
     pub fn parse(name: &str) -> Result<Self, crate::Error> {
-        let found = Self::ALL.iter().find(|(id, _)| *id == name).map(|(_, method)| *method);
+        let found = Self::ALL
+            .iter()
+            .find(|(id, _)| *id == name)
+            .map(|(_, method)| *method);
         found.ok_or_else(|| crate::Error::unknown_choice("method", name, Self::ALL.iter().map(|(id, _)| *id)))
     }
 }
@@ -127,7 +133,10 @@ impl QuantPlan {
     /// The form of every value: shared ones resolved.
     pub fn forms(&self) -> BTreeMap<String, Form> {
         let by_name: BTreeMap<&str, &ValuePlan> = self.values.iter().map(|v| (v.name.as_str(), v)).collect();
-        self.values.iter().map(|v| (v.name.clone(), resolve(v, &by_name))).collect()
+        self.values
+            .iter()
+            .map(|v| (v.name.clone(), resolve(v, &by_name)))
+            .collect()
     }
 }
 
@@ -141,8 +150,16 @@ fn resolve(value: &ValuePlan, by_name: &BTreeMap<&str, &ValuePlan>) -> Form {
                 None => break,
             },
             Precision::Quantized(params) => return Form::Quantized(params.clone()),
-            Precision::Fp16 { .. } => return Form::Fp16 { cast: at.cast.clone() },
-            Precision::Float { .. } => return Form::Float { cast: at.cast.clone() },
+            Precision::Fp16 { .. } => {
+                return Form::Fp16 {
+                    cast: at.cast.clone(),
+                };
+            }
+            Precision::Float { .. } => {
+                return Form::Float {
+                    cast: at.cast.clone(),
+                };
+            }
         }
     }
     Form::FLOAT

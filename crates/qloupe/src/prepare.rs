@@ -44,12 +44,22 @@ impl Network {
     /// All unsupported operators at once, a malformed graph, a stored tensor with NaN. Infinity is let through: masks
     /// hold it.
     pub fn new(file: String, model: Model) -> Result<Self, Error> {
-        let program = Program::new(&model).map_err(|source| Error::Exec { file: file.clone(), source })?;
+        let program = Program::new(&model).map_err(|source| Error::Exec {
+            file: file.clone(),
+            source,
+        })?;
         for name in model.graph.constants().into_keys() {
-            let Some(values) = program.constant(name).and_then(|tensor| tensor.as_slice::<f32>()) else { continue };
+            let Some(values) = program.constant(name).and_then(|tensor| tensor.as_slice::<f32>()) else {
+                continue;
+            };
             let count = values.iter().filter(|v| v.is_nan()).count();
             if count > 0 {
-                return Err(Error::NanConstant { file, name: name.to_owned(), count, len: values.len() });
+                return Err(Error::NanConstant {
+                    file,
+                    name: name.to_owned(),
+                    count,
+                    len: values.len(),
+                });
             }
         }
         Ok(Self { file, model, program })
@@ -57,7 +67,10 @@ impl Network {
 
     /// Adds the place to an execution error.
     pub fn located(&self, source: qloupe_exec::ExecError) -> Error {
-        Error::Exec { file: self.file.clone(), source }
+        Error::Exec {
+            file: self.file.clone(),
+            source,
+        }
     }
 }
 
@@ -71,7 +84,10 @@ pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
         declare_inferred(&mut model, |name| crop.inputs.iter().any(|input| input == name))
             .map_err(|e| Error::Options(format!("{}: {e}", path.display())))?;
         let cropped = model.graph.crop(&crop.inputs, &crop.outputs);
-        cropped.map_err(|source| Error::Graph { file: path.display().to_string(), source })?;
+        cropped.map_err(|source| Error::Graph {
+            file: path.display().to_string(),
+            source,
+        })?;
     }
     Ok(model)
 }
@@ -80,13 +96,42 @@ pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
 fn declare_inferred(model: &mut Model, wanted: impl Fn(&str) -> bool) -> Result<(), ShapeError> {
     let inferred = shapes::infer(model, &BTreeMap::new())?;
     for (name, fact) in inferred.facts.into_iter().filter(|(name, _)| wanted(name)) {
-        let (Some(dims), None) = (&fact.shape, model.graph.declared_type(&name)) else { continue };
-        let dim = |d: &SymDim| d.as_known().map_or_else(|| Dim::Symbol(d.to_string()), Dim::Known);
+        let (Some(dims), None) = (&fact.shape, model.graph.declared_type(&name)) else {
+            continue;
+        };
+        let dim = |d: &SymDim| {
+            d.as_known()
+                .map_or_else(|| Dim::Symbol(d.to_string()), Dim::Known)
+        };
         let shape = Some(dims.iter().map(dim).collect());
-        let ty = TensorType { dtype: fact.dtype, shape, extra: Extra::default() };
+        let ty = TensorType {
+            dtype: fact.dtype,
+            shape,
+            extra: Extra::default(),
+        };
         model.graph.value_info.push(ValueInfo::tensor(&name, ty));
     }
     Ok(())
+}
+
+/// Refuses a model that is quantized already: quantizing it again would hide its own scales.
+fn refuse_quantized(file: &str, model: &Model) -> Result<(), Error> {
+    let quantizes =
+        |op: &str| op == "QuantizeLinear" || op.starts_with("QLinear") || op == "DynamicQuantizeLinear";
+    let nodes: Vec<_> = model
+        .graph
+        .nodes
+        .iter()
+        .filter(|n| quantizes(&n.op_type))
+        .collect();
+    let Some(first) = nodes.first() else { return Ok(()) };
+    Err(Error::Options(format!(
+        "{file}: the model is quantized already, expected the float model it was made from, got {} quantizing nodes, \
+         the first is \"{}\" ({})",
+        nodes.len(),
+        first.label(),
+        first.op_type
+    )))
 }
 
 /// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
@@ -124,8 +169,12 @@ impl Prepared {
     /// # Errors
     /// An opset that cannot be upgraded, a malformed graph.
     pub fn new(network: &Network, target: &'static Target, optimization_level: u8) -> Result<Self, Error> {
-        let in_graph = |source| Error::Graph { file: network.file.clone(), source };
+        let in_graph = |source| Error::Graph {
+            file: network.file.clone(),
+            source,
+        };
         let mut model = network.model.clone();
+        refuse_quantized(&network.file, &model)?;
         let mut changes = Vec::new();
         if target.activation.is_some() && model.opset() < QDQ_OPSET {
             changes = upgrade(&mut model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
@@ -139,13 +188,30 @@ impl Prepared {
         let program = Program::new(&model).map_err(|e| network.located(e))?;
         let topology = Topology::new(&model.graph).map_err(in_graph)?;
         let units = group_units(&program, &topology, target);
-        Ok(Self { target, model, program, topology, units, fused, changes })
+        Ok(Self {
+            target,
+            model,
+            program,
+            topology,
+            units,
+            fused,
+            changes,
+        })
     }
 
     /// Network inputs and unit outputs, in execution order: the values that a plan may name.
     pub fn value_names(&self) -> Vec<String> {
-        let inputs = self.model.graph.runtime_inputs().into_iter().map(|i| i.name.clone());
-        let outputs = self.units.iter().flat_map(|u| unit_outputs(&self.program, &self.topology, u)).map(str::to_owned);
+        let inputs = self
+            .model
+            .graph
+            .runtime_inputs()
+            .into_iter()
+            .map(|i| i.name.clone());
+        let outputs = self
+            .units
+            .iter()
+            .flat_map(|u| unit_outputs(&self.program, &self.topology, u))
+            .map(str::to_owned);
         inputs.chain(outputs).collect()
     }
 
@@ -163,16 +229,15 @@ impl Prepared {
     /// What each unit computes with under a plan.
     pub fn assignment(&self, plan: &QuantPlan) -> Assignment {
         let forms = plan.forms();
-        let units = self.units.iter().map(|unit| self.unit_spec(unit, plan, &forms)).collect();
+        let units = self
+            .units
+            .iter()
+            .map(|unit| self.unit_spec(unit, plan, &forms))
+            .collect();
         Assignment { forms, units }
     }
 
-    fn unit_spec(
-        &self,
-        unit: &UnitGroup,
-        plan: &QuantPlan,
-        forms: &BTreeMap<String, Form>,
-    ) -> UnitSpec {
+    fn unit_spec(&self, unit: &UnitGroup, plan: &QuantPlan, forms: &BTreeMap<String, Form>) -> UnitSpec {
         let support = unit_support(unit, &self.program, self.target);
         let outputs = unit_outputs(&self.program, &self.topology, unit);
         let output_forms: Vec<&Form> = outputs.iter().filter_map(|name| forms.get(*name)).collect();
@@ -188,7 +253,8 @@ impl Prepared {
             Support::Int8Exact => (true, Requantize::FloatScaleZeroPointAfter),
             Support::Fp16 | Support::Float => (false, Requantize::FloatScaleZeroPointAfter),
         };
-        let half = output_forms.iter().any(|f| matches!(f, Form::Fp16 { .. })) || (quantized && support == Support::Fp16);
+        let half = output_forms.iter().any(|f| matches!(f, Form::Fp16 { .. }))
+            || (quantized && support == Support::Fp16);
         let compute = if integer && quantized && readable {
             UnitCompute::Quantized
         } else if half {
@@ -196,10 +262,21 @@ impl Prepared {
         } else {
             UnitCompute::Float
         };
-        let weight = unit.weight.as_ref().and_then(|name| plan.weights.iter().find(|w| w.name == *name));
-        let weights = weight.filter(|_| compute == UnitCompute::Quantized).map(|w| (w.name.clone(), w.params.clone()));
+        let weight = unit
+            .weight
+            .as_ref()
+            .and_then(|name| plan.weights.iter().find(|w| w.name == *name));
+        let weights = weight
+            .filter(|_| compute == UnitCompute::Quantized)
+            .map(|w| (w.name.clone(), w.params.clone()));
         let bias = unit.bias.clone().filter(|_| weights.is_some());
-        UnitSpec { node_idxs: unit.node_idxs.clone(), compute, requantize, weights: weights.into_iter().collect(), bias }
+        UnitSpec {
+            node_idxs: unit.node_idxs.clone(),
+            compute,
+            requantize,
+            weights: weights.into_iter().collect(),
+            bias,
+        }
     }
 
     /// Checks a plan that was read from `file`: it tells the precision of each float value, and each unit that
@@ -210,22 +287,43 @@ impl Prepared {
     pub fn check_plan(&self, file: &str, plan: &QuantPlan) -> Result<(), Error> {
         if let Some(name) = self.value_without_precision(plan) {
             let what = format!("value \"{name}\" is missing, expected a line with its precision");
-            return Err(Error::Plan { file: file.to_owned(), what });
+            return Err(Error::Plan {
+                file: file.to_owned(),
+                what,
+            });
         }
-        let wrong = |name: &str, what: String| Error::Plan { file: file.to_owned(), what: format!("weight \"{name}\"{what}") };
+        let wrong = |name: &str, what: String| Error::Plan {
+            file: file.to_owned(),
+            what: format!("weight \"{name}\"{what}"),
+        };
         for (unit, spec) in self.units.iter().zip(self.assignment(plan).units) {
-            let Some(name) = unit.weight.as_deref().filter(|_| spec.compute == UnitCompute::Quantized) else { continue };
+            let Some(name) = unit
+                .weight
+                .as_deref()
+                .filter(|_| spec.compute == UnitCompute::Quantized)
+            else {
+                continue;
+            };
             let Some((_, params)) = spec.weights.first() else {
                 let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
-                return Err(wrong(name, format!(" is missing, expected its scales as \"{output}\" is quantized")));
+                return Err(wrong(
+                    name,
+                    format!(" is missing, expected its scales as \"{output}\" is quantized"),
+                ));
             };
-            let Some(stored) = self.program.constant(name) else { continue };
-            params.check_shape(stored.shape()).map_err(|e| wrong(name, format!(": {e}")))?;
+            let Some(stored) = self.program.constant(name) else {
+                continue;
+            };
+            params
+                .check_shape(stored.shape())
+                .map_err(|e| wrong(name, format!(": {e}")))?;
             let values = stored.as_slice::<f32>().unwrap_or_default();
             let count = values.iter().filter(|v| !v.is_finite()).count();
             if count > 0 {
                 let len = values.len();
-                let what = format!(": {count} of {len} elements are infinite, expected numbers that integers can hold");
+                let what = format!(
+                    ": {count} of {len} elements are infinite, expected numbers that integers can hold"
+                );
                 return Err(wrong(name, what));
             }
         }
@@ -237,8 +335,10 @@ impl Prepared {
         let graph = &self.model.graph;
         let goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
         let needed = self.topology.needed_for(graph, &goals, &BTreeSet::new()).values;
-        let inferred = shapes::infer(&self.model, &BTreeMap::new()).expect("invariant: no shape is given that could be wrong");
-        let is_float = |name: &str| inferred.facts.get(name).and_then(|fact| fact.dtype) == Some(DType::Float32);
+        let inferred = shapes::infer(&self.model, &BTreeMap::new())
+            .expect("invariant: no shape is given that could be wrong");
+        let is_float =
+            |name: &str| inferred.facts.get(name).and_then(|fact| fact.dtype) == Some(DType::Float32);
         let mut names = self.value_names().into_iter();
         names.find(|name| needed.contains(name.as_str()) && is_float(name) && plan.value(name).is_none())
     }
@@ -247,7 +347,12 @@ impl Prepared {
     ///
     /// # Errors
     /// Parameters that do not fit the graph.
-    pub fn quantized(&self, network: &Network, plan: &QuantPlan, mode: Mode) -> Result<QuantizedProgram, Error> {
+    pub fn quantized(
+        &self,
+        network: &Network,
+        plan: &QuantPlan,
+        mode: Mode,
+    ) -> Result<QuantizedProgram, Error> {
         QuantizedProgram::new(&self.program, &self.assignment(plan), mode).map_err(|e| network.located(e))
     }
 }

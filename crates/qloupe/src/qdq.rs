@@ -70,8 +70,21 @@ enum Reading {
 
 impl<'a> Writer<'a> {
     fn new(prepared: &'a Prepared, assignment: &'a Assignment) -> Self {
-        let outputs = prepared.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-        Self { prepared, assignment, outputs, nodes: Vec::new(), initializers: BTreeMap::new(), written: BTreeSet::new() }
+        let outputs = prepared
+            .model
+            .graph
+            .outputs
+            .iter()
+            .map(|o| o.name.as_str())
+            .collect();
+        Self {
+            prepared,
+            assignment,
+            outputs,
+            nodes: Vec::new(),
+            initializers: BTreeMap::new(),
+            written: BTreeSet::new(),
+        }
     }
 
     fn form(&self, name: &str) -> &Form {
@@ -80,8 +93,11 @@ impl<'a> Writer<'a> {
 
     /// Writes a node with its inputs and outputs renamed, and what follows its outputs.
     fn node(&mut self, node: &Node, unit: &UnitSpec) -> Result<(), Error> {
-        let inner: BTreeSet<&String> =
-            unit.node_idxs.iter().flat_map(|&idx| &self.prepared.model.graph.nodes[idx].outputs).collect();
+        let inner: BTreeSet<&String> = unit
+            .node_idxs
+            .iter()
+            .flat_map(|&idx| &self.prepared.model.graph.nodes[idx].outputs)
+            .collect();
         let mut written = node.clone();
         for name in written.inputs.iter_mut().filter(|name| !name.is_empty()) {
             let inside = inner.contains(name) && !self.leaves_as_form(name);
@@ -118,11 +134,19 @@ impl<'a> Writer<'a> {
         let is_output = self.outputs.contains(name) && source != name;
         match self.form(name).clone() {
             Form::Quantized(params) => {
-                let target = if is_output { name.to_owned() } else { format!("{name}_dequantized") };
+                let target = if is_output {
+                    name.to_owned()
+                } else {
+                    format!("{name}_dequantized")
+                };
                 self.quantize_dequantize(name, source, &params, &target);
             }
             Form::Fp16 { .. } => {
-                let target = if is_output { name.to_owned() } else { format!("{name}_fp16_float") };
+                let target = if is_output {
+                    name.to_owned()
+                } else {
+                    format!("{name}_fp16_float")
+                };
                 self.cast_both_ways(name, source, &target);
             }
             Form::Float { .. } => {}
@@ -163,16 +187,32 @@ impl<'a> Writer<'a> {
     }
 
     fn quantize_dequantize(&mut self, name: &str, source: &str, params: &QuantParams, target: &str) {
-        let (scale, zero_point) = params.as_per_tensor().expect("invariant: activations are quantized per tensor");
+        let (scale, zero_point) = params
+            .as_per_tensor()
+            .expect("invariant: activations are quantized per tensor");
         let (scale_name, zero_point_name) = (format!("{name}_scale"), format!("{name}_zero_point"));
         let quantized = format!("{name}_quantized");
-        self.initializers.insert(scale_name.clone(), Tensor::scalar(scale));
-        self.initializers.insert(zero_point_name.clone(), integer_scalar(params.dtype(), zero_point));
+        self.initializers
+            .insert(scale_name.clone(), Tensor::scalar(scale));
+        self.initializers.insert(
+            zero_point_name.clone(),
+            integer_scalar(params.dtype(), zero_point),
+        );
         let (scale, zero_point) = (scale_name.as_str(), zero_point_name.as_str());
         let node_name = |op: &str| format!("{name}_{op}");
-        let quantize = Node::new("QuantizeLinear", &node_name("QuantizeLinear"), &[source, scale, zero_point], &[&quantized]);
+        let quantize = Node::new(
+            "QuantizeLinear",
+            &node_name("QuantizeLinear"),
+            &[source, scale, zero_point],
+            &[&quantized],
+        );
         let inputs = [quantized.as_str(), scale, zero_point];
-        let dequantize = Node::new("DequantizeLinear", &node_name("DequantizeLinear"), &inputs, &[target]);
+        let dequantize = Node::new(
+            "DequantizeLinear",
+            &node_name("DequantizeLinear"),
+            &inputs,
+            &[target],
+        );
         self.nodes.extend([quantize, dequantize]);
     }
 
@@ -181,12 +221,20 @@ impl<'a> Writer<'a> {
         let to = |dtype: DType| AttributeValue::Int(i64::from(dtype.to_onnx()));
         let down = Node::new("Cast", &format!("{name}_to_fp16"), &[source], &[&half]);
         let up = Node::new("Cast", &format!("{name}_from_fp16"), &[&half], &[target]);
-        self.nodes.extend([down.with_attribute("to", to(DType::Float16)), up.with_attribute("to", to(DType::Float32))]);
+        self.nodes.extend([
+            down.with_attribute("to", to(DType::Float16)),
+            up.with_attribute("to", to(DType::Float32)),
+        ]);
     }
 
     /// The name under which a unit reads a constant.
     fn constant(&mut self, name: &str, unit: &UnitSpec) -> Result<String, Error> {
-        let stored = self.prepared.program.constant(name).expect("invariant: the caller checked").clone();
+        let stored = self
+            .prepared
+            .program
+            .constant(name)
+            .expect("invariant: the caller checked")
+            .clone();
         if let Some((_, params)) = unit.weights.iter().find(|(weight, _)| weight == name) {
             let target = format!("{name}_dequantized");
             if self.written.insert(target.clone()) {
@@ -201,7 +249,11 @@ impl<'a> Writer<'a> {
             // One bias may serve units of different scales.
             let key = unit_key(self.prepared, unit);
             let shared = self.prepared.topology.consumers(name).len() > 1;
-            let base = if shared { format!("{key}_{name}") } else { name.to_owned() };
+            let base = if shared {
+                format!("{key}_{name}")
+            } else {
+                name.to_owned()
+            };
             let target = format!("{base}_dequantized");
             if self.written.insert(target.clone()) {
                 self.dequantized_initializer(&base, quantized, &params, &target);
@@ -211,9 +263,14 @@ impl<'a> Writer<'a> {
         if unit.compute == UnitCompute::Fp16 && stored.as_slice::<f32>().is_some() {
             let target = format!("{name}_fp16_float");
             if self.written.insert(target.clone()) {
-                let half: Vec<half::f16> = stored.require::<f32>()?.iter().map(|&v| half::f16::from_f32(v)).collect();
+                let half: Vec<half::f16> = stored
+                    .require::<f32>()?
+                    .iter()
+                    .map(|&v| half::f16::from_f32(v))
+                    .collect();
                 let half_name = format!("{name}_fp16");
-                self.initializers.insert(half_name.clone(), Tensor::new(stored.shape(), half)?);
+                self.initializers
+                    .insert(half_name.clone(), Tensor::new(stored.shape(), half)?);
                 let up = Node::new("Cast", &format!("{name}_from_fp16"), &[&half_name], &[&target]);
                 let to = AttributeValue::Int(i64::from(DType::Float32.to_onnx()));
                 self.nodes.push(up.with_attribute("to", to));
@@ -225,37 +282,62 @@ impl<'a> Writer<'a> {
 
     fn bias(&self, stored: &Tensor, unit: &UnitSpec) -> Result<Option<(Tensor, QuantParams)>, Error> {
         let main = &self.prepared.model.graph.nodes[unit.node_idxs[0]];
-        let input = main.input(0).and_then(|x| self.form(x).read_params()?.as_per_tensor());
-        let (Some((input_scale, _)), Some((_, weight))) = (input, unit.weights.first()) else { return Ok(None) };
+        let input = main
+            .input(0)
+            .and_then(|x| self.form(x).read_params()?.as_per_tensor());
+        let (Some((input_scale, _)), Some((_, weight))) = (input, unit.weights.first()) else {
+            return Ok(None);
+        };
         let (quantized, _) = quantize_bias(stored.require::<f32>()?, input_scale, weight.scale());
         let scale: Vec<f32> = weight.scale().iter().map(|w| input_scale * w).collect();
         let zero_point = vec![0; scale.len()];
         let granularity = match weight.granularity() {
             Granularity::PerTensor => Granularity::PerTensor,
-            _ => Granularity::PerChannel { axis: stored.rank().saturating_sub(1) },
+            _ => Granularity::PerChannel {
+                axis: stored.rank().saturating_sub(1),
+            },
         };
         let params = QuantParams::new(DType::Int32, granularity, scale, zero_point)?;
         Ok(Some((Tensor::new(stored.shape(), quantized)?, params)))
     }
 
     fn dequantized_initializer(&mut self, name: &str, quantized: Tensor, params: &QuantParams, target: &str) {
-        let names = [format!("{name}_quantized"), format!("{name}_scale"), format!("{name}_zero_point")];
+        let names = [
+            format!("{name}_quantized"),
+            format!("{name}_scale"),
+            format!("{name}_zero_point"),
+        ];
         let axis = match params.granularity() {
             Granularity::PerChannel { axis } => Some(axis),
             _ => None,
         };
         let (scale, zero_point) = match axis {
-            None => (Tensor::scalar(params.scale()[0]), integer_scalar(params.dtype(), 0)),
-            Some(_) => (Tensor::vector(params.scale().to_vec()), integer_zeros(params.dtype(), params.scale().len())),
+            None => (
+                Tensor::scalar(params.scale()[0]),
+                integer_scalar(params.dtype(), 0),
+            ),
+            Some(_) => (
+                Tensor::vector(params.scale().to_vec()),
+                integer_zeros(params.dtype(), params.scale().len()),
+            ),
         };
         let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut node = Node::new("DequantizeLinear", &format!("{name}_DequantizeLinear"), &inputs, &[target]);
+        let mut node = Node::new(
+            "DequantizeLinear",
+            &format!("{name}_DequantizeLinear"),
+            &inputs,
+            &[target],
+        );
         if let Some(axis) = axis {
             node = node.with_attribute("axis", AttributeValue::Int(i64::try_from(axis).unwrap_or(0)));
         }
         self.nodes.push(node);
         let [quantized_name, scale_name, zero_point_name] = names;
-        self.initializers.extend([(quantized_name, quantized), (scale_name, scale), (zero_point_name, zero_point)]);
+        self.initializers.extend([
+            (quantized_name, quantized),
+            (scale_name, scale),
+            (zero_point_name, zero_point),
+        ]);
     }
 }
 
@@ -292,7 +374,10 @@ fn drop_unused(graph: &mut Graph) {
         if node.outputs.iter().any(|o| used.contains(o)) {
             keep[idx] = true;
             used.extend(node.inputs.iter().cloned());
-            used.extend(node.subgraphs().flat_map(|(_, g)| g.nodes.iter().flat_map(|n| n.inputs.clone())));
+            used.extend(
+                node.subgraphs()
+                    .flat_map(|(_, g)| g.nodes.iter().flat_map(|n| n.inputs.clone())),
+            );
         }
     }
     let mut flags = keep.iter();
@@ -300,8 +385,14 @@ fn drop_unused(graph: &mut Graph) {
     let stored: BTreeSet<String> = graph.initializers.iter().map(|i| i.name.clone()).collect();
     graph.initializers.retain(|i| used.contains(&i.name));
     // Old exporters list initializers among the inputs: those that are gone must not become inputs to feed.
-    graph.inputs.retain(|i| used.contains(&i.name) || !stored.contains(&i.name));
-    let produced: BTreeSet<&str> = graph.nodes.iter().flat_map(|n| n.outputs.iter().map(String::as_str)).collect();
+    graph
+        .inputs
+        .retain(|i| used.contains(&i.name) || !stored.contains(&i.name));
+    let produced: BTreeSet<&str> = graph
+        .nodes
+        .iter()
+        .flat_map(|n| n.outputs.iter().map(String::as_str))
+        .collect();
     let alive = |info: &ValueInfo| produced.contains(info.name.as_str());
     graph.value_info.retain(alive);
 }

@@ -69,20 +69,42 @@ impl Session {
 /// A name that is no input (the nearest is suggested), a shape that contradicts the declared one.
 pub fn fix_shapes(model: &mut Model, file: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), Error> {
     for (name, shape) in shapes {
-        let names: Vec<String> = model.graph.runtime_inputs().iter().map(|i| i.name.clone()).collect();
-        let input = model.graph.inputs.iter_mut().find(|i| i.name == *name && names.contains(name));
+        let names: Vec<String> = model
+            .graph
+            .runtime_inputs()
+            .iter()
+            .map(|i| i.name.clone())
+            .collect();
+        let input = model
+            .graph
+            .inputs
+            .iter_mut()
+            .find(|i| i.name == *name && names.contains(name));
         let Some(ValueType::Tensor(ty)) = input.and_then(|i| i.ty.as_mut()) else {
             let help = suggestion(name, names.iter().map(String::as_str));
-            return Err(Error::Options(format!("--shape: {file} has no input \"{name}\"{help}")));
+            return Err(Error::Options(format!(
+                "--shape: {file} has no input \"{name}\"{help}"
+            )));
         };
         let declared = ty.to_string();
         let fits = ty.shape.as_ref().is_none_or(|dims| {
-            dims.len() == shape.len() && dims.iter().zip(shape).all(|(dim, &size)| dim.size().is_none_or(|d| d == size))
+            dims.len() == shape.len()
+                && dims
+                    .iter()
+                    .zip(shape)
+                    .all(|(dim, &size)| dim.size().is_none_or(|d| d == size))
         });
         if !fits {
-            return Err(Error::Options(format!("--shape: {shape:?} does not fit input \"{name}\", expected {declared}")));
+            return Err(Error::Options(format!(
+                "--shape: {shape:?} does not fit input \"{name}\", expected {declared}"
+            )));
         }
-        ty.shape = Some(shape.iter().map(|&size| Dim::Known(i64::try_from(size).unwrap_or(i64::MAX))).collect());
+        ty.shape = Some(
+            shape
+                .iter()
+                .map(|&size| Dim::Known(i64::try_from(size).unwrap_or(i64::MAX)))
+                .collect(),
+        );
     }
     Ok(())
 }

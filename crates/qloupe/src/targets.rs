@@ -74,7 +74,10 @@ pub const ALL: &[&Target] = &[
 impl Target {
     /// What it does with an operator.
     pub fn support(&self, op_type: &str, domain: &str) -> Support {
-        let known = self.operators.iter().find(|(name, _)| *name == op_type && domain.is_empty());
+        let known = self
+            .operators
+            .iter()
+            .find(|(name, _)| *name == op_type && domain.is_empty());
         known.map_or(self.fallback, |(_, support)| *support)
     }
 
@@ -89,7 +92,10 @@ impl Target {
 /// # Errors
 /// [`Error::UnknownChoice`] with all ids.
 pub fn find(id: &str) -> Result<&'static Target, Error> {
-    ALL.iter().copied().find(|t| t.id == id).ok_or_else(|| Error::unknown_choice("target", id, ALL.iter().map(|t| t.id)))
+    ALL.iter()
+        .copied()
+        .find(|t| t.id == id)
+        .ok_or_else(|| Error::unknown_choice("target", id, ALL.iter().map(|t| t.id)))
 }
 
 #[cfg(test)]
@@ -98,9 +104,19 @@ mod tests {
 
     #[test]
     fn ids_are_sorted_unique_and_well_formed() {
-        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id), "the list is sorted by id");
+        assert!(
+            ALL.windows(2).all(|pair| pair[0].id < pair[1].id),
+            "the list is sorted by id"
+        );
         for target in ALL {
-            assert!(target.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", target.id);
+            assert!(
+                target
+                    .id
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+                "{}",
+                target.id
+            );
         }
     }
 
@@ -108,7 +124,12 @@ mod tests {
     fn shared_scale_operators_are_integer_operators() {
         for target in ALL.iter().filter(|t| t.activation.is_some()) {
             for op in target.shared_scale {
-                assert!(matches!(target.support(op, ""), Support::Int8(_) | Support::Int8Exact), "{} of {}", op, target.id);
+                assert!(
+                    matches!(target.support(op, ""), Support::Int8(_) | Support::Int8Exact),
+                    "{} of {}",
+                    op,
+                    target.id
+                );
             }
         }
     }

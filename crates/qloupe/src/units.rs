@@ -23,7 +23,11 @@ pub struct UnitGroup {
 impl UnitGroup {
     /// The operators of its nodes, `Conv+Relu`.
     pub fn label(&self, program: &Program) -> String {
-        let ops: Vec<&str> = self.node_idxs.iter().map(|&i| program.graph().nodes[i].op_type.as_str()).collect();
+        let ops: Vec<&str> = self
+            .node_idxs
+            .iter()
+            .map(|&i| program.graph().nodes[i].op_type.as_str())
+            .collect();
         ops.join("+")
     }
 }
@@ -31,13 +35,19 @@ impl UnitGroup {
 /// Groups the nodes that run; constants and nodes on constants alone are no units.
 pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> Vec<UnitGroup> {
     let graph = program.graph();
-    let grouping = Grouping { program, topology, target };
+    let grouping = Grouping {
+        program,
+        topology,
+        target,
+    };
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut units: Vec<UnitGroup> = Vec::new();
     // Patterns of several branches first: their nodes must not begin a unit of their own.
     let mut patterns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (idx, node) in graph.nodes.iter().enumerate() {
-        let found = grouping.silu(idx, node).or_else(|| grouping.hard_swish(idx, node));
+        let found = grouping
+            .silu(idx, node)
+            .or_else(|| grouping.hard_swish(idx, node));
         if let Some(idxs) = found.filter(|idxs| idxs.iter().all(|i| !taken.contains(i))) {
             taken.extend(&idxs);
             patterns.insert(*idxs.last().unwrap_or(&idx), idxs);
@@ -45,10 +55,18 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
     }
     for (idx, node) in graph.nodes.iter().enumerate() {
         if let Some(idxs) = patterns.get(&idx) {
-            units.push(UnitGroup { node_idxs: idxs.clone(), main_idx: idx, weight: None, bias: None });
+            units.push(UnitGroup {
+                node_idxs: idxs.clone(),
+                main_idx: idx,
+                weight: None,
+                bias: None,
+            });
             continue;
         }
-        let runs = node.outputs.iter().any(|o| !o.is_empty() && program.constant(o).is_none());
+        let runs = node
+            .outputs
+            .iter()
+            .any(|o| !o.is_empty() && program.constant(o).is_none());
         if taken.contains(&idx) || !runs {
             continue;
         }
@@ -62,12 +80,20 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
             bias = Some(constant);
         }
         if weight.is_some() || node.is_onnx("Add") {
-            while let Some(next) = grouping.activation_after(*idxs.last().unwrap_or(&idx)).filter(|n| !taken.contains(n)) {
+            while let Some(next) = grouping
+                .activation_after(*idxs.last().unwrap_or(&idx))
+                .filter(|n| !taken.contains(n))
+            {
                 idxs.push(next);
             }
         }
         taken.extend(&idxs);
-        units.push(UnitGroup { node_idxs: idxs, main_idx: idx, weight, bias });
+        units.push(UnitGroup {
+            node_idxs: idxs,
+            main_idx: idx,
+            weight,
+            bias,
+        });
     }
     // A group runs where its last node stood: every other input is there by then.
     units.sort_by_key(|unit| unit.node_idxs.last().copied());
@@ -82,17 +108,27 @@ struct Grouping<'a> {
 
 impl Grouping<'_> {
     fn constant_name(&self, node: &Node, idx: usize) -> Option<String> {
-        node.input(idx).filter(|name| self.program.constant(name).is_some()).map(str::to_owned)
+        node.input(idx)
+            .filter(|name| self.program.constant(name).is_some())
+            .map(str::to_owned)
     }
 
     fn weight_and_bias(&self, node: &Node) -> (Option<String>, Option<String>) {
-        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"].iter().any(|op| node.is_onnx(op));
-        let input_is_computed = node.input(0).is_some_and(|name| self.program.constant(name).is_none());
+        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+            .iter()
+            .any(|op| node.is_onnx(op));
+        let input_is_computed = node
+            .input(0)
+            .is_some_and(|name| self.program.constant(name).is_none());
         if !weighted || !input_is_computed {
             return (None, None);
         }
         let weight = self.constant_name(node, 1);
-        let bias = if node.is_onnx("MatMul") || weight.is_none() { None } else { self.constant_name(node, 2) };
+        let bias = if node.is_onnx("MatMul") || weight.is_none() {
+            None
+        } else {
+            self.constant_name(node, 2)
+        };
         (weight, bias)
     }
 
@@ -110,18 +146,24 @@ impl Grouping<'_> {
     fn bias_add(&self, idxs: &[usize], matmul: &Node) -> Option<(usize, String)> {
         let next = self.only_consumer(*idxs.last()?)?;
         let node = &self.program.graph().nodes[next];
-        let constant = (0..2).find_map(|i| self.constant_name(node, i)).filter(|_| node.is_onnx("Add"))?;
+        let constant = (0..2)
+            .find_map(|i| self.constant_name(node, i))
+            .filter(|_| node.is_onnx("Add"))?;
         let weight = self.program.constant(matmul.input(1)?)?;
         let bias = self.program.constant(&constant)?;
         let columns = *weight.shape().last()?;
-        (weight.rank() == 2 && bias.len() == columns && bias.shape().last() == Some(&columns)).then_some((next, constant))
+        (weight.rank() == 2 && bias.len() == columns && bias.shape().last() == Some(&columns))
+            .then_some((next, constant))
     }
 
     fn activation_after(&self, idx: usize) -> Option<usize> {
         let next = self.only_consumer(idx)?;
         let node = &self.program.graph().nodes[next];
         let produced = self.program.graph().nodes[idx].output(0);
-        let bounds_constant = (1..3).all(|i| node.input(i).is_none_or(|name| self.program.constant(name).is_some()));
+        let bounds_constant = (1..3).all(|i| {
+            node.input(i)
+                .is_none_or(|name| self.program.constant(name).is_some())
+        });
         let fits = (node.is_onnx("Relu") && self.target.fuses(Fusion::Relu))
             || (node.is_onnx("Clip") && self.target.fuses(Fusion::Clip) && bounds_constant);
         (fits && node.input(0) == produced).then_some(next)
@@ -134,8 +176,12 @@ impl Grouping<'_> {
         }
         let next = self.only_consumer(idx)?;
         let mul = &self.program.graph().nodes[next];
-        let other = mul.inputs.iter().find(|name| Some(name.as_str()) != node.output(0))?;
-        (mul.is_onnx("Mul") && mul.inputs.len() == 2 && Some(other.as_str()) == node.input(0)).then(|| vec![idx, next])
+        let other = mul
+            .inputs
+            .iter()
+            .find(|name| Some(name.as_str()) != node.output(0))?;
+        (mul.is_onnx("Mul") && mul.inputs.len() == 2 && Some(other.as_str()) == node.input(0))
+            .then(|| vec![idx, next])
     }
 
     /// `x + 3`, Clip to 0..6 (or HardSigmoid), times x, divided by 6 (or not): all of one input.
@@ -148,7 +194,10 @@ impl Grouping<'_> {
         let x = if node.is_onnx("HardSigmoid") {
             node.input(0)?
         } else if node.is_onnx("Add") {
-            let x = node.inputs.iter().find(|name| self.program.constant(name).is_none())?;
+            let x = node
+                .inputs
+                .iter()
+                .find(|name| self.program.constant(name).is_none())?;
             let three = node.inputs.iter().find_map(|name| self.program.constant(name))?;
             let clip = self.only_consumer(idx).filter(|&n| nodes[n].is_onnx("Clip"))?;
             if three.len() != 1 {
@@ -159,7 +208,9 @@ impl Grouping<'_> {
         } else {
             return None;
         };
-        let mul = self.only_consumer(*idxs.last()?).filter(|&n| nodes[n].is_onnx("Mul"))?;
+        let mul = self
+            .only_consumer(*idxs.last()?)
+            .filter(|&n| nodes[n].is_onnx("Mul"))?;
         if !nodes[mul].inputs.iter().any(|name| name == x) {
             return None;
         }
@@ -167,7 +218,10 @@ impl Grouping<'_> {
         let scaled = |n: &usize| {
             let node = &nodes[*n];
             (node.is_onnx("Div") || node.is_onnx("Mul"))
-                && node.inputs.iter().any(|name| self.program.constant(name).is_some_and(|t| t.len() == 1))
+                && node
+                    .inputs
+                    .iter()
+                    .any(|name| self.program.constant(name).is_some_and(|t| t.len() == 1))
         };
         if node.is_onnx("Add") {
             idxs.extend(self.only_consumer(mul).filter(scaled));
@@ -181,7 +235,8 @@ pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: 
     let inside: BTreeSet<usize> = unit.node_idxs.iter().copied().collect();
     let graph = program.graph();
     let leaves = |name: &str| {
-        graph.outputs.iter().any(|o| o.name == name) || topology.consumers(name).iter().any(|c| !inside.contains(c))
+        graph.outputs.iter().any(|o| o.name == name)
+            || topology.consumers(name).iter().any(|c| !inside.contains(c))
     };
     unit.node_idxs
         .iter()
@@ -197,14 +252,26 @@ pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Sup
     let main = &nodes[unit.main_idx];
     if unit.node_idxs.len() > 1 && unit.weight.is_none() && !main.is_onnx("Add") {
         // A fused activation is one table.
-        return if target.activation.is_some() { Support::Int8Exact } else { target.fallback };
+        return if target.activation.is_some() {
+            Support::Int8Exact
+        } else {
+            target.fallback
+        };
     }
     let support = target.support(&main.op_type, &main.domain);
     match support {
         // An interpolating Resize computes new values.
-        Support::Int8Exact if main.is_onnx("Resize") && main.string("mode").unwrap_or("nearest") != "nearest" => target.fallback,
+        Support::Int8Exact
+            if main.is_onnx("Resize") && main.string("mode").unwrap_or("nearest") != "nearest" =>
+        {
+            target.fallback
+        }
         // Weights that are computed cannot be packed as integers, but two computed matrices can.
-        Support::Int8(_) if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weight.is_none() => target.fallback,
+        Support::Int8(_)
+            if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weight.is_none() =>
+        {
+            target.fallback
+        }
         other => other,
     }
 }

@@ -37,7 +37,12 @@ struct Arguments {
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     input: Vec<String>,
     /// The views to compute: entire, local, tensor
-    #[arg(long, value_name = "VIEWS", value_delimiter = ',', default_value = "entire,local")]
+    #[arg(
+        long,
+        value_name = "VIEWS",
+        value_delimiter = ',',
+        default_value = "entire,local"
+    )]
     views: Vec<String>,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
@@ -71,7 +76,9 @@ impl Command for Analyze {
 
     fn define(&self) -> clap::Command {
         let about = "Compare the quantized model with the float model, layer by layer";
-        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+        Arguments::augment_args(clap::Command::new(self.name()))
+            .about(about)
+            .after_help(EXAMPLE)
     }
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -84,9 +91,21 @@ impl Command for Analyze {
         let session = args.model.open(args.quantize.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
         let loaded = start.elapsed().as_secs_f64();
-        let quantized = quantize::quantize(&args.quantize, &choices, &session, Some(&dataset), args.model.quiet)?;
+        let quantized = quantize::quantize(
+            &args.quantize,
+            &choices,
+            &session,
+            Some(&dataset),
+            args.model.quiet,
+        )?;
         let calibrated = start.elapsed().as_secs_f64();
-        let mut analysis = Analysis::new(&session.network, &quantized.prepared, &quantized.plan, mode, views)?;
+        let mut analysis = Analysis::new(
+            &session.network,
+            &quantized.prepared,
+            &quantized.plan,
+            mode,
+            views,
+        )?;
         let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
         let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
         for idx in 0..dataset.len() {
@@ -104,13 +123,25 @@ impl Command for Analyze {
         let mut report = analysis.finish();
         let first = dataset.sample(0).map_err(Error::from)?;
         let cost_options = CostOptions { n_runs: N_COST_RUNS };
-        report.costs = measure_costs(&session.network, &quantized.prepared, &quantized.plan, &first, cost_options)?;
+        report.costs = measure_costs(
+            &session.network,
+            &quantized.prepared,
+            &quantized.plan,
+            &first,
+            cost_options,
+        )?;
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
         report.notes.extend(dataset.notes().iter().cloned());
         report.timing.total_seconds = start.elapsed().as_secs_f64();
-        let phase = |name: &str, seconds| qloupe::report::Phase { name: name.to_owned(), seconds };
-        report.timing.phases.splice(0..0, [phase("load", loaded), phase("calibrate", calibrated - loaded)]);
+        let phase = |name: &str, seconds| qloupe::report::Phase {
+            name: name.to_owned(),
+            seconds,
+        };
+        report.timing.phases.splice(
+            0..0,
+            [phase("load", loaded), phase("calibrate", calibrated - loaded)],
+        );
         outputs.write(&args, &report)
     }
 }
@@ -135,9 +166,17 @@ impl Outputs {
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;
         }
-        let gates = args.fail_under.iter().map(|text| parse_gate(text, &args.views)).collect::<anyhow::Result<_>>()?;
-        let txt_style = TXT_STYLES.iter().find(|(id, _)| *id == args.txt_style).map(|(_, style)| *style);
-        let unknown_style = || Error::unknown_choice("txt style", &args.txt_style, TXT_STYLES.iter().map(|(id, _)| *id));
+        let gates = args
+            .fail_under
+            .iter()
+            .map(|text| parse_gate(text, &args.views))
+            .collect::<anyhow::Result<_>>()?;
+        let txt_style = TXT_STYLES
+            .iter()
+            .find(|(id, _)| *id == args.txt_style)
+            .map(|(_, style)| *style);
+        let unknown_style =
+            || Error::unknown_choice("txt style", &args.txt_style, TXT_STYLES.iter().map(|(id, _)| *id));
         let options = Options {
             colour: progress::colours(),
             width: progress::width(),
@@ -148,9 +187,13 @@ impl Outputs {
     }
 
     fn write(&self, args: &Arguments, report: &Report) -> anyhow::Result<ExitCode> {
-        let file_options = Options { colour: false, ..self.options };
+        let file_options = Options {
+            colour: false,
+            ..self.options
+        };
         for path in &args.report {
-            let format = format_of_extension(extension(path)?).context("invariant: checked before the work")?;
+            let format =
+                format_of_extension(extension(path)?).context("invariant: checked before the work")?;
             write_atomically(path, format.write(report, &file_options).as_bytes()).map_err(Error::from)?;
         }
         let extension = if args.json { "json" } else { "table" };
@@ -173,7 +216,10 @@ fn parse_gate(text: &str, views: &[String]) -> anyhow::Result<Gate> {
     let gate: Gate = text.parse().map_err(Error::from)?;
     let view = gate.view().unwrap_or(View::Entire).id();
     if !views.iter().any(|computed| computed == view) {
-        bail!("gate \"{text}\": view {view} is not computed, expected one of --views {}", views.join(", "));
+        bail!(
+            "gate \"{text}\": view {view} is not computed, expected one of --views {}",
+            views.join(", ")
+        );
     }
     Ok(gate)
 }
@@ -182,10 +228,18 @@ fn extension(path: &std::path::Path) -> anyhow::Result<&str> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let known = qloupe::report::extensions();
     if extension.is_empty() {
-        bail!("{}: the extension that tells the report format is missing, expected one of {}", path.display(), known.join(", "));
+        bail!(
+            "{}: the extension that tells the report format is missing, expected one of {}",
+            path.display(),
+            known.join(", ")
+        );
     }
     if !known.contains(&extension) {
-        bail!("{}: {}", path.display(), Error::unknown_choice("report format", extension, known));
+        bail!(
+            "{}: {}",
+            path.display(),
+            Error::unknown_choice("report format", extension, known)
+        );
     }
     Ok(extension)
 }

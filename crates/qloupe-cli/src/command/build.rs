@@ -43,7 +43,9 @@ impl Command for Build {
 
     fn define(&self) -> clap::Command {
         let about = "Write the quantized model as QDQ ONNX, with its plan";
-        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+        Arguments::augment_args(clap::Command::new(self.name()))
+            .about(about)
+            .after_help(EXAMPLE)
     }
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -52,10 +54,17 @@ impl Command for Build {
         if choices.is_fp16() {
             return build_fp16(&args);
         }
-        let output = args.output.clone().unwrap_or_else(|| args.model.beside("int8.onnx"));
+        let output = args
+            .output
+            .clone()
+            .unwrap_or_else(|| args.model.beside("int8.onnx"));
         let plan_path = output.with_extension("plan.toml");
         // An edited plan is an input: it is not written over.
-        let writes_plan = !args.quantize.plan.as_deref().is_some_and(|plan| is_same_file(plan, &plan_path));
+        let writes_plan = !args
+            .quantize
+            .plan
+            .as_deref()
+            .is_some_and(|plan| is_same_file(plan, &plan_path));
         args.model.check_output(&output)?;
         if writes_plan {
             args.model.check_output(&plan_path)?;
@@ -70,7 +79,8 @@ impl Command for Build {
         let feeds = qloupe::feed::board_inputs(&session, &quantized.plan);
         let summary = quantized.plan.summary();
         if args.json {
-            let inputs: Vec<serde_json::Value> = feeds.iter().map(qloupe::feed::BoardInput::to_json).collect();
+            let inputs: Vec<serde_json::Value> =
+                feeds.iter().map(qloupe::feed::BoardInput::to_json).collect();
             let written = serde_json::json!({
                 "model": output.display().to_string(),
                 "plan": plan_path.display().to_string(),
@@ -92,7 +102,14 @@ impl Command for Build {
             ),
         ];
         lines.extend(feeds.iter().map(ToString::to_string));
-        lines.extend(quantized.prepared.changes.iter().filter(|_| !args.model.quiet).map(|change| format!("note: {change}")));
+        lines.extend(
+            quantized
+                .prepared
+                .changes
+                .iter()
+                .filter(|_| !args.model.quiet)
+                .map(|change| format!("note: {change}")),
+        );
         lines.extend(quantized.prepared.target.note.map(|note| format!("note: {note}")));
         progress::result(&lines.join("\n"))?;
         Ok(ExitCode::SUCCESS)
@@ -100,7 +117,10 @@ impl Command for Build {
 }
 
 fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
-    let output = args.output.clone().unwrap_or_else(|| args.model.beside("fp16.onnx"));
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| args.model.beside("fp16.onnx"));
     args.model.check_output(&output)?;
     let network = args.model.open(args.quantize.recipe.as_deref())?.network;
     let prepared = Prepared::new(&network, targets::find("fp16")?, args.quantize.optimization_level)?;
@@ -111,11 +131,18 @@ fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
         progress::result(&serde_json::to_string_pretty(&written)?)?;
     } else {
         let inputs = "inputs and outputs stay float32: feed the same arrays as to the float model";
-        progress::result(&format!("wrote {}{}\n{inputs}", output.display(), size_of(&output)))?;
+        progress::result(&format!(
+            "wrote {}{}\n{inputs}",
+            output.display(),
+            size_of(&output)
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn size_of(path: &Path) -> String {
-    std::fs::metadata(path).map_or_else(|_| String::new(), |m| format!(" ({:.2} MB)", m.len() as f64 / 1e6))
+    std::fs::metadata(path).map_or_else(
+        |_| String::new(),
+        |m| format!(" ({:.2} MB)", m.len() as f64 / 1e6),
+    )
 }

@@ -59,12 +59,17 @@ impl Command for Infer {
 
     fn define(&self) -> clap::Command {
         let about = "Run the model on samples, in float or as the target would";
-        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+        Arguments::augment_args(clap::Command::new(self.name()))
+            .about(about)
+            .after_help(EXAMPLE)
     }
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         let args = Arguments::from_arg_matches(arguments)?;
-        let mode = args.mode.as_deref().unwrap_or(if args.plan.is_some() { "integer" } else { "float" });
+        let mode = args
+            .mode
+            .as_deref()
+            .unwrap_or(if args.plan.is_some() { "integer" } else { "float" });
         if !MODES.contains(&mode) {
             return Err(Error::unknown_choice("mode", mode, MODES.iter().copied()).into());
         }
@@ -95,7 +100,12 @@ impl Command for Infer {
                 None => run_float(&session, inputs, dump.as_mut())?,
                 Some(program) => run_quantized(&session, program, &inputs, dump.as_mut())?,
             };
-            summaries.push(outputs.iter().map(|(name, tensor)| Summary::of(name, tensor)).collect::<Vec<_>>());
+            summaries.push(
+                outputs
+                    .iter()
+                    .map(|(name, tensor)| Summary::of(name, tensor))
+                    .collect::<Vec<_>>(),
+            );
             if args.out.is_some() {
                 collected.add(outputs);
             }
@@ -112,7 +122,11 @@ impl Command for Infer {
             let json: Vec<serde_json::Value> = summaries.iter().map(|s| to_json(s)).collect();
             progress::result(&serde_json::to_string_pretty(&json)?)?;
         } else {
-            let text: Vec<String> = summaries.iter().enumerate().map(|(idx, s)| to_text(idx, s)).collect();
+            let text: Vec<String> = summaries
+                .iter()
+                .enumerate()
+                .map(|(idx, s)| to_text(idx, s))
+                .collect();
             progress::result(&text.join("\n"))?;
         }
         for note in dataset.notes().iter().filter(|_| !args.model.quiet) {
@@ -124,7 +138,12 @@ impl Command for Infer {
 
 impl Arguments {
     /// The program of a mode; `None` for float.
-    fn compile(&self, mode: &str, session: &Session, dataset: &Dataset) -> anyhow::Result<Option<QuantizedProgram>> {
+    fn compile(
+        &self,
+        mode: &str,
+        session: &Session,
+        dataset: &Dataset,
+    ) -> anyhow::Result<Option<QuantizedProgram>> {
         if mode == "float" {
             return Ok(None);
         }
@@ -140,23 +159,47 @@ impl Arguments {
         };
         let choices = quantize::check(&quantize_args)?;
         let quantized = quantize::quantize(&quantize_args, &choices, session, Some(dataset), true)?;
-        let mode = if mode == "fake-quant" { Mode::FakeQuant } else { Mode::Integer };
-        Ok(Some(quantized.prepared.quantized(&session.network, &quantized.plan, mode)?))
+        let mode = if mode == "fake-quant" {
+            Mode::FakeQuant
+        } else {
+            Mode::Integer
+        };
+        Ok(Some(quantized.prepared.quantized(
+            &session.network,
+            &quantized.plan,
+            mode,
+        )?))
     }
 }
 
 type Outputs = Vec<(String, Tensor)>;
 
-fn run_float(session: &Session, inputs: Outputs, mut dump: Option<&mut DumpWriter>) -> anyhow::Result<Outputs> {
+fn run_float(
+    session: &Session,
+    inputs: Outputs,
+    mut dump: Option<&mut DumpWriter>,
+) -> anyhow::Result<Outputs> {
     let network = &session.network;
     if let Some(dump) = &mut dump {
         for (name, tensor) in &inputs {
             dump.write("values", name, tensor)?;
         }
     }
-    let goals: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-    let given = inputs.into_iter().map(|(name, tensor)| (name, Stored::plain(tensor))).collect();
-    let mut walk = network.program.walk(given, &goals).map_err(|e| network.located(e))?;
+    let goals: Vec<&str> = network
+        .model
+        .graph
+        .outputs
+        .iter()
+        .map(|o| o.name.as_str())
+        .collect();
+    let given = inputs
+        .into_iter()
+        .map(|(name, tensor)| (name, Stored::plain(tensor)))
+        .collect();
+    let mut walk = network
+        .program
+        .walk(given, &goals)
+        .map_err(|e| network.located(e))?;
     while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
         if let Some(dump) = &mut dump {
             for (name, value) in &stepped.outputs {
@@ -196,23 +239,52 @@ fn run_quantized(
         let value = walk.float_value(name).map_err(|e| network.located(e))?;
         Ok((name.clone(), value.to_plain().clone()))
     };
-    network.model.graph.outputs.iter().map(|o| &o.name).map(output).collect()
+    network
+        .model
+        .graph
+        .outputs
+        .iter()
+        .map(|o| &o.name)
+        .map(output)
+        .collect()
 }
 
 fn to_text(sample: usize, summaries: &[Summary]) -> String {
     let line = |s: &Summary| {
-        let range = s.range.map_or_else(|| "no numbers".to_owned(), |(min, max, mean)| format!("min {min:.6} max {max:.6} mean {mean:.6}"));
-        let top: Vec<String> = s.top.iter().map(|(class, score)| format!("{class}: {score:.4}")).collect();
-        let top = if top.is_empty() { String::new() } else { format!("  top {}", top.join(", ")) };
-        let nan = if s.n_nan == 0 { String::new() } else { format!("  NaN {}", s.n_nan) };
-        format!("sample {sample}  {}  {}{:?}  {range}{nan}{top}", s.name, s.dtype, s.shape)
+        let range = s.range.map_or_else(
+            || "no numbers".to_owned(),
+            |(min, max, mean)| format!("min {min:.6} max {max:.6} mean {mean:.6}"),
+        );
+        let top: Vec<String> = s
+            .top
+            .iter()
+            .map(|(class, score)| format!("{class}: {score:.4}"))
+            .collect();
+        let top = if top.is_empty() {
+            String::new()
+        } else {
+            format!("  top {}", top.join(", "))
+        };
+        let nan = if s.n_nan == 0 {
+            String::new()
+        } else {
+            format!("  NaN {}", s.n_nan)
+        };
+        format!(
+            "sample {sample}  {}  {}{:?}  {range}{nan}{top}",
+            s.name, s.dtype, s.shape
+        )
     };
     summaries.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn to_json(summaries: &[Summary]) -> serde_json::Value {
     let entry = |s: &Summary| {
-        let top: Vec<serde_json::Value> = s.top.iter().map(|(class, score)| serde_json::json!([class, score])).collect();
+        let top: Vec<serde_json::Value> = s
+            .top
+            .iter()
+            .map(|(class, score)| serde_json::json!([class, score]))
+            .collect();
         serde_json::json!({
             "name": s.name, "dtype": s.dtype, "shape": s.shape, "top": top,
             "n_nan": s.n_nan, "min": s.range.map(|r| r.0), "max": s.range.map(|r| r.1), "mean": s.range.map(|r| r.2),

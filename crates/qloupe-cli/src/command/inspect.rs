@@ -35,7 +35,9 @@ impl Command for Inspect {
 
     fn define(&self) -> clap::Command {
         let about = "List operators, shapes, parameters and costs; with a target, int8, fp16 or fallback";
-        Arguments::augment_args(clap::Command::new(self.name())).about(about).after_help(EXAMPLE)
+        Arguments::augment_args(clap::Command::new(self.name()))
+            .about(about)
+            .after_help(EXAMPLE)
     }
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {

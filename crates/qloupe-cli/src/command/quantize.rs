@@ -30,7 +30,9 @@ impl Choices {
 /// Checks the names that the user chose.
 pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
     if args.plan.is_some() && (args.target.is_some() || args.dataset.is_some() || args.precision.is_some()) {
-        bail!("--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it");
+        bail!(
+            "--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it"
+        );
     }
     let mut target = args.target.as_deref().map(targets::find).transpose()?;
     match args.precision.as_deref() {
@@ -40,9 +42,16 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
         Some(other) => return Err(Error::unknown_choice("precision", other, ["fp16"]).into()),
     }
     if let Some(target) = target.filter(|t| args.precision.is_some() && t.activation.is_some()) {
-        bail!("--precision fp16 with target {} is not supported, expected --precision fp16 without a target", target.id);
+        bail!(
+            "--precision fp16 with target {} is not supported, expected --precision fp16 without a target",
+            target.id
+        );
     }
-    Ok(Choices { target, algorithm: calibrate::find(&args.algorithm)?, method: Method::parse(&args.method)? })
+    Ok(Choices {
+        target,
+        algorithm: calibrate::find(&args.algorithm)?,
+        method: Method::parse(&args.method)?,
+    })
 }
 
 /// The prepared graph and the plan.
@@ -70,32 +79,55 @@ pub(super) fn quantize(
     let opened = match (&args.dataset, inputs) {
         (Some(path), _) => Some(Dataset::open(path, &session.inputs).map_err(Error::from)?),
         (None, _) if needs_dataset => {
-            bail!("calibration samples are missing for target {}, expected --dataset D or --plan P.toml", target.id)
+            bail!(
+                "calibration samples are missing for target {}, expected --dataset D or --plan P.toml",
+                target.id
+            )
         }
         (None, _) => None,
     };
-    let Some(dataset) = opened.as_ref().or(inputs) else { bail!("samples are missing, expected --dataset D") };
+    let Some(dataset) = opened.as_ref().or(inputs) else {
+        bail!("samples are missing, expected --dataset D")
+    };
     // float16 needs no ranges: one sample tells which values are float.
     let n_samples = if needs_dataset { dataset.len() } else { 1 };
     let bar = progress::bar("calibrate", n_samples, quiet);
-    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &mut |done, _| bar.set_position(done as u64))?;
+    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &mut |done, _| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     let options = PlanOptions {
         target,
-        algorithm: if needs_dataset { choices.algorithm.id().to_owned() } else { "none".to_owned() },
+        algorithm: if needs_dataset {
+            choices.algorithm.id().to_owned()
+        } else {
+            "none".to_owned()
+        },
         method: choices.method,
         optimization_level: args.optimization_level,
     };
-    let plan = build_plan(&prepared.program, &prepared.topology, &prepared.units, &statistics, &options)?;
+    let plan = build_plan(
+        &prepared.program,
+        &prepared.topology,
+        &prepared.units,
+        &statistics,
+        &options,
+    )?;
     Ok(Quantized { prepared, plan })
 }
 
 fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::File { path: path.to_owned(), what: format!("cannot be read: {e}") })?;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::File {
+        path: path.to_owned(),
+        what: format!("cannot be read: {e}"),
+    })?;
     let head = qloupe::plan::read_head(&file, &text)?;
-    let prepared = Prepared::new(&session.network, targets::find(&head.target)?, head.optimization_level)?;
+    let prepared = Prepared::new(
+        &session.network,
+        targets::find(&head.target)?,
+        head.optimization_level,
+    )?;
     let plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
     prepared.check_plan(&file, &plan)?;
     Ok(Quantized { prepared, plan })

@@ -95,6 +95,22 @@ fn every_unsupported_operator_is_listed_at_once() {
     sandbox.refuse("build odd.onnx --target rk3588 --dataset calib -o out.onnx", text);
 }
 
+#[test]
+fn a_quantized_model_is_not_quantized_again() {
+    let sandbox = Sandbox::new();
+    sandbox.succeed(&format!("{BUILD} -o once.onnx"));
+    let first = "the first is \"input_QuantizeLinear\" (QuantizeLinear)";
+    let text = format!(
+        "once.onnx: the model is quantized already, expected the float model it was made from, got 24 quantizing nodes, {first}"
+    );
+    for arguments in [
+        format!("{ANALYZE} --report out.json"),
+        format!("{BUILD} -o out.onnx"),
+    ] {
+        sandbox.refuse(&arguments.replace("model.onnx", "once.onnx"), &text);
+    }
+}
+
 /// fmnist_mbv2 with some elements of its first convolution's weight replaced; gives the weight's name.
 fn break_weight(sandbox: &Sandbox, file: &str, elements: &[f32]) -> String {
     let mut model = read_model(&sandbox.path("model.onnx")).unwrap();

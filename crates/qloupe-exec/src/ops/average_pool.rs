@@ -7,7 +7,7 @@ use super::float_tensor::{from_float32, to_float32};
 use super::pooling::{Pool, infer_pool};
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
-/// The sum under the window, in order, divided by the number of elements under it; with `count_include_pad` by those
+/// The sum under the window, of images column by column, divided by the number of elements under it; with `count_include_pad` by those
 /// of the padded input.
 #[derive(Debug)]
 pub(super) struct AveragePool;

@@ -11,7 +11,7 @@ use crate::{EvalContext, Fact, InferContext, Layout, OpError};
 
 /// A pool on an input: `[outer, spatial.., inner]`, where the channels are `outer` in ONNX order and `inner` in NHWC.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     pub(super) window: Window,
     pub(super) applied: Applied,
     pub(super) input: Vec<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(ctx: &EvalContext<'_>, x: &Tensor) -> Result<Self, OpError> {
+    pub(crate) fn new(ctx: &EvalContext<'_>, x: &Tensor) -> Result<Self, OpError> {
         let (n, channels, input) = planes(x.shape(), ctx.layout)?;
         let window = Window::new(ctx.node, input.len(), None)?;
         let applied = window.apply(&input)?;
@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// The shape of the output, in the order of the call.
-    pub(super) fn output_shape(&self) -> Vec<usize> {
+    pub(crate) fn output_shape(&self) -> Vec<usize> {
         shape_of(self.n, self.channels, &self.applied.output, self.layout)
     }
 
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// Any reduction over any number of axes: `reduce` gets the values under the window and where they are.
-    pub(super) fn reduce<T: Copy, U>(&self, x: &[T], mut reduce: impl FnMut(&[T], &Taps) -> U) -> Vec<U> {
+    pub(crate) fn reduce<T: Copy, U>(&self, x: &[T], mut reduce: impl FnMut(&[T], &Taps) -> U) -> Vec<U> {
         let pixels: usize = self.input.iter().product();
         let (outer, inner) = match self.layout {
             Layout::Plain => (self.n * self.channels, 1),
@@ -122,11 +122,11 @@ impl Pool {
 
 /// What lies under the window of an output.
 #[derive(Debug)]
-pub(super) struct Taps {
+pub(crate) struct Taps {
     /// Flat positions in the plane.
     pub(super) pixels: Vec<usize>,
     /// Taps in the padded input.
-    pub(super) n_padded: usize,
+    pub(crate) n_padded: usize,
     /// Which plane: `n * channels + channel`.
     pub(super) plane: usize,
 }

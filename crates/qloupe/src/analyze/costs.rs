@@ -93,12 +93,24 @@ fn time(options: CostOptions, run: impl Fn() -> Result<usize, ExecError>) -> Res
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(Timed { peak_bytes, latency_ms: seconds[seconds.len() / 2] * 1e3 })
+    Ok(Timed {
+        peak_bytes,
+        latency_ms: seconds[seconds.len() / 2] * 1e3,
+    })
 }
 
 fn run_float(network: &Network, inputs: &[(String, Tensor)]) -> Result<usize, ExecError> {
-    let given = inputs.iter().map(|(n, t)| (n.clone(), Stored::plain(t.clone()))).collect();
-    let goals: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let given = inputs
+        .iter()
+        .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
+        .collect();
+    let goals: Vec<&str> = network
+        .model
+        .graph
+        .outputs
+        .iter()
+        .map(|o| o.name.as_str())
+        .collect();
     let mut walk = network.program.walk(given, &goals)?;
     while walk.step()?.is_some() {}
     Ok(walk.peak_bytes())
@@ -110,14 +122,24 @@ fn file_size(model: &Model) -> Option<u64> {
 
 /// Bytes of all stored tensors.
 fn weight_bytes(model: &Model) -> u64 {
-    model.graph.constants().values().map(|c| c.dtype().size_bytes(c.len()).unwrap_or(0) as u64).sum()
+    model
+        .graph
+        .constants()
+        .values()
+        .map(|c| c.dtype().size_bytes(c.len()).unwrap_or(0) as u64)
+        .sum()
 }
 
 /// The name of this CPU, as the system tells it.
 fn cpu_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let threads = rayon::current_num_threads();
     let plural = if threads == 1 { "" } else { "s" };
-    name.map_or_else(|| "this CPU".to_owned(), |(_, name)| format!("{}, {threads} thread{plural}", name.trim()))
+    name.map_or_else(
+        || "this CPU".to_owned(),
+        |(_, name)| format!("{}, {threads} thread{plural}", name.trim()),
+    )
 }

@@ -23,17 +23,25 @@ fn concat_member_lost(_: &Report, prepared: &Prepared, plan: &QuantPlan) -> Vec<
     for node in prepared.model.graph.nodes.iter().filter(|n| n.is_onnx("Concat")) {
         let Some(output) = node.output(0) else { continue };
         let forms = plan.forms();
-        let Some((step, _)) = forms.get(output).and_then(|f| f.params()?.as_per_tensor()) else { continue };
+        let Some((step, _)) = forms.get(output).and_then(|f| f.params()?.as_per_tensor()) else {
+            continue;
+        };
         for name in node.inputs.iter().filter(|n| plan.value(n).is_some()) {
-            let Some(range) = plan.value(name).and_then(|v| v.range) else { continue };
+            let Some(range) = plan.value(name).and_then(|v| v.range) else {
+                continue;
+            };
             let largest = range.max.max(-range.min);
             if largest > 0.0 && largest < step {
                 found.push(Finding {
                     id: "concat_member_lost".to_owned(),
                     severity: Severity::Error,
                     layer: Some(output.to_owned()),
-                    cause: format!("\"{name}\" shares one scale with values that are orders of magnitude larger"),
-                    evidence: format!("its largest value is {largest:.4}, one step of \"{output}\" is {step:.4}"),
+                    cause: format!(
+                        "\"{name}\" shares one scale with values that are orders of magnitude larger"
+                    ),
+                    evidence: format!(
+                        "its largest value is {largest:.4}, one step of \"{output}\" is {step:.4}"
+                    ),
                     fix: cut_advice(node.label(), &node.inputs),
                 });
             }
@@ -43,7 +51,10 @@ fn concat_member_lost(_: &Report, prepared: &Prepared, plan: &QuantPlan) -> Vec<
 }
 
 fn cut_advice(node: &str, members: &[String]) -> String {
-    format!("cut the head before \"{node}\" and join on the CPU: --crop-outputs {}", members.join(","))
+    format!(
+        "cut the head before \"{node}\" and join on the CPU: --crop-outputs {}",
+        members.join(",")
+    )
 }
 
 /// An output, or a slice of one, that is all zero although the float model's is not.
@@ -56,14 +67,21 @@ fn dead_output(report: &Report, _: &Prepared, _: &QuantPlan) -> Vec<Finding> {
             layer: Some(output.name.clone()),
             cause: format!("{what} is all zero, the float model's is not"),
             evidence: format!("every element, {} samples", report.samples.n),
-            fix: "raise the value that it comes from to fp16 in the plan, or cut the head before it".to_owned(),
+            fix: "raise the value that it comes from to fp16 in the plan, or cut the head before it"
+                .to_owned(),
         };
         if output.dead {
             found.push(dead(format!("output \"{}\"", output.name)));
         }
         for slice in output.slices.iter().filter(|s| s.dead && !output.dead) {
-            let label = slice.label.as_ref().map_or_else(String::new, |l| format!(" (from \"{l}\")"));
-            let what = format!("output \"{}\" [{}..{}] of axis {}{label}", output.name, slice.start, slice.end, slice.axis);
+            let label = slice
+                .label
+                .as_ref()
+                .map_or_else(String::new, |l| format!(" (from \"{l}\")"));
+            let what = format!(
+                "output \"{}\" [{}..{}] of axis {}{label}",
+                output.name, slice.start, slice.end, slice.axis
+            );
             found.push(dead(what));
         }
     }
@@ -77,7 +95,14 @@ fn not_finite(report: &Report, _: &Prepared, _: &QuantPlan) -> Vec<Finding> {
         id: "not_finite".to_owned(),
         severity: Severity::Error,
         layer: Some(layer.name.clone()),
-        cause: format!("{} holds NaN or infinite values", if layer.dtype == "float16" { "float16" } else { "the value" }),
+        cause: format!(
+            "{} holds NaN or infinite values",
+            if layer.dtype == "float16" {
+                "float16"
+            } else {
+                "the value"
+            }
+        ),
         evidence: format!("{} NaN, {} infinite elements", layer.n_nan, layer.n_infinite),
         fix: "keep the value in float: precision = \"float\" in the plan".to_owned(),
     })

@@ -39,7 +39,11 @@ impl Row {
         if let Some(into) = &self.fused_into {
             return Some(format!("fused into \"{into}\""));
         }
-        self.compared.entire.finish().is_empty().then(|| "replaced by a rewrite of the graph".to_owned())
+        self.compared
+            .entire
+            .finish()
+            .is_empty()
+            .then(|| "replaced by a rewrite of the graph".to_owned())
     }
 }
 
@@ -66,8 +70,16 @@ impl Rows {
         for node in &graph.nodes {
             for name in node.outputs.iter().filter(|name| !name.is_empty()) {
                 if !dependent.contains(name) {
-                    let reason = if network.program.constant(name).is_some() { "constant" } else { "depends on shapes only" };
-                    skipped.push(Skipped { name: name.clone(), op_type: node.op_type.clone(), reason: reason.to_owned() });
+                    let reason = if network.program.constant(name).is_some() {
+                        "constant"
+                    } else {
+                        "depends on shapes only"
+                    };
+                    skipped.push(Skipped {
+                        name: name.clone(),
+                        op_type: node.op_type.clone(),
+                        reason: reason.to_owned(),
+                    });
                     continue;
                 }
                 let mut row = Row::new(name, &node.op_type, node.label());
@@ -75,15 +87,27 @@ impl Rows {
                     row.fused_into = Some(into.clone());
                     if let Some(pass) = pass {
                         let change = format!("fused into \"{into}\"");
-                        row.provenance.push(Provenance { pass: (*pass).to_owned(), change });
+                        row.provenance.push(Provenance {
+                            pass: (*pass).to_owned(),
+                            change,
+                        });
                     }
                 }
                 rows.push(row);
             }
         }
         name_units(&mut rows);
-        let position = rows.iter().enumerate().map(|(idx, row)| (row.name.clone(), idx)).collect();
-        Self { rows, position, shapes: HashMap::new(), skipped }
+        let position = rows
+            .iter()
+            .enumerate()
+            .map(|(idx, row)| (row.name.clone(), idx))
+            .collect();
+        Self {
+            rows,
+            position,
+            shapes: HashMap::new(),
+            skipped,
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Row> {
@@ -114,11 +138,18 @@ impl Rows {
 
     /// The values without a row, with the reason.
     pub(super) fn skipped(&self) -> Vec<Skipped> {
-        let others = self.rows.iter().filter(|row| row.dtype != Some(DType::Float32)).map(|row| Skipped {
-            name: row.name.clone(),
-            op_type: row.op_type.clone(),
-            reason: row.dtype.map_or_else(|| "no output needs it".to_owned(), |dtype| format!("{dtype} value")),
-        });
+        let others = self
+            .rows
+            .iter()
+            .filter(|row| row.dtype != Some(DType::Float32))
+            .map(|row| Skipped {
+                name: row.name.clone(),
+                op_type: row.op_type.clone(),
+                reason: row.dtype.map_or_else(
+                    || "no output needs it".to_owned(),
+                    |dtype| format!("{dtype} value"),
+                ),
+            });
         self.skipped.iter().cloned().chain(others).collect()
     }
 }
@@ -160,17 +191,27 @@ fn name_units(rows: &mut [Row]) {
 fn fused_values(prepared: &Prepared) -> BTreeMap<String, (String, Option<&'static str>)> {
     let mut inside: BTreeMap<String, (String, Option<&'static str>)> = BTreeMap::new();
     for unit in &prepared.units {
-        let leaving: BTreeSet<&str> = unit_outputs(&prepared.program, &prepared.topology, unit).into_iter().collect();
-        let Some(into) = leaving.iter().next_back() else { continue };
+        let leaving: BTreeSet<&str> = unit_outputs(&prepared.program, &prepared.topology, unit)
+            .into_iter()
+            .collect();
+        let Some(into) = leaving.iter().next_back() else {
+            continue;
+        };
         for &idx in &unit.node_idxs {
-            for name in prepared.model.graph.nodes[idx].outputs.iter().filter(|n| !leaving.contains(n.as_str())) {
+            for name in prepared.model.graph.nodes[idx]
+                .outputs
+                .iter()
+                .filter(|n| !leaving.contains(n.as_str()))
+            {
                 inside.insert(name.clone(), ((*into).to_owned(), None));
             }
         }
     }
     for fused in &prepared.fused {
         // The value it was folded into may itself be inside a unit.
-        let into = inside.get(&fused.into).map_or_else(|| fused.into.clone(), |(into, _)| into.clone());
+        let into = inside
+            .get(&fused.into)
+            .map_or_else(|| fused.into.clone(), |(into, _)| into.clone());
         inside.insert(fused.value.clone(), (into, Some(fused.pass)));
     }
     inside

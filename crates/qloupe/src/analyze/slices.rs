@@ -27,7 +27,9 @@ pub(super) struct SliceSpec {
 impl SliceSpec {
     /// The elements of the slice.
     pub(super) fn cut(&self, tensor: &Tensor) -> Vec<f32> {
-        let Some(values) = tensor.as_slice::<f32>() else { return Vec::new() };
+        let Some(values) = tensor.as_slice::<f32>() else {
+            return Vec::new();
+        };
         let shape = tensor.shape();
         let inner: usize = shape[self.axis + 1..].iter().product();
         values
@@ -38,9 +40,18 @@ impl SliceSpec {
 }
 
 /// The parts of an output.
-pub(super) fn find(graph: &Graph, shapes: &HashMap<String, Vec<usize>>, name: &str, golden: &Tensor) -> Vec<SliceSpec> {
+pub(super) fn find(
+    graph: &Graph,
+    shapes: &HashMap<String, Vec<usize>>,
+    name: &str,
+    golden: &Tensor,
+) -> Vec<SliceSpec> {
     let traced = trace(graph, shapes, name, 0);
-    if traced.is_empty() { by_magnitude(golden) } else { traced }
+    if traced.is_empty() {
+        by_magnitude(golden)
+    } else {
+        traced
+    }
 }
 
 /// How deep a chain of operators is followed.
@@ -48,11 +59,16 @@ const MAX_DEPTH: usize = 16;
 
 fn trace(graph: &Graph, shapes: &HashMap<String, Vec<usize>>, name: &str, depth: usize) -> Vec<SliceSpec> {
     let node = graph.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name));
-    let (Some(node), Some(shape)) = (node, shapes.get(name)) else { return Vec::new() };
+    let (Some(node), Some(shape)) = (node, shapes.get(name)) else {
+        return Vec::new();
+    };
     if depth == MAX_DEPTH || !node.domain.is_empty() {
         return Vec::new();
     }
-    let from = |idx: usize| node.input(idx).map_or(Vec::new(), |x| trace(graph, shapes, x, depth + 1));
+    let from = |idx: usize| {
+        node.input(idx)
+            .map_or(Vec::new(), |x| trace(graph, shapes, x, depth + 1))
+    };
     match node.op_type.as_str() {
         "Concat" => {
             let mut found = members(node, shapes, shape);
@@ -71,7 +87,9 @@ fn trace(graph: &Graph, shapes: &HashMap<String, Vec<usize>>, name: &str, depth:
             from(0).into_iter().filter_map(moved).collect()
         }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
-            let Some(before) = node.input(0).and_then(|x| shapes.get(x)) else { return Vec::new() };
+            let Some(before) = node.input(0).and_then(|x| shapes.get(x)) else {
+                return Vec::new();
+            };
             let kept = |mut s: SliceSpec| {
                 s.axis = same_axis(before, s.axis, shape)?;
                 Some(s)
@@ -86,15 +104,28 @@ fn trace(graph: &Graph, shapes: &HashMap<String, Vec<usize>>, name: &str, depth:
 fn members(node: &Node, shapes: &HashMap<String, Vec<usize>>, shape: &[usize]) -> Vec<SliceSpec> {
     let rank = shape.len() as i64;
     let axis = node.int("axis").unwrap_or(0);
-    let Ok(axis) = usize::try_from(if axis < 0 { axis + rank } else { axis }) else { return Vec::new() };
+    let Ok(axis) = usize::try_from(if axis < 0 { axis + rank } else { axis }) else {
+        return Vec::new();
+    };
     let mut start = 0;
     let mut found = Vec::new();
     for name in &node.inputs {
-        let Some(&size) = shapes.get(name).and_then(|s| s.get(axis)) else { return Vec::new() };
-        found.push(SliceSpec { axis, start, end: start + size, label: Some(name.clone()) });
+        let Some(&size) = shapes.get(name).and_then(|s| s.get(axis)) else {
+            return Vec::new();
+        };
+        found.push(SliceSpec {
+            axis,
+            start,
+            end: start + size,
+            label: Some(name.clone()),
+        });
         start += size;
     }
-    if (2..=MAX_PARTS).contains(&found.len()) { found } else { Vec::new() }
+    if (2..=MAX_PARTS).contains(&found.len()) {
+        found
+    } else {
+        Vec::new()
+    }
 }
 
 /// The axis of the reshaped tensor with the same size and the same number of elements behind it.
@@ -105,7 +136,9 @@ fn same_axis(before: &[usize], axis: usize, after: &[usize]) -> Option<usize> {
 
 fn by_magnitude(golden: &Tensor) -> Vec<SliceSpec> {
     // Class scores `[N, classes]` differ by nature: they are one kind.
-    let Some(values) = golden.as_slice::<f32>().filter(|_| golden.rank() >= 3) else { return Vec::new() };
+    let Some(values) = golden.as_slice::<f32>().filter(|_| golden.rank() >= 3) else {
+        return Vec::new();
+    };
     for axis in 1..golden.rank() {
         let n = golden.shape()[axis];
         if !(2..=MAX_AXIS).contains(&n) {
@@ -119,8 +152,15 @@ fn by_magnitude(golden: &Tensor) -> Vec<SliceSpec> {
         }
         let parts = split_by_ratio(&magnitude);
         // A part of one index among many is an outlier, not a kind.
-        if (2..=MAX_PARTS).contains(&parts.len()) && parts.iter().all(|(start, end)| end - start > 1 || n <= MAX_PARTS) {
-            let spec = |(start, end)| SliceSpec { axis, start, end, label: None };
+        if (2..=MAX_PARTS).contains(&parts.len())
+            && parts.iter().all(|(start, end)| end - start > 1 || n <= MAX_PARTS)
+        {
+            let spec = |(start, end)| SliceSpec {
+                axis,
+                start,
+                end,
+                label: None,
+            };
             return parts.into_iter().map(spec).collect();
         }
     }
@@ -154,7 +194,8 @@ mod tests {
     fn members_of_a_concat_are_followed_through_transpose_and_reshape() {
         let graph = Graph {
             nodes: vec![
-                Node::new("Concat", "c", &["boxes", "scores"], &["joined"]).with_attribute("axis", AttributeValue::Int(1)),
+                Node::new("Concat", "c", &["boxes", "scores"], &["joined"])
+                    .with_attribute("axis", AttributeValue::Int(1)),
                 Node::new("Transpose", "t", &["joined"], &["turned"])
                     .with_attribute("perm", AttributeValue::Ints(vec![0, 2, 1])),
                 Node::new("Unsqueeze", "u", &["turned", "axes"], &["y"]),
@@ -170,16 +211,33 @@ mod tests {
         ]);
         let golden = Tensor::new(&[1, 1, 7, 6], vec![0_f32; 42]).unwrap();
         let found = find(&graph, &shapes, "y", &golden);
-        let boxes = SliceSpec { axis: 3, start: 0, end: 4, label: Some("boxes".to_owned()) };
-        let scores = SliceSpec { axis: 3, start: 4, end: 6, label: Some("scores".to_owned()) };
+        let boxes = SliceSpec {
+            axis: 3,
+            start: 0,
+            end: 4,
+            label: Some("boxes".to_owned()),
+        };
+        let scores = SliceSpec {
+            axis: 3,
+            start: 4,
+            end: 6,
+            label: Some("scores".to_owned()),
+        };
         assert_eq!(found, [boxes, scores]);
     }
 
     #[test]
     fn without_structure_magnitudes_tell() {
-        let golden = Tensor::new(&[1, 2, 4], vec![300.0_f32, 200.0, 0.5, 0.9, 250.0, 310.0, 0.1, 0.3]).unwrap();
+        let golden = Tensor::new(
+            &[1, 2, 4],
+            vec![300.0_f32, 200.0, 0.5, 0.9, 250.0, 310.0, 0.1, 0.3],
+        )
+        .unwrap();
         let found = find(&Graph::default(), &HashMap::new(), "y", &golden);
-        assert_eq!(found.iter().map(|s| (s.axis, s.start, s.end)).collect::<Vec<_>>(), [(2, 0, 2), (2, 2, 4)]);
+        assert_eq!(
+            found.iter().map(|s| (s.axis, s.start, s.end)).collect::<Vec<_>>(),
+            [(2, 0, 2), (2, 2, 4)]
+        );
         assert_eq!(found[1].cut(&golden), [0.5, 0.9, 0.1, 0.3]);
         let even = Tensor::new(&[1, 4, 1], vec![1.0_f32, 2.0, 3.0, 4.0]).unwrap();
         assert_eq!(find(&Graph::default(), &HashMap::new(), "y", &even), []);

@@ -31,7 +31,10 @@ struct MinMaxObserver(Option<Range>);
 impl Observer for MinMaxObserver {
     fn observe(&mut self, values: &[f32]) {
         let Some(&first) = values.first() else { return };
-        let before = self.0.unwrap_or(Range { min: first, max: first });
+        let before = self.0.unwrap_or(Range {
+            min: first,
+            max: first,
+        });
         let (min, max) = values.iter().fold((before.min, before.max), |(lo, hi), &v| {
             (if v < lo { v } else { lo }, if v > hi { v } else { hi })
         });

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use qloupe_exec::Program;
 use qloupe_ir::Topology;
 use qloupe_tensor::{
-    BiasOutcome, Granularity, QuantParams, QuantScheme, Range, RangeOutcome, Tensor, params_from_range, quantize_bias,
+    BiasOutcome, Granularity, QuantParams, QuantScheme, Range, RangeOutcome, Tensor, params_from_range,
+    quantize_bias,
 };
 
 use super::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
@@ -77,13 +78,21 @@ impl<'a> Builder<'a> {
         statistics: &'a Statistics,
         options: &'a PlanOptions,
     ) -> Self {
-        let integer_units = units.iter().filter(|u| is_integer(unit_support(u, program, options.target)));
+        let integer_units = units
+            .iter()
+            .filter(|u| is_integer(unit_support(u, program, options.target)));
         let read_as_integer = integer_units
             .flat_map(|u| &u.node_idxs)
             .flat_map(|&idx| &program.graph().nodes[idx].inputs)
             .map(String::as_str)
             .collect();
-        Self { program, units, statistics, options, read_as_integer }
+        Self {
+            program,
+            units,
+            statistics,
+            options,
+            read_as_integer,
+        }
     }
 
     fn support(&self, unit: &UnitGroup) -> Support {
@@ -92,10 +101,18 @@ impl<'a> Builder<'a> {
 
     /// The entry of a value; `None` for values that are not float.
     fn value(&self, name: &str, unit: Option<&UnitGroup>) -> Result<Option<ValuePlan>, Error> {
-        let Some(&range) = self.statistics.ranges.get(name) else { return Ok(None) };
+        let Some(&range) = self.statistics.ranges.get(name) else {
+            return Ok(None);
+        };
         let unit_name = unit.map_or_else(|| "Input".to_owned(), |u| u.label(self.program));
         let entry = |precision, cast| {
-            Ok(Some(ValuePlan { name: name.to_owned(), unit: unit_name.clone(), precision, cast, range: Some(range) }))
+            Ok(Some(ValuePlan {
+                name: name.to_owned(),
+                unit: unit_name.clone(),
+                precision,
+                cast,
+                range: Some(range),
+            }))
         };
         let cast = match &self.options.target.activation {
             Some(scheme) => Some(params_from_range(&[range], scheme)?.0),
@@ -106,15 +123,36 @@ impl<'a> Builder<'a> {
         let integer = produced_as_integer || self.read_as_integer.contains(name);
         let Some(params) = cast.clone().filter(|_| integer) else {
             return match (produced, unit) {
-                (Some(Support::Fp16), Some(u)) => entry(Precision::Fp16 { reason: self.fallback_reason(u) }, cast),
-                (None, _) if self.options.target.activation.is_none() => {
-                    entry(Precision::Fp16 { reason: "network input".to_owned() }, cast)
-                }
-                (_, Some(u)) => entry(Precision::Float { reason: self.fallback_reason(u) }, cast),
-                (_, None) => entry(Precision::Float { reason: "no integer unit reads it".to_owned() }, cast),
+                (Some(Support::Fp16), Some(u)) => entry(
+                    Precision::Fp16 {
+                        reason: self.fallback_reason(u),
+                    },
+                    cast,
+                ),
+                (None, _) if self.options.target.activation.is_none() => entry(
+                    Precision::Fp16 {
+                        reason: "network input".to_owned(),
+                    },
+                    cast,
+                ),
+                (_, Some(u)) => entry(
+                    Precision::Float {
+                        reason: self.fallback_reason(u),
+                    },
+                    cast,
+                ),
+                (_, None) => entry(
+                    Precision::Float {
+                        reason: "no integer unit reads it".to_owned(),
+                    },
+                    cast,
+                ),
             };
         };
-        if let Some(source) = unit.filter(|_| produced_as_integer).and_then(|u| self.shares_with(u)) {
+        if let Some(source) = unit
+            .filter(|_| produced_as_integer)
+            .and_then(|u| self.shares_with(u))
+        {
             return entry(Precision::SharedWith(source), None);
         }
         entry(Precision::Quantized(params), None)
@@ -130,9 +168,12 @@ impl<'a> Builder<'a> {
 
     /// The value whose scale the output of a moving operator has.
     fn shares_with(&self, unit: &UnitGroup) -> Option<String> {
-        let [idx] = unit.node_idxs.as_slice() else { return None };
+        let [idx] = unit.node_idxs.as_slice() else {
+            return None;
+        };
         let node = &self.program.graph().nodes[*idx];
-        let moves = node.domain.is_empty() && self.options.target.shared_scale.contains(&node.op_type.as_str());
+        let moves =
+            node.domain.is_empty() && self.options.target.shared_scale.contains(&node.op_type.as_str());
         let source = node.input(0)?;
         let computed = self.program.constant(source).is_none() && self.statistics.ranges.contains_key(source);
         (moves && computed).then(|| source.to_owned())
@@ -143,8 +184,16 @@ impl<'a> Builder<'a> {
         let mut positions: BTreeMap<&str, usize> = BTreeMap::new();
         let mut list: Vec<WeightPlan> = Vec::new();
         for unit in self.units {
-            let (Some(name), Support::Int8(_)) = (&unit.weight, self.support(unit)) else { continue };
-            let Some(stored) = self.program.constant(name).filter(|w| w.as_slice::<f32>().is_some()) else { continue };
+            let (Some(name), Support::Int8(_)) = (&unit.weight, self.support(unit)) else {
+                continue;
+            };
+            let Some(stored) = self
+                .program
+                .constant(name)
+                .filter(|w| w.as_slice::<f32>().is_some())
+            else {
+                continue;
+            };
             let position = match positions.get(name.as_str()) {
                 Some(&position) => position,
                 None => {
@@ -154,8 +203,13 @@ impl<'a> Builder<'a> {
                 }
             };
             let node = &self.program.graph().nodes[unit.main_idx];
-            let input = node.input(0).and_then(|x| forms.get(x)?.read_params()?.as_per_tensor());
-            let bias = unit.bias.as_ref().and_then(|b| self.program.constant(b)?.as_slice::<f32>());
+            let input = node
+                .input(0)
+                .and_then(|x| forms.get(x)?.read_params()?.as_per_tensor());
+            let bias = unit
+                .bias
+                .as_ref()
+                .and_then(|b| self.program.constant(b)?.as_slice::<f32>());
             if let (Some((input_scale, _)), Some(bias)) = (input, bias) {
                 raise_for_bias(&mut list[position], bias, input_scale)?;
             }
@@ -164,12 +218,17 @@ impl<'a> Builder<'a> {
     }
 
     fn weight(&self, unit: &UnitGroup, name: &str, stored: &Tensor) -> Result<WeightPlan, Error> {
-        let axis = channel_axis(self.program, unit, stored.rank()).filter(|_| self.options.method == Method::Channel);
+        let axis = channel_axis(self.program, unit, stored.rank())
+            .filter(|_| self.options.method == Method::Channel);
         let granularity = axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
         let scheme = QuantScheme::symmetric(self.options.target.weight_dtype, granularity);
         let ranges = weight_ranges(stored, axis)?;
         let (params, outcomes) = params_from_range(&ranges, &scheme)?;
-        Ok(WeightPlan { name: name.to_owned(), params, outcome: describe(&outcomes) })
+        Ok(WeightPlan {
+            name: name.to_owned(),
+            params,
+            outcome: describe(&outcomes),
+        })
     }
 }
 
@@ -183,7 +242,11 @@ fn channel_axis(program: &Program, unit: &UnitGroup, rank: usize) -> Option<usiz
     match node.op_type.as_str() {
         "Conv" => Some(0),
         "ConvTranspose" => (node.int("group").unwrap_or(1) == 1).then_some(1),
-        "Gemm" => Some(if node.int("transB").unwrap_or(0) == 0 { 1 } else { 0 }),
+        "Gemm" => Some(if node.int("transB").unwrap_or(0) == 0 {
+            1
+        } else {
+            0
+        }),
         "MatMul" => (rank == 2).then_some(1),
         _ => None,
     }
@@ -225,15 +288,31 @@ fn raise_for_bias(weight: &mut WeightPlan, bias: &[f32], input_scale: f32) -> Re
     let mut scale = weight.params.scale().to_vec();
     let mut channels = Vec::new();
     for outcome in outcomes {
-        if let BiasOutcome::BiasOverflow { channel, weight_scale } = outcome {
+        if let BiasOutcome::BiasOverflow {
+            channel,
+            weight_scale,
+        } = outcome
+        {
             let idx = if scale.len() == 1 { 0 } else { channel };
             scale[idx] = scale[idx].max(weight_scale);
             channels.push(channel.to_string());
         }
     }
-    let note = format!("bias_overflow raised the scale of channel {}", channels.join(", "));
-    weight.outcome = if weight.outcome.is_empty() { note } else { format!("{}, {note}", weight.outcome) };
+    let note = format!(
+        "bias_overflow raised the scale of channel {}",
+        channels.join(", ")
+    );
+    weight.outcome = if weight.outcome.is_empty() {
+        note
+    } else {
+        format!("{}, {note}", weight.outcome)
+    };
     let zero_point = weight.params.zero_point().to_vec();
-    weight.params = QuantParams::new(weight.params.dtype(), weight.params.granularity(), scale, zero_point)?;
+    weight.params = QuantParams::new(
+        weight.params.dtype(),
+        weight.params.granularity(),
+        scale,
+        zero_point,
+    )?;
     Ok(())
 }

@@ -73,10 +73,16 @@ pub fn format_plan(plan: &QuantPlan) -> String {
         format!("n_samples = {}\n", plan.n_samples),
         format!("{HEADER}[values]"),
     ];
-    let middle = "\n# Weights: symmetric, one scale for the tensor or for each index of `axis`.\n[weights]".to_owned();
+    let middle =
+        "\n# Weights: symmetric, one scale for the tensor or for each index of `axis`.\n[weights]".to_owned();
     let values = plan.values.iter().map(format_value);
     let weights = plan.weights.iter().map(format_weight);
-    let lines: Vec<String> = head.into_iter().chain(values).chain([middle]).chain(weights).collect();
+    let lines: Vec<String> = head
+        .into_iter()
+        .chain(values)
+        .chain([middle])
+        .chain(weights)
+        .collect();
     lines.join("\n") + "\n"
 }
 
@@ -88,8 +94,14 @@ fn format_value(value: &ValuePlan) -> String {
             fields
         }
         Precision::SharedWith(other) => vec![format!("shared_with = {}", quoted(other))],
-        Precision::Fp16 { reason } => vec!["precision = \"fp16\"".to_owned(), format!("reason = {}", quoted(reason))],
-        Precision::Float { reason } => vec!["precision = \"float\"".to_owned(), format!("reason = {}", quoted(reason))],
+        Precision::Fp16 { reason } => vec![
+            "precision = \"fp16\"".to_owned(),
+            format!("reason = {}", quoted(reason)),
+        ],
+        Precision::Float { reason } => vec![
+            "precision = \"float\"".to_owned(),
+            format!("reason = {}", quoted(reason)),
+        ],
     };
     if let Some(cast) = &value.cast {
         fields.extend(format_params(cast));
@@ -104,8 +116,13 @@ fn format_value(value: &ValuePlan) -> String {
 }
 
 fn format_params(params: &QuantParams) -> Vec<String> {
-    let (scale, zero_point) = params.as_per_tensor().expect("invariant: activations are quantized per tensor");
-    vec![format!("scale = {}", number(scale)), format!("zero_point = {zero_point}")]
+    let (scale, zero_point) = params
+        .as_per_tensor()
+        .expect("invariant: activations are quantized per tensor");
+    vec![
+        format!("scale = {}", number(scale)),
+        format!("zero_point = {zero_point}"),
+    ]
 }
 
 fn format_weight(weight: &WeightPlan) -> String {
@@ -154,23 +171,41 @@ pub struct PlanHead {
 /// As [`parse_plan`].
 pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let read = read_file(file, text)?;
-    Ok(PlanHead { target: read.target, optimization_level: read.optimization_level })
+    Ok(PlanHead {
+        target: read.target,
+        optimization_level: read.optimization_level,
+    })
 }
 
 fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
-    let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
+    let wrong = |what: String| Error::Plan {
+        file: file.to_owned(),
+        what,
+    };
     let read: PlanFile = toml::from_str(text).map_err(|error| {
         let end = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.as_bytes()[..end].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        wrong(format!("line {line}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
+        let line = text.as_bytes()[..end]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1;
+        wrong(format!(
+            "line {line}: {}",
+            error.message().lines().collect::<Vec<_>>().join(", ")
+        ))
     })?;
     if read.schema != SCHEMA {
-        return Err(wrong(format!("wrong schema, expected \"{SCHEMA}\", got \"{}\"", read.schema)));
+        return Err(wrong(format!(
+            "wrong schema, expected \"{SCHEMA}\", got \"{}\"",
+            read.schema
+        )));
     }
     crate::targets::find(&read.target).map_err(|e| wrong(e.to_string()))?;
     if read.optimization_level > MAX_OPTIMIZATION_LEVEL {
         let level = read.optimization_level;
-        return Err(wrong(format!("wrong optimization_level, expected 0 to {MAX_OPTIMIZATION_LEVEL}, got {level}")));
+        return Err(wrong(format!(
+            "wrong optimization_level, expected 0 to {MAX_OPTIMIZATION_LEVEL}, got {level}"
+        )));
     }
     Ok(read)
 }
@@ -181,7 +216,10 @@ fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
 /// [`Error::Plan`] with the file and what is wrong: syntax, an unknown value (the nearest is suggested), a precision
 /// that does not exist, a scale that is missing or not positive.
 pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String]) -> Result<QuantPlan, Error> {
-    let wrong = |what: String| Error::Plan { file: file.to_owned(), what };
+    let wrong = |what: String| Error::Plan {
+        file: file.to_owned(),
+        what,
+    };
     let read = read_file(file, text)?;
     let target = crate::targets::find(&read.target)?;
     let method = Method::parse(&read.method).map_err(|e| wrong(e.to_string()))?;
@@ -197,13 +235,23 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
     }
     let dtype = target.activation.map_or(DType::Int8, |scheme| scheme.dtype);
     let (mut value_entries, mut weight_entries) = (read.values, read.weights);
-    let value_plans = values.iter().filter_map(|name| Some((name, value_entries.remove(name)?)));
-    let value_plans = value_plans.map(|(name, entry)| value_plan(name, entry, dtype, values)).collect::<Result<_, _>>();
-    let weight_plans = weights.iter().filter_map(|name| Some((name, weight_entries.remove(name)?)));
-    let weight_plans = weight_plans.map(|(name, entry)| weight_plan(name, entry)).collect::<Result<_, _>>();
+    let value_plans = values
+        .iter()
+        .filter_map(|name| Some((name, value_entries.remove(name)?)));
+    let value_plans = value_plans
+        .map(|(name, entry)| value_plan(name, entry, dtype, values))
+        .collect::<Result<_, _>>();
+    let weight_plans = weights
+        .iter()
+        .filter_map(|name| Some((name, weight_entries.remove(name)?)));
+    let weight_plans = weight_plans
+        .map(|(name, entry)| weight_plan(name, entry))
+        .collect::<Result<_, _>>();
     let value_plans: Vec<ValuePlan> = value_plans.map_err(wrong)?;
     if let Some(name) = without_precision(&value_plans) {
-        return Err(wrong(format!("value \"{name}\": shared_with leads to no precision, expected a value that has one")));
+        return Err(wrong(format!(
+            "value \"{name}\": shared_with leads to no precision, expected a value that has one"
+        )));
     }
     Ok(QuantPlan {
         target: read.target,
@@ -218,11 +266,14 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
 
 /// A value whose `shared_with` never arrives at a value with a precision: a circle, or a line that was deleted.
 fn without_precision(values: &[ValuePlan]) -> Option<&str> {
-    let by_name: BTreeMap<&str, &Precision> = values.iter().map(|v| (v.name.as_str(), &v.precision)).collect();
+    let by_name: BTreeMap<&str, &Precision> =
+        values.iter().map(|v| (v.name.as_str(), &v.precision)).collect();
     by_name.keys().copied().find(|name| {
         let mut at = by_name.get(name);
         for _ in 0..values.len() {
-            let Some(Precision::SharedWith(source)) = at else { break };
+            let Some(Precision::SharedWith(source)) = at else {
+                break;
+            };
             at = by_name.get(source.as_str());
         }
         matches!(at, None | Some(Precision::SharedWith(_)))
@@ -232,16 +283,26 @@ fn without_precision(values: &[ValuePlan]) -> Option<&str> {
 fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) -> Result<ValuePlan, String> {
     let params = |dtype: DType| -> Result<QuantParams, String> {
         let (Some(scale), Some(zero_point)) = (entry.scale, entry.zero_point) else {
-            return Err(format!("value \"{name}\" is {dtype}: scale and zero_point are missing"));
+            return Err(format!(
+                "value \"{name}\" is {dtype}: scale and zero_point are missing"
+            ));
         };
         QuantParams::per_tensor(dtype, scale, zero_point).map_err(|e| format!("value \"{name}\": {e}"))
     };
     let cast_dtype = match &entry.dtype {
-        Some(dtype) => DType::from_name(dtype).ok_or_else(|| format!("value \"{name}\": unknown dtype \"{dtype}\""))?,
+        Some(dtype) => {
+            DType::from_name(dtype).ok_or_else(|| format!("value \"{name}\": unknown dtype \"{dtype}\""))?
+        }
         None => default,
     };
     let reason = entry.reason.clone().unwrap_or_else(|| "set by hand".to_owned());
-    let cast = || if entry.scale.is_some() { params(cast_dtype).map(Some) } else { Ok(None) };
+    let cast = || {
+        if entry.scale.is_some() {
+            params(cast_dtype).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
     let choices = PRECISIONS.join(", ");
     let (precision, cast) = match (entry.precision.as_deref(), &entry.shared_with) {
         (Some("int8"), _) => (Precision::Quantized(params(DType::Int8)?), None),
@@ -255,18 +316,32 @@ fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) 
         (None, Some(source)) if values.contains(source) => (Precision::SharedWith(source.clone()), None),
         (None, Some(source)) => {
             let help = suggestion(source, values.iter().map(String::as_str));
-            return Err(format!("value \"{name}\": shared_with \"{source}\" does not exist in the model{help}"));
+            return Err(format!(
+                "value \"{name}\": shared_with \"{source}\" does not exist in the model{help}"
+            ));
         }
-        (None, None) => return Err(format!("value \"{name}\": precision is missing, expected one of {choices}")),
+        (None, None) => {
+            return Err(format!(
+                "value \"{name}\": precision is missing, expected one of {choices}"
+            ));
+        }
     };
     let range = entry.min.zip(entry.max).map(|(min, max)| Range { min, max });
-    Ok(ValuePlan { name: name.to_owned(), unit: entry.unit.unwrap_or_default(), precision, cast, range })
+    Ok(ValuePlan {
+        name: name.to_owned(),
+        unit: entry.unit.unwrap_or_default(),
+        precision,
+        cast,
+        range,
+    })
 }
 
 fn weight_plan(name: &str, entry: WeightEntry) -> Result<WeightPlan, String> {
     let unknown = || format!("weight \"{name}\": unknown dtype \"{}\"", entry.dtype);
     let dtype = DType::from_name(&entry.dtype).ok_or_else(unknown)?;
-    let granularity = entry.axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
+    let granularity = entry
+        .axis
+        .map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
     let zero_point = vec![0; entry.scale.len()];
     let params = QuantParams::new(dtype, granularity, entry.scale, zero_point);
     Ok(WeightPlan {
@@ -301,20 +376,36 @@ mod tests {
             values: vec![
                 value("x:0", Precision::Quantized(params.clone()), None),
                 value("a\"b\\c", Precision::SharedWith("x:0".to_owned()), None),
-                value("yy", Precision::Fp16 { reason: "no kernel".to_owned() }, Some(params)),
+                value(
+                    "yy",
+                    Precision::Fp16 {
+                        reason: "no kernel".to_owned(),
+                    },
+                    Some(params),
+                ),
             ],
-            weights: vec![WeightPlan { name: "w1".to_owned(), params: scales, outcome }],
+            weights: vec![WeightPlan {
+                name: "w1".to_owned(),
+                params: scales,
+                outcome,
+            }],
         }
     }
 
     fn names() -> (Vec<String>, Vec<String>) {
-        (plan().values.into_iter().map(|v| v.name).collect(), vec!["w1".to_owned()])
+        (
+            plan().values.into_iter().map(|v| v.name).collect(),
+            vec!["w1".to_owned()],
+        )
     }
 
     #[test]
     fn a_plan_reads_back_as_it_was_written() {
         let (values, weights) = names();
-        assert_eq!(parse_plan("p.toml", &format_plan(&plan()), &values, &weights).unwrap(), plan());
+        assert_eq!(
+            parse_plan("p.toml", &format_plan(&plan()), &values, &weights).unwrap(),
+            plan()
+        );
     }
 
     #[test]
@@ -369,14 +460,25 @@ mod tests {
         let (values, weights) = names();
         for case in cases {
             let header_end = format_plan(&plan()).find("[values]").unwrap();
-            let (head, body) = (format_plan(&plan())[..header_end].to_owned(), format_plan(&plan())[header_end..].to_owned());
+            let (head, body) = (
+                format_plan(&plan())[..header_end].to_owned(),
+                format_plan(&plan())[header_end..].to_owned(),
+            );
             let text = if head.contains(case.from) && case.from.starts_with("qloupe") {
                 head.replacen(case.from, case.to, 1) + &body
             } else {
                 head + &body.replacen(case.from, case.to, 1)
             };
-            let error = parse_plan("p.toml", &text, &values, &weights).unwrap_err().to_string();
-            assert_eq!(error, format!("p.toml: {}", case.expected), "{} -> {}", case.from, case.to);
+            let error = parse_plan("p.toml", &text, &values, &weights)
+                .unwrap_err()
+                .to_string();
+            assert_eq!(
+                error,
+                format!("p.toml: {}", case.expected),
+                "{} -> {}",
+                case.from,
+                case.to
+            );
         }
     }
 
@@ -385,9 +487,17 @@ mod tests {
         let (values, weights) = names();
         let text = format_plan(&plan()).replacen("precision = \"int8\"", "precision = \"fp16\"", 1);
         let raised = parse_plan("p.toml", &text, &values, &weights).unwrap();
-        assert_eq!(raised.values[0].precision, Precision::Fp16 { reason: "set by hand".to_owned() });
+        assert_eq!(
+            raised.values[0].precision,
+            Precision::Fp16 {
+                reason: "set by hand".to_owned()
+            }
+        );
         let forms = raised.forms();
-        assert!(forms["x:0"].read_params().is_some(), "an integer reader casts with the calibrated scale");
+        assert!(
+            forms["x:0"].read_params().is_some(),
+            "an integer reader casts with the calibrated scale"
+        );
         assert_eq!(forms["a\"b\\c"], forms["x:0"], "a shared value follows");
     }
 }

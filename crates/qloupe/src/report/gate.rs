@@ -182,7 +182,10 @@ impl Report {
                     let whole = (format!("output \"{}\"", output.name), view.of_output(output));
                     let slices = output.slices.iter().map(|slice| {
                         let range = format!("{}..{} of axis {}", slice.start, slice.end, slice.axis);
-                        (format!("output \"{}\", {range}", output.name), view.of(&slice.views, None))
+                        (
+                            format!("output \"{}\", {range}", output.name),
+                            view.of(&slice.views, None),
+                        )
                     });
                     std::iter::once(whole).chain(slices).collect::<Vec<_>>()
                 })

@@ -71,8 +71,23 @@ pub(super) const RK3588: Target = Target {
     fallback: Support::Fp16,
     fusions: &[Fusion::Relu, Fusion::Clip, Fusion::Silu, Fusion::HardSwish],
     shared_scale: &[
-        "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Resize",
-        "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GlobalMaxPool",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Upsample",
     ],
     note: Some("checked against the vendor's PC simulator, not silicon"),
 };
@@ -88,4 +103,5 @@ pub(super) const RK3568: Target = like_rk3588("rk3568", "Rockchip RK3568 NPU: in
 pub(super) const RK3576: Target = like_rk3588("rk3576", "Rockchip RK3576 NPU: int8 activations and weights");
 pub(super) const RV1103: Target = like_rk3588("rv1103", "Rockchip RV1103 NPU: int8 activations and weights");
 pub(super) const RV1106: Target = like_rk3588("rv1106", "Rockchip RV1106 NPU: int8 activations and weights");
-pub(super) const RV1126B: Target = like_rk3588("rv1126b", "Rockchip RV1126B NPU: int8 activations and weights");
+pub(super) const RV1126B: Target =
+    like_rk3588("rv1126b", "Rockchip RV1126B NPU: int8 activations and weights");
