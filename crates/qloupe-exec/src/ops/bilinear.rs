@@ -17,10 +17,10 @@ pub(super) fn bilinear(
     rows: &[Vec<(usize, f32)>],
     columns: &[Vec<(usize, f32)>],
 ) -> Option<Vec<f32>> {
-    let rows: Vec<Neighbours> = rows.iter().map(|taps| neighbours(taps)).collect::<Option<_>>()?;
+    let rows: Vec<Neighbours> = rows.iter().map(|taps| neighbours(taps, h)).collect::<Option<_>>()?;
     let columns: Vec<Neighbours> = columns
         .iter()
-        .map(|taps| neighbours(taps))
+        .map(|taps| neighbours(taps, w))
         .collect::<Option<_>>()?;
     let mut y = vec![0.0; n * rows.len() * columns.len() * c];
     let row_length = columns.len() * c;
@@ -42,9 +42,10 @@ pub(super) fn bilinear(
     Some(y)
 }
 
-/// Two neighbours; a single one counts once, with a second of weight 0.
-fn neighbours(taps: &[(usize, f32)]) -> Option<Neighbours> {
+/// Two neighbours. The last pixel of an axis of `size` has no second one: it counts half twice, as in ONNX Runtime.
+fn neighbours(taps: &[(usize, f32)], size: usize) -> Option<Neighbours> {
     match *taps {
+        [(pixel, weight)] if pixel + 1 == size => Some([(pixel, weight / 2.0); 2]),
         [only] => Some([only, (only.0, 0.0)]),
         [first, second] => Some([first, second]),
         _ => None,
