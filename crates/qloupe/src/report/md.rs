@@ -95,11 +95,11 @@ fn worst(report: &Report, options: &Options) -> String {
             rows.push(vec![
                 view.id().to_owned(),
                 code(&words::node_words(layer)),
-                cell(View::Entire.of_layer(layer), "sqnr_db", options),
-                cell(View::Local.of_layer(layer), "sqnr_db", options),
                 Verdict::on(layer, &options.thresholds)
                     .map_or("", Verdict::words)
                     .to_owned(),
+                cell(View::Entire.of_layer(layer), "sqnr_db", options),
+                cell(View::Local.of_layer(layer), "sqnr_db", options),
             ]);
         }
     }
