@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A complete file under a temporary name. Dropped without [`AtomicFile::finish`], it is removed.
 #[derive(Debug)]
-pub(crate) struct AtomicFile {
+pub struct AtomicFile {
     path: PathBuf,
     temporary: PathBuf,
     is_finished: bool,
@@ -14,7 +14,10 @@ pub(crate) struct AtomicFile {
 
 impl AtomicFile {
     /// Writes the contents of the file under a temporary name in the same folder, down to the disk.
-    pub(crate) fn create(
+    ///
+    /// # Errors
+    /// What the operating system answers; nothing is left behind.
+    pub fn create(
         path: &Path,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -32,7 +35,10 @@ impl AtomicFile {
     }
 
     /// Gives the file its name.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the operating system answers; nothing is left behind.
+    pub fn finish(mut self) -> io::Result<()> {
         fs::rename(&self.temporary, &self.path)?;
         self.is_finished = true;
         sync_folder(&self.path)

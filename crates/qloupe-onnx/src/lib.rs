@@ -39,6 +39,7 @@ mod wire_reader;
 mod wire_writer;
 mod write;
 
+pub use atomic_file::AtomicFile;
 pub use error::{OnnxError, OnnxErrorKind};
 pub use read::{read_model, read_model_bytes};
 pub use write::{model_to_bytes, write_model};

@@ -3,6 +3,7 @@
 
 mod min_max;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Program, Stored};
@@ -26,6 +27,10 @@ pub trait Algorithm: Sync {
 pub trait Observer: Send {
     /// Sees all elements of one sample; they are finite.
     fn observe(&mut self, values: &[f32]);
+    /// Adds what another observer of the same algorithm saw.
+    fn merge(&mut self, other: &dyn Observer);
+    /// For `merge` to find its own type again.
+    fn as_any(&self) -> &dyn Any;
     /// The range.
     fn range(&self) -> Range;
 }
@@ -138,6 +143,19 @@ impl<'p> Calibration<'p> {
         Ok(())
     }
 
+    /// Adds the samples of another calibration of the same program.
+    pub fn merge(&mut self, other: Self) {
+        for (name, observer) in other.observers {
+            match self.observers.get_mut(&name) {
+                Some(own) => own.merge(observer.as_ref()),
+                None => {
+                    self.observers.insert(name, observer);
+                }
+            }
+        }
+        self.n_samples += other.n_samples;
+    }
+
     /// The statistics of all samples so far.
     pub fn finish(self) -> Statistics {
         let ranges = self
@@ -149,5 +167,40 @@ impl<'p> Calibration<'p> {
             ranges,
             n_samples: self.n_samples,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn merging_observers_is_observing_everything(
+            samples in prop::collection::vec(prop::collection::vec(-1e6_f32..1e6, 0..20), 0..8),
+            cut in 0_usize..8,
+        ) {
+            for algorithm in ALL {
+                let observe = |samples: &[Vec<f32>]| {
+                    let mut observer = algorithm.observer();
+                    samples.iter().for_each(|values| observer.observe(values));
+                    observer
+                };
+                let (first, second) = samples.split_at(cut.min(samples.len()));
+                let mut merged = observe(first);
+                merged.merge(observe(second).as_ref());
+                prop_assert_eq!(merged.range(), observe(&samples).range(), "{}", algorithm.id());
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_sorted_and_unique() {
+        assert!(
+            ALL.windows(2).all(|pair| pair[0].id() < pair[1].id()),
+            "the list is sorted by id"
+        );
     }
 }

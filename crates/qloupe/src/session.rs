@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qloupe_ir::{Dim, Model, ValueType, suggestion};
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::calibrate::{Algorithm, Calibration, Statistics};
@@ -12,7 +14,7 @@ use crate::recipe::Recipe;
 use crate::samples::{Dataset, InputSpec};
 
 /// Told after every sample how many are done, of how many.
-pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// A model, its golden program, and how its inputs are fed.
 #[derive(Debug)]
@@ -42,10 +44,11 @@ impl Session {
         Ok(Self { network, inputs })
     }
 
-    /// Runs the first `n_samples` of a dataset in float and observes every value.
+    /// Runs the first `n_samples` of a dataset in float and observes every value. Samples are shared among the threads;
+    /// the statistics do not depend on how many there are.
     ///
     /// # Errors
-    /// A sample that cannot be read, a run that fails, a value that is not finite.
+    /// A sample that cannot be read, a run that fails, a value that is not finite: of the first such sample.
     pub fn calibrate(
         &self,
         dataset: &Dataset,
@@ -53,13 +56,24 @@ impl Session {
         algorithm: &'static dyn Algorithm,
         progress: Progress<'_>,
     ) -> Result<Statistics, Error> {
-        let mut calibration = Calibration::new(&self.network.program, algorithm);
-        for idx in 0..n_samples {
-            let inputs = dataset.sample(idx)?;
-            calibration.observe(&format!("sample {idx}"), &inputs)?;
-            progress(idx + 1, n_samples);
+        let n_parts = rayon::current_num_threads().min(n_samples).max(1);
+        let done = AtomicUsize::new(0);
+        let calibrate_part = |part: usize| {
+            let mut calibration = Calibration::new(&self.network.program, algorithm);
+            for idx in part * n_samples / n_parts..(part + 1) * n_samples / n_parts {
+                let inputs = dataset.sample(idx)?;
+                calibration.observe(&format!("sample {idx}"), &inputs)?;
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, n_samples);
+            }
+            Ok(calibration)
+        };
+        let parts: Vec<Result<Calibration<'_>, Error>> =
+            (0..n_parts).into_par_iter().map(calibrate_part).collect();
+        let mut all = Calibration::new(&self.network.program, algorithm);
+        for part in parts {
+            all.merge(part?);
         }
-        Ok(calibration.finish())
+        Ok(all.finish())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Owns writing of output files: whole or not at all, and telling before long work that it cannot succeed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use qloupe_onnx::AtomicFile;
 
 /// Why an output file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -55,15 +56,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     match destination(path)? {
         Destination::InPlace => fs::write(path, bytes).map_err(io_error),
         Destination::Rename(target) => {
-            let (mut file, temporary) = create_temporary(&target).map_err(io_error)?;
-            let written = file
-                .write_all(bytes)
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&temporary, &target));
-            written.map_err(|source| {
-                let _ = fs::remove_file(&temporary);
-                io_error(source)
-            })
+            let written =
+                AtomicFile::create(&target, |file| file.write_all(bytes)).and_then(AtomicFile::finish);
+            written.map_err(io_error)
         }
     }
 }
@@ -84,8 +79,10 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
             .map(drop)
             .map_err(io_error),
         Destination::Rename(target) => {
-            let (_, temporary) = create_temporary(&target).map_err(io_error)?;
-            fs::remove_file(temporary).map_err(io_error)
+            // Dropped without its name: nothing stays.
+            AtomicFile::create(&target, |_| Ok(()))
+                .map(drop)
+                .map_err(io_error)
         }
     }
 }
@@ -130,19 +127,6 @@ fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
-    }
-}
-
-fn create_temporary(target: &Path) -> io::Result<(File, PathBuf)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".qloupe-{}-{number}.tmp", std::process::id());
-        let temporary = folder_of(target).join(name);
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => return result.map(|file| (file, temporary)),
-        }
     }
 }
 

@@ -131,7 +131,7 @@ mod reference {
         let dataset = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
         let algorithm = calibrate::find("min_max").unwrap();
         let statistics = session
-            .calibrate(&dataset, dataset.len(), algorithm, &mut |_, _| ())
+            .calibrate(&dataset, dataset.len(), algorithm, &|_, _| ())
             .unwrap();
         let target = targets::find(target).unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();

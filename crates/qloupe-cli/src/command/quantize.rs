@@ -92,7 +92,7 @@ pub(super) fn quantize(
     // float16 needs no ranges: one sample tells which values are float.
     let n_samples = if needs_dataset { dataset.len() } else { 1 };
     let bar = progress::bar("calibrate", n_samples, quiet);
-    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &mut |done, _| {
+    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &|done, _| {
         bar.set_position(done as u64)
     })?;
     bar.finish_and_clear();

@@ -17,7 +17,10 @@ pub(super) fn bilinear(
     rows: &[Vec<(usize, f32)>],
     columns: &[Vec<(usize, f32)>],
 ) -> Option<Vec<f32>> {
-    let rows: Vec<Neighbours> = rows.iter().map(|taps| neighbours(taps, h)).collect::<Option<_>>()?;
+    let rows: Vec<Neighbours> = rows
+        .iter()
+        .map(|taps| neighbours(taps, h))
+        .collect::<Option<_>>()?;
     let columns: Vec<Neighbours> = columns
         .iter()
         .map(|taps| neighbours(taps, w))

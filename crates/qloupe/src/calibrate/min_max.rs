@@ -1,5 +1,7 @@
 //! `min_max`: the smallest and the largest value that was seen.
 
+use std::any::Any;
+
 use qloupe_tensor::Range;
 
 use super::{Algorithm, Observer};
@@ -39,6 +41,20 @@ impl Observer for MinMaxObserver {
             (if v < lo { v } else { lo }, if v > hi { v } else { hi })
         });
         self.0 = Some(Range { min, max });
+    }
+
+    fn merge(&mut self, other: &dyn Observer) {
+        let other = other
+            .as_any()
+            .downcast_ref::<Self>()
+            .expect("invariant: observers of one algorithm");
+        if let Some(range) = other.0 {
+            self.observe(&[range.min, range.max]);
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn range(&self) -> Range {
