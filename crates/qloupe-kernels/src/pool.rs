@@ -113,21 +113,24 @@ pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool,
     }
 }
 
-/// The mean of every channel of `n` images `[hw, c]`: the pixels are summed in order, then divided.
+/// The mean of every channel of `n` images `[hw, c]`: the pixels are summed in order in f64, divided and rounded once.
+/// An f32 sum over a large image would lose digits. Without a pixel the mean is NaN.
 pub fn global_average_pool(x: &[f32], n: usize, hw: usize, c: usize, out: &mut [f32]) {
     let isa = isa();
     assert_eq!(x.len(), n * hw * c, "length of the input");
     assert_eq!(out.len(), n * c, "length of the output");
-    let image = |x: &[f32], out: &mut [f32]| {
-        out.fill(0.0);
-        sum_rows(isa, x, out, |sum: f32, x: f32| sum + x);
-        for out in out {
-            *out /= hw as f32;
-        }
-    };
+    if x.is_empty() {
+        out.fill(f32::NAN);
+        return;
+    }
     parallel::zip_rows(x, hw * c, out, c, |_, x, out| {
+        let mut sums = vec![0.0_f64; c];
         for (x, out) in x.chunks_exact(hw * c).zip(out.chunks_exact_mut(c)) {
-            image(x, out);
+            sums.fill(0.0);
+            sum_rows(isa, x, &mut sums, |sum: f64, x: f32| sum + f64::from(x));
+            for (out, sum) in out.iter_mut().zip(&sums) {
+                *out = (sum / hw as f64) as f32;
+            }
         }
     });
 }

@@ -33,12 +33,12 @@ impl Operator for GlobalAveragePool {
             return Ok(vec![from_float32(x.dtype(), &[n, 1, 1, c], y)?]);
         }
         reduce_channels(ctx, |values| {
-            let (mut sum, mut count) = (0.0, 0_usize);
+            let (mut sum, mut count) = (0.0_f64, 0_usize);
             for value in values {
-                sum += value;
+                sum += f64::from(value);
                 count += 1;
             }
-            Ok(sum / count as f32)
+            Ok((sum / count as f64) as f32)
         })
     }
 }
