@@ -13,7 +13,7 @@ mod softmax;
 use std::fmt::Debug;
 
 use qloupe_ir::Node;
-use qloupe_tensor::{QuantParams, Requantize, Tensor};
+use qloupe_tensor::{DType, QuantParams, Requantize, Tensor};
 
 use crate::{OpError, Stored};
 
@@ -99,6 +99,15 @@ pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         }
     }
     Ok(None)
+}
+
+/// A tensor of an 8-bit dtype from integers of that dtype, or from their bytes.
+fn quantized_tensor(dtype: DType, shape: &[usize], q: impl Iterator<Item = i32>) -> Result<Tensor, OpError> {
+    Ok(if dtype == DType::Int8 {
+        Tensor::new(shape, q.map(|v| v as i8).collect())?
+    } else {
+        Tensor::new(shape, q.map(|v| v as u8).collect())?
+    })
 }
 
 /// The range of output integers after an activation that ends the unit (`[lo, hi]` in real numbers), or `None` when

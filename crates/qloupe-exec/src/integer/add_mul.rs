@@ -4,7 +4,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::{DType, QuantParams, Requantize, Rounding, Tensor, quantize_linear};
 
 use super::lookup::bytes;
-use super::{IntegerKernel, IntegerSpec, activation_range};
+use super::{IntegerKernel, IntegerSpec, activation_range, quantized_tensor};
 use crate::ops::Broadcast;
 use crate::stored::broadcast_nhwc;
 use crate::{Layout, OpError, Stored};
@@ -148,14 +148,8 @@ impl IntegerKernel for Pairs {
         let walk = Broadcast::new([a.shape(), b.shape()])?;
         let (x, y) = (bytes(&a)?, bytes(&b)?);
         let mapped = walk.fill(|out, [i, j], steps| look_up(&self.table, &x[i..], &y[j..], steps, out));
-        let tensor = if self.output == DType::Int8 {
-            Tensor::new(
-                walk.shape(),
-                mapped.into_iter().map(|byte: u8| byte as i8).collect(),
-            )?
-        } else {
-            Tensor::new(walk.shape(), mapped)?
-        };
+        let bytes = mapped.into_iter().map(|byte: u8| i32::from(byte));
+        let tensor = quantized_tensor(self.output, walk.shape(), bytes)?;
         Ok(vec![Stored::of_call(tensor, layout)])
     }
 }

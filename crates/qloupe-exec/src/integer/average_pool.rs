@@ -4,7 +4,7 @@
 use qloupe_ir::Node;
 use qloupe_tensor::{DType, QuantParams, Requantize, Rounding, Tensor, dequantize_linear, quantize_linear};
 
-use super::{IntegerKernel, IntegerSpec};
+use super::{IntegerKernel, IntegerSpec, quantized_tensor};
 use crate::ops::Pool;
 use crate::{EvalContext, OpError, Stored};
 
@@ -68,11 +68,7 @@ impl IntegerKernel for AveragePool {
         let (min, max) = self.output.quant_range();
         let q = rounded.require::<i32>()?.iter().map(|&q| q.max(min).min(max));
         let shape = pool.output_shape();
-        let y = if self.output.dtype() == DType::Int8 {
-            Tensor::new(&shape, q.map(|v| v as i8).collect())?
-        } else {
-            Tensor::new(&shape, q.map(|v| v as u8).collect())?
-        };
+        let y = quantized_tensor(self.output.dtype(), &shape, q)?;
         Ok(vec![Stored::of_call(y, layout)])
     }
 }

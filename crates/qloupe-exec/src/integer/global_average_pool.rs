@@ -1,10 +1,10 @@
 //! GlobalAveragePool: an exact int32 sum over the image, requantized once.
 
 use qloupe_kernels::QuantizedSlice;
-use qloupe_tensor::{DType, QuantParams, Requantize, Tensor};
+use qloupe_tensor::{QuantParams, Requantize, Tensor};
 
 use super::conv::quantized_slice;
-use super::{IntegerKernel, IntegerSpec};
+use super::{IntegerKernel, IntegerSpec, quantized_tensor};
 use crate::{Layout, OpError, Stored};
 
 #[derive(Debug)]
@@ -97,11 +97,7 @@ impl GlobalAveragePool {
         let q = sums
             .iter()
             .map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
-        Ok(if self.output.dtype() == DType::Int8 {
-            Tensor::new(shape, q.map(|v| v as i8).collect())?
-        } else {
-            Tensor::new(shape, q.map(|v| v as u8).collect())?
-        })
+        quantized_tensor(self.output.dtype(), shape, q)
     }
 }
 
@@ -115,6 +111,8 @@ fn add_rows<T: Copy + Into<i32>>(x: &[T], sums: &mut [i32], zero_point: i32) {
 
 #[cfg(test)]
 mod tests {
+    use qloupe_tensor::DType;
+
     use super::*;
 
     #[test]

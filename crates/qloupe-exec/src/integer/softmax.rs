@@ -4,10 +4,10 @@
 //! `q = floor((e * floor(1 / output_scale) + sum / 2) / sum) + zero_point`. The output scale is used as a whole number of
 //! steps: another rule than dequantize, Softmax, quantize, from which it differs in some percent of the elements.
 
-use qloupe_tensor::{DType, Requantize, Tensor};
+use qloupe_tensor::{DType, Requantize};
 
 use super::lookup::bytes;
-use super::{IntegerKernel, IntegerSpec};
+use super::{IntegerKernel, IntegerSpec, quantized_tensor};
 use crate::operator::resolve_axis;
 use crate::{OpError, Stored};
 
@@ -89,17 +89,15 @@ impl IntegerKernel for Softmax {
                 }
             }
         }
-        let tensor = if self.output == DType::Int8 {
-            Tensor::new(x.shape(), y.into_iter().map(|b| b as i8).collect())?
-        } else {
-            Tensor::new(x.shape(), y)?
-        };
+        let tensor = quantized_tensor(self.output, x.shape(), y.into_iter().map(i32::from))?;
         Ok(vec![Stored::plain(tensor)])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use qloupe_tensor::Tensor;
+
     use super::*;
 
     #[test]
