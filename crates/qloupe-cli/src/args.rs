@@ -100,8 +100,11 @@ fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {
     ))
 }
 
+/// The level that runs every rewrite.
+const DEFAULT_OPTIMIZATION_LEVEL: u8 = 3;
+
 /// How a model is quantized.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct QuantizeArgs {
     /// The target: onnxruntime, rk3588, ...
     #[arg(long, value_name = "TARGET")]
@@ -109,15 +112,15 @@ pub(crate) struct QuantizeArgs {
     /// Samples to calibrate on: a folder of images, a dataset.txt, an .npz, .npy or .safetensors file
     #[arg(long, value_name = "DATASET")]
     pub(crate) dataset: Option<PathBuf>,
-    /// How ranges are found
-    #[arg(long, value_name = "ALGORITHM", default_value = "min_max")]
-    pub(crate) algorithm: String,
-    /// Scales of weights: channel or layer
-    #[arg(long, value_name = "METHOD", default_value = "channel")]
-    pub(crate) method: String,
-    /// 0 changes no weight and no value, 1 to 3 fold batch norms
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
-    pub(crate) optimization_level: u8,
+    /// How ranges are found [default: min_max]
+    #[arg(long, value_name = "ALGORITHM")]
+    pub(crate) algorithm: Option<String>,
+    /// Scales of weights: channel or layer [default: channel]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// 0 changes no weight and no value, 1 to 3 fold batch norms [default: 3]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) optimization_level: Option<u8>,
     /// Use this plan instead of calibrating
     #[arg(long, value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
@@ -127,4 +130,28 @@ pub(crate) struct QuantizeArgs {
     /// How inputs are made from images: a TOML file with [input.NAME]
     #[arg(long, value_name = "RECIPE")]
     pub(crate) recipe: Option<PathBuf>,
+}
+
+impl QuantizeArgs {
+    /// The optimization level, or its default.
+    pub(crate) fn optimization_level(&self) -> u8 {
+        self.optimization_level.unwrap_or(DEFAULT_OPTIMIZATION_LEVEL)
+    }
+
+    /// The options that say what a plan says already.
+    pub(crate) fn given_beside_plan(&self) -> Vec<&'static str> {
+        let options = [
+            ("--target", self.target.is_some()),
+            ("--dataset", self.dataset.is_some()),
+            ("--precision", self.precision.is_some()),
+            ("--algorithm", self.algorithm.is_some()),
+            ("--method", self.method.is_some()),
+            ("--optimization-level", self.optimization_level.is_some()),
+        ];
+        options
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
+    }
 }

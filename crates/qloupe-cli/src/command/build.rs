@@ -123,7 +123,11 @@ fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|| args.model.beside("fp16.onnx"));
     args.model.check_output(&output)?;
     let network = args.model.open(args.quantize.recipe.as_deref())?.network;
-    let prepared = Prepared::new(&network, targets::find("fp16")?, args.quantize.optimization_level)?;
+    let prepared = Prepared::new(
+        &network,
+        targets::find("fp16")?,
+        args.quantize.optimization_level(),
+    )?;
     let half = convert_fp16(&prepared.model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
     write_model(&half, &output).map_err(Error::from)?;
     if args.json {

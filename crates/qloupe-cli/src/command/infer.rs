@@ -148,14 +148,10 @@ impl Arguments {
             return Ok(None);
         }
         let quantize_args = QuantizeArgs {
-            target: None,
-            dataset: None,
-            algorithm: "min_max".to_owned(),
-            method: "channel".to_owned(),
-            optimization_level: 3,
             plan: self.plan.clone(),
             precision: (mode == "fp16").then(|| "fp16".to_owned()),
             recipe: self.recipe.clone(),
+            ..QuantizeArgs::default()
         };
         let choices = quantize::check(&quantize_args)?;
         let quantized = quantize::quantize(&quantize_args, &choices, session, Some(dataset), true)?;

@@ -29,9 +29,11 @@ impl Choices {
 
 /// Checks the names that the user chose.
 pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
-    if args.plan.is_some() && (args.target.is_some() || args.dataset.is_some() || args.precision.is_some()) {
+    let beside = args.given_beside_plan();
+    if args.plan.is_some() && !beside.is_empty() {
         bail!(
-            "--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it"
+            "--plan says how the model is quantized, expected nothing beside it, got {}",
+            beside.join(", ")
         );
     }
     let mut target = args.target.as_deref().map(targets::find).transpose()?;
@@ -49,8 +51,8 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
     }
     Ok(Choices {
         target,
-        algorithm: calibrate::find(&args.algorithm)?,
-        method: Method::parse(&args.method)?,
+        algorithm: calibrate::find(args.algorithm.as_deref().unwrap_or("min_max"))?,
+        method: Method::parse(args.method.as_deref().unwrap_or("channel"))?,
     })
 }
 
@@ -74,7 +76,7 @@ pub(super) fn quantize(
     let Some(target) = choices.target else {
         bail!("a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16");
     };
-    let prepared = Prepared::new(&session.network, target, args.optimization_level)?;
+    let prepared = Prepared::new(&session.network, target, args.optimization_level())?;
     let needs_dataset = target.activation.is_some();
     let opened = match (&args.dataset, inputs) {
         (Some(path), _) => Some(Dataset::open(path, &session.inputs).map_err(Error::from)?),
@@ -104,7 +106,7 @@ pub(super) fn quantize(
             "none".to_owned()
         },
         method: choices.method,
-        optimization_level: args.optimization_level,
+        optimization_level: args.optimization_level(),
     };
     let plan = build_plan(
         &prepared.program,

@@ -143,12 +143,23 @@ fn numbers_and_modes_that_cannot_be_are_refused() {
 
 #[test]
 fn a_plan_stands_alone() {
-    let text =
-        "--plan holds the target and the ranges, expected no --target, --dataset or --precision beside it";
     refuse_before_the_model_is_read(&[
-        case(format!("{ANALYZE} --plan p.toml"), text),
-        case("build model.onnx --plan p.toml --dataset calib", text),
-        case("build model.onnx --plan p.toml --precision fp16", text),
+        case(
+            format!("{ANALYZE} --plan p.toml"),
+            "--plan says how the model is quantized, expected nothing beside it, got --target, --dataset",
+        ),
+        case(
+            "build model.onnx --plan p.toml --dataset calib",
+            "--plan says how the model is quantized, expected nothing beside it, got --dataset",
+        ),
+        case(
+            "build model.onnx --plan p.toml --precision fp16",
+            "--plan says how the model is quantized, expected nothing beside it, got --precision",
+        ),
+        case(
+            "build model.onnx --plan p.toml --algorithm min_max --method layer --optimization-level 0",
+            "--plan says how the model is quantized, expected nothing beside it, got --algorithm, --method, --optimization-level",
+        ),
     ]);
 }
 
