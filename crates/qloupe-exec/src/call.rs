@@ -3,9 +3,11 @@
 use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
+use crate::body::Body;
 use crate::stored::broadcast_nhwc;
 use crate::{
-    EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared, Stored,
+    BoundBody, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared,
+    Stored, Value, ValueContext, ValueOperator,
 };
 
 /// A node with its operator, ready to be called.
@@ -15,6 +17,7 @@ pub(crate) struct Call {
     operator: &'static dyn Operator,
     opset: i64,
     prepared: Option<Box<dyn Prepared>>,
+    bodies: Vec<Body>,
 }
 
 impl Call {
@@ -30,6 +33,7 @@ impl Call {
             operator,
             opset,
             prepared: None,
+            bodies: Vec::new(),
         };
         if constants.iter().any(Option::is_some) {
             let ctx = PrepareContext {
@@ -40,6 +44,12 @@ impl Call {
             call.prepared = operator.prepare(&ctx).map_err(|source| call.locate(source))?;
         }
         Ok(call)
+    }
+
+    /// Adds the subgraphs of the node.
+    pub(crate) fn with_bodies(mut self, bodies: Vec<Body>) -> Self {
+        self.bodies = bodies;
+        self
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -54,8 +64,49 @@ impl Call {
         }
     }
 
-    /// Calls the operator. Given the same values, the result is the same bits in whatever order they are stored.
-    pub(crate) fn run(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
+    /// Calls the operator on its inputs and the values that its subgraphs capture. Given the same values, the result is
+    /// the same bits in whatever order they are stored.
+    pub(crate) fn run(&self, inputs: &[Option<&Value>]) -> Result<Vec<Value>, ExecError> {
+        if let Some(operator) = self.operator.on_values() {
+            return self
+                .run_on_values(operator, inputs)
+                .map_err(|source| self.locate(source));
+        }
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for (idx, input) in inputs.iter().enumerate() {
+            tensors.push(match *input {
+                None | Some(Value::Absent) => None,
+                Some(Value::Tensor(stored)) => Some(stored),
+                Some(Value::Sequence(_)) => {
+                    return Err(self.locate(OpError::input(idx, "is a sequence, expected a tensor")));
+                }
+            });
+        }
+        let results = self.run_on_tensors(&tensors)?;
+        Ok(results.into_iter().map(Value::Tensor).collect())
+    }
+
+    fn run_on_values(
+        &self,
+        operator: &dyn ValueOperator,
+        inputs: &[Option<&Value>],
+    ) -> Result<Vec<Value>, OpError> {
+        let (inputs, captured) = inputs.split_at(self.node.inputs.len());
+        let bodies: Vec<BoundBody<'_>> = self
+            .bodies
+            .iter()
+            .map(|body| BoundBody::new(body, captured))
+            .collect();
+        operator.eval_values(&ValueContext {
+            node: &self.node,
+            opset: self.opset,
+            inputs,
+            bodies: &bodies,
+        })
+    }
+
+    /// As [`Call::run`], for an operator that takes tensors only.
+    pub(crate) fn run_on_tensors(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
         let layout = self.choose_layout(inputs);
         let first = inputs.first().copied().flatten().map(Stored::dtype);
         let converted: Vec<Option<Tensor>> = inputs

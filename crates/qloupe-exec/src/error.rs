@@ -37,6 +37,14 @@ pub enum OpError {
         /// `: do this instead`, or nothing.
         remedy: String,
     },
+    /// A node of a subgraph failed.
+    #[error("in {attribute}: {source}")]
+    Body {
+        /// The attribute that holds the subgraph.
+        attribute: String,
+        /// What failed in it.
+        source: Box<ExecError>,
+    },
     /// The tensor layer refuses.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -92,6 +100,14 @@ pub enum ExecError {
         name: String,
         /// `, did you mean "x"?` or nothing.
         help: String,
+    },
+    /// A tensor was asked for and the value is none.
+    #[error("value \"{name}\" is {kind}, expected a tensor")]
+    NotATensor {
+        /// The name.
+        name: String,
+        /// What it is.
+        kind: &'static str,
     },
     /// A network input was not fed.
     #[error("input \"{name}\" is not fed")]

@@ -1,6 +1,6 @@
 //! What is known of a value before anything runs, and what an operator derives from it.
 
-use qloupe_ir::Node;
+use qloupe_ir::{Graph, Node};
 use qloupe_tensor::{DType, Tensor};
 
 use crate::{OpError, SymDim};
@@ -52,6 +52,12 @@ impl Fact {
     }
 }
 
+/// Inference of the subgraphs of a node: whoever walks the graph knows what they capture.
+pub trait BodyInference: std::fmt::Debug {
+    /// The facts of the outputs of a subgraph; `None` when it cannot be inferred.
+    fn infer_body(&self, graph: &Graph, inputs: Vec<Fact>) -> Option<Vec<Fact>>;
+}
+
 /// What an operator may ask when it infers.
 #[derive(Debug)]
 pub struct InferContext<'a> {
@@ -61,6 +67,8 @@ pub struct InferContext<'a> {
     pub opset: i64,
     /// The facts of the inputs; `None` for an absent optional input.
     pub inputs: &'a [Option<&'a Fact>],
+    /// Inference of its subgraphs, where the caller has it.
+    pub bodies: Option<&'a dyn BodyInference>,
 }
 
 impl InferContext<'_> {
@@ -95,6 +103,12 @@ impl InferContext<'_> {
     /// The elements of an integer input, if all are known numbers.
     pub fn known_elements(&self, idx: usize) -> Option<Vec<i64>> {
         self.elements(idx)?.iter().map(SymDim::as_known).collect()
+    }
+
+    /// The facts of the outputs of a subgraph, given those of its formal inputs.
+    pub fn infer_body(&self, attribute: &str, inputs: Vec<Fact>) -> Option<Vec<Fact>> {
+        let (_, graph) = self.node.subgraphs().find(|(name, _)| *name == attribute)?;
+        self.bodies?.infer_body(graph, inputs)
     }
 
     /// One output with the dtype and shape of input 0.

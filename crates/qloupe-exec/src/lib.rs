@@ -2,6 +2,7 @@
 //!
 //! The crate knows no calibration, targets or files.
 
+mod body;
 mod call;
 mod error;
 mod infer;
@@ -12,13 +13,18 @@ mod program;
 mod quantized;
 mod stored;
 mod sym_dim;
+mod value;
 mod walk;
 
+pub use body::BoundBody;
 pub use error::{ExecError, OpError};
-pub use infer::{Fact, InferContext};
-pub use operator::{EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared};
+pub use infer::{BodyInference, Fact, InferContext};
+pub use operator::{
+    EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
+};
 pub use program::Program;
 pub use quantized::{Assignment, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec};
 pub use stored::Stored;
 pub use sym_dim::SymDim;
+pub use value::Value;
 pub use walk::{Stepped, Walk};

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
-use crate::{Fact, InferContext, OpError};
+use crate::{BoundBody, Fact, InferContext, OpError, Value};
 
 /// The physical order of 4-D tensors that are handed to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +153,22 @@ pub trait Operator: Debug + Sync {
     /// Inputs that contradict the operator. What cannot be derived is `None`, not an error.
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError>;
 
-    /// Computes the outputs, one for each output of the node (extra ones are ignored).
+    /// Computes the outputs, one for each output of the node (extra ones are ignored). Every operator has this or
+    /// [`Operator::on_values`].
     ///
     /// # Errors
     /// Inputs that do not fit the operator; a variant that is not supported. Never a panic, whatever the inputs.
-    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError>;
+    fn eval(&self, _ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        Err(OpError::unsupported(format!(
+            "{} on tensors alone",
+            self.op_type()
+        )))
+    }
+
+    /// The operator on values that are no single tensors, or with subgraphs.
+    fn on_values(&self) -> Option<&dyn ValueOperator> {
+        None
+    }
 
     /// Packs constants once, if the operator gains from it.
     ///
@@ -166,4 +177,68 @@ pub trait Operator: Debug + Sync {
     fn prepare(&self, _ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
         Ok(None)
     }
+}
+
+/// What an operator on values may ask when it runs.
+#[derive(Debug)]
+pub struct ValueContext<'a> {
+    /// The node: names and attributes.
+    pub node: &'a Node,
+    /// The version of the operator set.
+    pub opset: i64,
+    /// The inputs; `None` for an absent optional input.
+    pub inputs: &'a [Option<&'a Value>],
+    /// The subgraphs.
+    pub bodies: &'a [BoundBody<'a>],
+}
+
+impl<'a> ValueContext<'a> {
+    /// An input that must be there.
+    ///
+    /// # Errors
+    /// [`OpError::MissingInput`].
+    pub fn require(&self, idx: usize) -> Result<&'a Value, OpError> {
+        self.input(idx).ok_or(OpError::MissingInput { idx })
+    }
+
+    /// An optional input.
+    pub fn input(&self, idx: usize) -> Option<&'a Value> {
+        self.inputs.get(idx).copied().flatten()
+    }
+
+    /// An input that must be a tensor.
+    ///
+    /// # Errors
+    /// It is absent, or another kind of value.
+    pub fn tensor(&self, idx: usize) -> Result<&'a Tensor, OpError> {
+        self.require(idx)?.require_tensor(idx)
+    }
+
+    /// An input that must be a sequence.
+    ///
+    /// # Errors
+    /// It is absent, or another kind of value.
+    pub fn sequence(&self, idx: usize) -> Result<&'a [Tensor], OpError> {
+        Ok(self.require(idx)?.require_sequence(idx)?)
+    }
+
+    /// The subgraph of an attribute.
+    ///
+    /// # Errors
+    /// The attribute is absent.
+    pub fn body(&self, attribute: &'static str) -> Result<BoundBody<'a>, OpError> {
+        let found = self.bodies.iter().find(|b| b.attribute() == attribute);
+        found
+            .copied()
+            .ok_or_else(|| OpError::attribute(attribute, "is absent, expected a graph"))
+    }
+}
+
+/// An operator on tensors, sequences and optionals, or with subgraphs.
+pub trait ValueOperator: Debug + Sync {
+    /// Computes the outputs, one for each output of the node.
+    ///
+    /// # Errors
+    /// As [`Operator::eval`].
+    fn eval_values(&self, ctx: &ValueContext<'_>) -> Result<Vec<Value>, OpError>;
 }

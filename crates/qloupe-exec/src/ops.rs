@@ -31,6 +31,7 @@ mod clip;
 mod col2im;
 mod compress;
 mod concat;
+mod concat_from_sequence;
 mod constant;
 mod constant_of_shape;
 mod conv;
@@ -75,6 +76,7 @@ mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
 mod identity;
+mod r#if;
 mod instance_normalization;
 mod integer_conv;
 mod is_inf;
@@ -85,6 +87,7 @@ mod less;
 mod less_or_equal;
 mod log;
 mod log_softmax;
+mod r#loop;
 mod lp_normalization;
 mod lp_pool;
 mod lrn;
@@ -108,10 +111,14 @@ mod normalization;
 mod not;
 mod number;
 mod one_hot;
+mod optional;
+mod optional_get_element;
+mod optional_has_element;
 mod or;
 mod ordering;
 mod pad;
 mod parameters;
+mod pieces;
 mod pooling;
 mod pow;
 mod prelu;
@@ -143,10 +150,18 @@ mod rnn;
 mod roi_align;
 mod round;
 mod rows;
+mod scan;
 mod scatter;
 mod scatter_elements;
 mod scatter_nd;
 mod selu;
+mod sequence_at;
+mod sequence_construct;
+mod sequence_empty;
+mod sequence_erase;
+mod sequence_insert;
+mod sequence_length;
+mod sequence_map;
 mod shape;
 mod sigmoid;
 mod sign;
@@ -160,6 +175,7 @@ mod softplus;
 mod softsign;
 mod space_to_depth;
 mod split;
+mod split_to_sequence;
 mod sqrt;
 mod squeeze;
 mod sub;
@@ -214,6 +230,7 @@ pub const ALL: &[&dyn Operator] = &[
     &col2im::Col2Im,
     &compress::Compress,
     &concat::Concat,
+    &concat_from_sequence::ConcatFromSequence,
     &constant::Constant,
     &constant_of_shape::ConstantOfShape,
     &conv::Conv,
@@ -254,6 +271,7 @@ pub const ALL: &[&dyn Operator] = &[
     &hard_swish::HardSwish,
     &hardmax::Hardmax,
     &identity::Identity,
+    &r#if::If,
     &instance_normalization::InstanceNormalization,
     &is_inf::IsInf,
     &is_nan::IsNaN,
@@ -263,6 +281,7 @@ pub const ALL: &[&dyn Operator] = &[
     &less_or_equal::LessOrEqual,
     &log::Log,
     &log_softmax::LogSoftmax,
+    &r#loop::Loop,
     &lp_normalization::LpNormalization,
     &lp_pool::LpPool,
     &lrn::Lrn,
@@ -282,6 +301,9 @@ pub const ALL: &[&dyn Operator] = &[
     &non_zero::NonZero,
     &not::Not,
     &one_hot::OneHot,
+    &optional::Optional,
+    &optional_get_element::OptionalGetElement,
+    &optional_has_element::OptionalHasElement,
     &or::Or,
     &pad::Pad,
     &pow::Pow,
@@ -310,10 +332,18 @@ pub const ALL: &[&dyn Operator] = &[
     &rnn::Rnn,
     &roi_align::RoiAlign,
     &round::Round,
+    &scan::Scan,
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
     &scatter_nd::ScatterND,
     &selu::Selu,
+    &sequence_at::SequenceAt,
+    &sequence_construct::SequenceConstruct,
+    &sequence_empty::SequenceEmpty,
+    &sequence_erase::SequenceErase,
+    &sequence_insert::SequenceInsert,
+    &sequence_length::SequenceLength,
+    &sequence_map::SequenceMap,
     &shape::Shape,
     &sigmoid::Sigmoid,
     &sign::Sign,
@@ -326,6 +356,7 @@ pub const ALL: &[&dyn Operator] = &[
     &softsign::Softsign,
     &space_to_depth::SpaceToDepth,
     &split::Split,
+    &split_to_sequence::SplitToSequence,
     &sqrt::Sqrt,
     &squeeze::Squeeze,
     &sub::Sub,

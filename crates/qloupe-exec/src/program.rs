@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use qloupe_ir::{Graph, Model, Topology, suggestion};
 use qloupe_tensor::Tensor;
 
+use crate::body::{Body, captured};
 use crate::call::Call;
-use crate::{ExecError, Operator, Stored, Walk, ops};
+use crate::{ExecError, Operator, Stored, Value, Walk, ops};
 
 /// A graph made ready to run.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub struct Program {
     pub(crate) steps: Vec<Step>,
     slots: HashMap<String, usize>,
     names: Vec<String>,
-    pub(crate) constants: Vec<Option<Stored>>,
+    pub(crate) constants: Vec<Option<Value>>,
     opsets: Vec<(String, i64)>,
 }
 
@@ -24,7 +25,7 @@ pub struct Program {
 pub(crate) struct Step {
     pub(crate) node_idx: usize,
     pub(crate) call: Call,
-    /// Slots of the inputs; `None` for an absent optional input.
+    /// Slots of the inputs, `None` for an absent optional input; then those of the values that subgraphs capture.
     pub(crate) inputs: Vec<Option<usize>>,
     pub(crate) outputs: Vec<Option<usize>>,
 }
@@ -35,7 +36,12 @@ impl Program {
     /// # Errors
     /// All unsupported operators at once; a malformed graph; a constant that cannot be decoded or computed.
     pub fn new(model: &Model) -> Result<Self, ExecError> {
-        Self::from_graph(model.graph.clone(), &|domain| model.opset_of(domain).unwrap_or(1))
+        if model.functions.is_empty() {
+            return Self::from_graph(model.graph.clone(), &|domain| model.opset_of(domain).unwrap_or(1));
+        }
+        let mut inlined = model.clone();
+        inlined.inline_functions()?;
+        Self::new(&inlined)
     }
 
     /// Prepares a graph, given the version of each operator set.
@@ -45,12 +51,11 @@ impl Program {
     pub fn from_graph(graph: Graph, opset_of: &dyn Fn(&str) -> i64) -> Result<Self, ExecError> {
         let topology = Topology::new(&graph)?;
         let operators = find_operators(&graph)?;
-        let opsets = graph
-            .nodes
-            .iter()
-            .map(|n| (n.domain.clone(), opset_of(&n.domain)))
-            .collect::<BTreeMap<_, _>>()
+        let mut domains = BTreeSet::new();
+        collect_domains(&graph, &mut domains);
+        let opsets = domains
             .into_iter()
+            .map(|domain| (domain.to_owned(), opset_of(domain)))
             .collect();
         let names: Vec<String> = topology.values().map(str::to_owned).collect();
         let slots: HashMap<String, usize> = names
@@ -59,51 +64,62 @@ impl Program {
             .enumerate()
             .map(|(i, name)| (name, i))
             .collect();
-        let mut constants: Vec<Option<Stored>> = vec![None; names.len()];
+        let mut constants: Vec<Option<Value>> = vec![None; names.len()];
         for initializer in &graph.initializers {
-            constants[slots[&initializer.name]] = Some(Stored::plain(initializer.value.tensor()?));
+            constants[slots[&initializer.name]] = Some(initializer.value.tensor()?.into());
         }
         let mut steps = Vec::with_capacity(graph.nodes.len());
         for (node_idx, (node, operator)) in graph.nodes.iter().zip(operators).enumerate() {
             let slot = |name: &String| (!name.is_empty()).then(|| slots[name]);
-            let inputs: Vec<Option<usize>> = node.inputs.iter().map(slot).collect();
+            let constant = |name: &str| {
+                Some(
+                    constants[*slots.get(name)?]
+                        .as_ref()?
+                        .as_tensor()?
+                        .to_plain()
+                        .clone(),
+                )
+            };
+            let captured = captured(node, &constant);
+            let bodies = Body::all_of(node, &captured, &constant, opset_of)?;
+            let captured = captured.iter().map(|&name| Some(slots[name]));
+            let inputs: Vec<Option<usize>> = node.inputs.iter().map(slot).chain(captured).collect();
             let outputs: Vec<Option<usize>> = node.outputs.iter().map(slot).collect();
             let known: Vec<Option<Tensor>> = inputs
                 .iter()
-                .map(|i| {
-                    i.and_then(|i| constants[i].as_ref())
-                        .map(|c| c.to_plain().clone())
-                })
+                .map(|i| Some(constants[(*i)?].as_ref()?.as_tensor()?.to_plain().clone()))
                 .collect();
-            let foldable = inputs
-                .iter()
-                .zip(&known)
-                .all(|(slot, constant)| slot.is_none() || constant.is_some());
+            let foldable = inputs.iter().flatten().all(|&slot| constants[slot].is_some());
             let call = Call::new(
                 node.clone(),
                 operator,
                 opset_of(&node.domain),
                 if foldable { &[] } else { &known },
-            )?;
+            )?
+            .with_bodies(bodies);
             if foldable {
-                let arguments: Vec<Option<&Stored>> = inputs
+                let arguments: Vec<Option<&Value>> = inputs
                     .iter()
                     .map(|i| i.and_then(|i| constants[i].as_ref()))
                     .collect();
                 let results = call.run(&arguments)?;
-                for (slot, result) in outputs.iter().zip(results) {
-                    if let Some(slot) = slot {
-                        constants[*slot] = Some(Stored::plain(result.to_plain().clone()));
+                // Sequences and optionals are no constants: their node runs.
+                let tensors: Option<Vec<&Stored>> = results.iter().map(Value::as_tensor).collect();
+                if let Some(tensors) = tensors {
+                    for (slot, tensor) in outputs.iter().zip(tensors) {
+                        if let Some(slot) = slot {
+                            constants[*slot] = Some(tensor.to_plain().clone().into());
+                        }
                     }
+                    continue;
                 }
-            } else {
-                steps.push(Step {
-                    node_idx,
-                    call,
-                    inputs,
-                    outputs,
-                });
             }
+            steps.push(Step {
+                node_idx,
+                call,
+                inputs,
+                outputs,
+            });
         }
         Ok(Self {
             graph,
@@ -122,9 +138,8 @@ impl Program {
 
     /// The constant of a name: an initializer, or a node that depends on constants only.
     pub fn constant(&self, name: &str) -> Option<&Tensor> {
-        self.constants[*self.slots.get(name)?]
-            .as_ref()
-            .map(Stored::to_plain)
+        let value = self.constants[*self.slots.get(name)?].as_ref()?;
+        value.as_tensor().map(Stored::to_plain)
     }
 
     /// The names of all values, in order of production.
@@ -166,8 +181,19 @@ impl Program {
     ///
     /// # Errors
     /// Unknown names; a network input that is needed and not given; a given input that contradicts its declaration.
-    pub fn walk<'p>(&'p self, given: Vec<(String, Stored)>, goals: &[&str]) -> Result<Walk<'p>, ExecError> {
-        Walk::new(self, given, goals)
+    pub fn walk<'p, V: Into<Value>>(
+        &'p self,
+        given: Vec<(String, V)>,
+        goals: &[&str],
+    ) -> Result<Walk<'p>, ExecError> {
+        Walk::new(
+            self,
+            given
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+            goals,
+        )
     }
 
     /// Runs the whole graph; the outputs come in the order of the graph.
@@ -176,11 +202,7 @@ impl Program {
     /// As [`Program::walk`], or a node that fails.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ExecError> {
         let goals: Vec<&str> = self.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-        let given = inputs
-            .into_iter()
-            .map(|(name, tensor)| (name, Stored::plain(tensor)))
-            .collect();
-        let mut walk = self.walk(given, &goals)?;
+        let mut walk = self.walk(inputs, &goals)?;
         while walk.step()?.is_some() {}
         goals
             .iter()
@@ -210,28 +232,24 @@ impl Program {
     }
 }
 
-/// The operator of every node, or all that do not exist here.
+fn collect_domains<'g>(graph: &'g Graph, domains: &mut BTreeSet<&'g str>) {
+    for node in &graph.nodes {
+        domains.insert(&node.domain);
+        node.subgraphs()
+            .for_each(|(_, subgraph)| collect_domains(subgraph, domains));
+    }
+}
+
+/// The operator of every node, or all that do not exist here, those in subgraphs too.
 fn find_operators(graph: &Graph) -> Result<Vec<&'static dyn Operator>, ExecError> {
     let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    let mut operators = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
-        match ops::find(&node.op_type, &node.domain) {
-            Some(operator) => operators.push(operator),
-            None => {
-                let domain = if node.domain.is_empty() {
-                    String::new()
-                } else {
-                    format!("{}.", node.domain)
-                };
-                missing
-                    .entry(format!("{domain}{}", node.op_type))
-                    .or_default()
-                    .push(node.label());
-            }
-        }
-    }
+    collect_missing(graph, &mut missing);
     if missing.is_empty() {
-        return Ok(operators);
+        let operators = graph
+            .nodes
+            .iter()
+            .filter_map(|n| ops::find(&n.op_type, &n.domain));
+        return Ok(operators.collect());
     }
     let describe = |(op, nodes): (String, Vec<&str>)| match nodes.as_slice() {
         [node] => format!("{op} (node \"{node}\")"),
@@ -241,4 +259,20 @@ fn find_operators(graph: &Graph) -> Result<Vec<&'static dyn Operator>, ExecError
     Err(ExecError::UnsupportedOperators(
         missing.into_iter().map(describe).collect(),
     ))
+}
+
+fn collect_missing<'g>(graph: &'g Graph, missing: &mut BTreeMap<String, Vec<&'g str>>) {
+    for node in &graph.nodes {
+        if ops::find(&node.op_type, &node.domain).is_none() {
+            let domain = if node.domain.is_empty() {
+                String::new()
+            } else {
+                format!("{}.", node.domain)
+            };
+            let name = format!("{domain}{}", node.op_type);
+            missing.entry(name).or_default().push(node.label());
+        }
+        node.subgraphs()
+            .for_each(|(_, subgraph)| collect_missing(subgraph, missing));
+    }
 }

@@ -5,13 +5,13 @@ mod unit;
 
 use std::collections::{BTreeMap, HashMap};
 
-use qloupe_ir::suggestion;
+use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
 pub use form::{Form, Mode};
 pub use unit::{Unit, UnitCompute, UnitSpec};
 
-use crate::{ExecError, Program, Stored};
+use crate::{ExecError, Program, Stored, Value};
 
 /// What a plan says about every value and unit, in plain data.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct QuantizedProgram {
     inputs: Vec<String>,
     outputs: Vec<String>,
     /// Outputs that are constants.
-    constants: BTreeMap<String, Stored>,
+    constants: BTreeMap<String, Value>,
     /// How many units use a value, plus one for a network output.
     uses: HashMap<String, usize>,
 }
@@ -43,12 +43,13 @@ impl QuantizedProgram {
     /// A weight that does not fit its parameters; an integer kernel that refuses; a unit that is no part of the graph.
     pub fn new(program: &Program, assignment: &Assignment, mode: Mode) -> Result<Self, ExecError> {
         let graph = program.graph();
+        let topology = Topology::new(graph)?;
         let inputs: Vec<String> = graph.runtime_inputs().iter().map(|i| i.name.clone()).collect();
         let outputs: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
         let units = assignment
             .units
             .iter()
-            .map(|spec| Unit::new(program, spec, &assignment.forms, mode))
+            .map(|spec| Unit::new(program, &topology, spec, &assignment.forms, mode))
             .collect::<Result<Vec<_>, _>>()?;
         let mut uses: HashMap<String, usize> = HashMap::new();
         for name in units.iter().flat_map(Unit::inputs).chain(&outputs) {
@@ -56,7 +57,7 @@ impl QuantizedProgram {
         }
         let constants = outputs
             .iter()
-            .filter_map(|name| Some((name.clone(), Stored::plain(program.constant(name)?.clone()))))
+            .filter_map(|name| Some((name.clone(), program.constant(name)?.clone().into())))
             .collect();
         Ok(Self {
             units,
@@ -112,9 +113,12 @@ impl QuantizedProgram {
                 .iter()
                 .find(|(given, _)| given == name)
                 .ok_or_else(|| ExecError::MissingInput { name: name.clone() })?;
-            values.insert(name.clone(), self.to_form(name, &Stored::plain(tensor.clone())));
+            values.insert(
+                name.clone(),
+                self.to_form(name, &Stored::plain(tensor.clone())).into(),
+            );
         }
-        let live_bytes = values.values().map(Stored::size_bytes).sum();
+        let live_bytes = values.values().map(Value::size_bytes).sum();
         Ok(QuantizedWalk {
             program: self,
             values,
@@ -143,7 +147,7 @@ impl QuantizedProgram {
 #[derive(Debug)]
 pub struct QuantizedWalk<'p> {
     program: &'p QuantizedProgram,
-    values: HashMap<String, Stored>,
+    values: HashMap<String, Value>,
     uses: HashMap<String, usize>,
     next: usize,
     live_bytes: usize,
@@ -155,7 +159,7 @@ impl<'p> QuantizedWalk<'p> {
     ///
     /// # Errors
     /// A unit that fails.
-    pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Stored>)>, ExecError> {
+    pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Value>)>, ExecError> {
         let Some(unit) = self.program.units.get(self.next) else {
             return Ok(None);
         };
@@ -163,7 +167,7 @@ impl<'p> QuantizedWalk<'p> {
         let arguments = unit
             .inputs()
             .iter()
-            .map(|name| self.require(name).cloned())
+            .map(|name| self.require_value(name).cloned())
             .collect::<Result<Vec<_>, _>>()?;
         let results = unit.run(&arguments)?;
         drop(arguments);
@@ -188,11 +192,19 @@ impl<'p> QuantizedWalk<'p> {
         Ok(Some((unit, results)))
     }
 
-    /// A value that is alive, in its form.
+    /// A tensor that is alive, in its form.
     ///
     /// # Errors
-    /// [`ExecError::UnknownValue`].
+    /// [`ExecError::UnknownValue`], [`ExecError::NotATensor`].
     pub fn require(&self, name: &str) -> Result<&Stored, ExecError> {
+        let value = self.require_value(name)?;
+        value.as_tensor().ok_or_else(|| ExecError::NotATensor {
+            name: name.to_owned(),
+            kind: value.kind(),
+        })
+    }
+
+    fn require_value(&self, name: &str) -> Result<&Value, ExecError> {
         self.values
             .get(name)
             .or_else(|| self.program.constants.get(name))

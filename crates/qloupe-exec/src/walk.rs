@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use qloupe_ir::{Dim, ValueInfo};
 
-use crate::{ExecError, Program, Stored};
+use crate::{ExecError, Program, Stored, Value};
 
 /// A run in progress. Its owner decides after every step what to look at; two walks in lockstep are a comparison.
 #[derive(Debug)]
 pub struct Walk<'p> {
     program: &'p Program,
-    values: Vec<Option<Stored>>,
+    values: Vec<Option<Value>>,
     /// Steps that still use a value, plus one for a goal.
     uses: Vec<usize>,
     queue: std::vec::IntoIter<usize>,
@@ -24,13 +24,13 @@ pub struct Stepped<'p> {
     /// The index of the node in the graph.
     pub node_idx: usize,
     /// The outputs of the node that something needs, or a tap could want.
-    pub outputs: Vec<(&'p str, Stored)>,
+    pub outputs: Vec<(&'p str, Value)>,
 }
 
 impl<'p> Walk<'p> {
     pub(crate) fn new(
         program: &'p Program,
-        given: Vec<(String, Stored)>,
+        given: Vec<(String, Value)>,
         goals: &[&str],
     ) -> Result<Self, ExecError> {
         let mut values = vec![None; program.n_slots()];
@@ -40,11 +40,11 @@ impl<'p> Walk<'p> {
             .iter()
             .map(|i| (i.name.as_str(), i))
             .collect();
-        for (name, stored) in given {
-            if let Some(info) = declared.get(name.as_str()) {
-                check_input(info, &stored)?;
+        for (name, value) in given {
+            if let (Some(info), Some(stored)) = (declared.get(name.as_str()), value.as_tensor()) {
+                check_input(info, stored)?;
             }
-            values[program.slot(&name)?] = Some(stored);
+            values[program.slot(&name)?] = Some(value);
         }
         let mut uses = vec![0_usize; program.n_slots()];
         let mut wanted = vec![false; program.n_slots()];
@@ -77,7 +77,7 @@ impl<'p> Walk<'p> {
             }
         }
         queue.reverse();
-        let live_bytes = values.iter().flatten().map(Stored::size_bytes).sum();
+        let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(Self {
             program,
             values,
@@ -97,7 +97,7 @@ impl<'p> Walk<'p> {
             return Ok(None);
         };
         let step = &self.program.steps[step_idx];
-        let arguments: Vec<Option<&Stored>> = step
+        let arguments: Vec<Option<&Value>> = step
             .inputs
             .iter()
             .map(|i| i.and_then(|i| self.slot_value(i)))
@@ -128,22 +128,34 @@ impl<'p> Walk<'p> {
         }))
     }
 
-    fn slot_value(&self, slot: usize) -> Option<&Stored> {
+    fn slot_value(&self, slot: usize) -> Option<&Value> {
         self.values[slot]
             .as_ref()
             .or(self.program.constants[slot].as_ref())
     }
 
     /// A value that is alive: a goal that was computed, a constant, or one that a later node uses.
-    pub fn value(&self, name: &str) -> Option<&Stored> {
+    pub fn value(&self, name: &str) -> Option<&Value> {
         self.slot_value(self.program.slot(name).ok()?)
+    }
+
+    /// A tensor that must be alive.
+    ///
+    /// # Errors
+    /// [`ExecError::UnknownValue`], [`ExecError::NotATensor`].
+    pub fn require(&self, name: &str) -> Result<&Stored, ExecError> {
+        let value = self.require_value(name)?;
+        value.as_tensor().ok_or_else(|| ExecError::NotATensor {
+            name: name.to_owned(),
+            kind: value.kind(),
+        })
     }
 
     /// A value that must be alive.
     ///
     /// # Errors
     /// [`ExecError::UnknownValue`].
-    pub fn require(&self, name: &str) -> Result<&Stored, ExecError> {
+    pub fn require_value(&self, name: &str) -> Result<&Value, ExecError> {
         self.slot_value(self.program.slot(name)?)
             .ok_or_else(|| ExecError::UnknownValue {
                 name: name.to_owned(),

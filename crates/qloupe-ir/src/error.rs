@@ -28,6 +28,38 @@ pub enum IrError {
         /// The value.
         name: String,
     },
+    /// A subgraph uses a value that nothing produces before its node.
+    #[error(
+        "node \"{node}\" ({op_type}): its subgraph uses \"{name}\", which no earlier node, input or initializer produces"
+    )]
+    UnknownCapture {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op_type: String,
+        /// The value.
+        name: String,
+    },
+    /// A function imports another version of an operator set than the model.
+    #[error("function \"{function}\" imports version {got} of operator set \"{}\", expected {expected} as the model does", if domain.is_empty() { "ai.onnx" } else { domain })]
+    FunctionOpset {
+        /// The function.
+        function: String,
+        /// The operator set.
+        domain: String,
+        /// The version that the model imports.
+        expected: i64,
+        /// The version that the function imports.
+        got: i64,
+    },
+    /// A function that cannot be put in the place of the nodes that use it.
+    #[error(
+        "function \"{function}\" uses itself or grows to more than 1048576 nodes, expected functions of functions 64 deep at most"
+    )]
+    FunctionRecursion {
+        /// The function.
+        function: String,
+    },
     /// Two nodes produce the same value.
     #[error("node \"{node}\" ({op_type}): output \"{name}\" is produced a second time")]
     Duplicate {

@@ -28,6 +28,16 @@ impl ValueInfo {
         }
     }
 
+    /// A value of unknown type.
+    pub fn untyped(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ty: None,
+            doc_string: String::new(),
+            extra: Extra::default(),
+        }
+    }
+
     /// The tensor type, if it is declared.
     pub fn tensor_type(&self) -> Option<&TensorType> {
         if let Some(ValueType::Tensor(ty)) = &self.ty {
@@ -83,6 +93,21 @@ impl Graph {
         self.inputs
             .iter()
             .filter(|i| !stored.contains(i.name.as_str()))
+            .collect()
+    }
+
+    /// For a subgraph: the values of outer graphs that it or its own subgraphs use, each once, in order of use.
+    pub fn captures(&self) -> Vec<&str> {
+        let inputs = self.inputs.iter().map(|i| &i.name);
+        let stored = self.initializers.iter().map(|i| &i.name);
+        let produced = self.nodes.iter().flat_map(|n| &n.outputs);
+        let mut known: BTreeSet<&str> = inputs.chain(stored).chain(produced).map(String::as_str).collect();
+        let used = self.nodes.iter().flat_map(|node| {
+            let inputs = node.inputs.iter().map(String::as_str);
+            inputs.chain(node.subgraphs().flat_map(|(_, graph)| graph.captures()))
+        });
+        let used = used.chain(self.outputs.iter().map(|o| o.name.as_str()));
+        used.filter(|name| !name.is_empty() && known.insert(name))
             .collect()
     }
 

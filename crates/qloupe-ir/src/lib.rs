@@ -7,6 +7,7 @@ mod attribute;
 mod constant;
 mod error;
 mod graph;
+mod inline;
 mod model;
 mod nearest;
 mod node;

@@ -67,6 +67,13 @@ impl Node {
             .filter(|name| !name.is_empty())
     }
 
+    /// Every value that the node uses: its inputs, and the values of outer graphs that its subgraphs use.
+    pub fn used_values(&self) -> Vec<&str> {
+        let inputs = self.inputs.iter().map(String::as_str);
+        let captured = self.subgraphs().flat_map(|(_, graph)| graph.captures());
+        inputs.filter(|name| !name.is_empty()).chain(captured).collect()
+    }
+
     /// True for an operator of the default set (`ai.onnx`).
     pub fn is_onnx(&self, op_type: &str) -> bool {
         self.op_type == op_type && (self.domain.is_empty() || self.domain == "ai.onnx")

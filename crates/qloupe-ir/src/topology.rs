@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Graph, IrError, Node};
+use crate::{Graph, IrError};
 
 /// An index of producers and consumers of one graph. Subgraphs count as consumers of the outer values they use.
 #[derive(Debug)]
@@ -65,7 +65,14 @@ impl Topology {
                     });
                 }
             }
-            for name in used_by(node) {
+            for name in node.used_values() {
+                if !known.contains(name) {
+                    return Err(IrError::UnknownCapture {
+                        node: node.label().to_owned(),
+                        op_type: node.op_type.clone(),
+                        name: name.to_owned(),
+                    });
+                }
                 let list = consumers.entry(name.to_owned()).or_default();
                 if list.last() != Some(&idx) {
                     list.push(idx);
@@ -124,7 +131,7 @@ impl Topology {
             if let Some(idx) = self.producer(name)
                 && needed.nodes.insert(idx)
             {
-                stack.extend(used_by(&graph.nodes[idx]));
+                stack.extend(graph.nodes[idx].used_values());
                 stack.extend(
                     graph.nodes[idx]
                         .outputs
@@ -149,41 +156,10 @@ impl Topology {
     }
 }
 
-/// Every value that a node uses: its inputs, and the outer values that its subgraphs use.
-fn used_by(node: &Node) -> Vec<&str> {
-    let mut used: Vec<&str> = node
-        .inputs
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !name.is_empty())
-        .collect();
-    for (_, graph) in node.subgraphs() {
-        let own: BTreeSet<&str> = graph
-            .inputs
-            .iter()
-            .map(|i| i.name.as_str())
-            .chain(graph.initializers.iter().map(|i| i.name.as_str()))
-            .chain(
-                graph
-                    .nodes
-                    .iter()
-                    .flat_map(|n| n.outputs.iter().map(String::as_str)),
-            )
-            .collect();
-        let inner = graph
-            .nodes
-            .iter()
-            .flat_map(used_by)
-            .chain(graph.outputs.iter().map(|o| o.name.as_str()));
-        used.extend(inner.filter(|name| !own.contains(name)));
-    }
-    used
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TensorType, ValueInfo, types::Extra};
+    use crate::{Node, TensorType, ValueInfo, types::Extra};
 
     fn value(name: &str) -> ValueInfo {
         ValueInfo::tensor(

@@ -8,7 +8,7 @@ mod slices;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Walk};
+use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Value, Walk};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
@@ -184,7 +184,7 @@ impl<'a> Analysis<'a> {
             if let Some(tap) = &mut tap {
                 tap.value(name, tensor, test.to_plain())?;
             }
-            golden.keep(name, &stored);
+            golden.keep(name, &stored.into());
         }
         let mut test = self.program.walk(inputs).map_err(|e| network.located(e))?;
         let mut ends: BTreeMap<String, (Stored, Stored, Option<Stored>)> = BTreeMap::new();
@@ -206,11 +206,14 @@ impl<'a> Analysis<'a> {
             *self.seconds.entry("local").or_default() += start.elapsed().as_secs_f64();
             let start = Instant::now();
             for (idx, (name, result)) in unit.outputs().iter().zip(&results).enumerate() {
-                let Some(reference) = golden.values.get(name).cloned() else {
+                let reference = golden.values.get(name).and_then(Value::as_tensor).cloned();
+                let (Some(reference), Some(result)) = (reference, result.as_tensor()) else {
                     continue;
                 };
                 let test_value = self.program.to_float(name, result);
-                let local_value = local.as_ref().map(|l| self.program.to_float(name, &l[idx]));
+                let local_value = local
+                    .as_ref()
+                    .and_then(|l| Some(self.program.to_float(name, l[idx].as_tensor()?)));
                 if let Some(row) = self.rows.get_mut(name) {
                     let form = self.program.form(name);
                     let range = form.params().and_then(Representable::of_params);
@@ -267,9 +270,9 @@ impl<'a> Analysis<'a> {
     }
 
     /// The unit on golden inputs; `None` when a rewrite left it without a golden input.
-    fn run_local(&self, unit: &Unit, golden: &Golden<'_>) -> Result<Option<Vec<Stored>>, Error> {
+    fn run_local(&self, unit: &Unit, golden: &Golden<'_>) -> Result<Option<Vec<Value>>, Error> {
         let rows = unit.outputs().iter().any(|name| self.rows.get(name).is_some());
-        let inputs: Option<Vec<Stored>> = unit
+        let inputs: Option<Vec<Value>> = unit
             .inputs()
             .iter()
             .map(|name| golden.values.get(name).cloned())
@@ -452,13 +455,13 @@ impl Compared {
 /// The golden run, kept just ahead of the run under test.
 struct Golden<'p> {
     walk: Walk<'p>,
-    values: HashMap<String, Stored>,
+    values: HashMap<String, Value>,
     uses: HashMap<String, usize>,
     seconds: f64,
 }
 
 impl Golden<'_> {
-    fn keep(&mut self, name: &str, value: &Stored) {
+    fn keep(&mut self, name: &str, value: &Value) {
         if self.uses.get(name).is_some_and(|&uses| uses > 0) {
             self.values.insert(name.to_owned(), value.clone());
         }
@@ -467,7 +470,7 @@ impl Golden<'_> {
     /// Runs until the inputs and outputs of a unit are there, or to the end.
     fn advance(&mut self, unit: &Unit, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
         let start = Instant::now();
-        let missing = |values: &HashMap<String, Stored>| {
+        let missing = |values: &HashMap<String, Value>| {
             unit.inputs()
                 .iter()
                 .chain(unit.outputs())
@@ -476,7 +479,9 @@ impl Golden<'_> {
         while missing(&self.values) {
             let Some(stepped) = self.walk.step()? else { break };
             for (name, value) in &stepped.outputs {
-                rows.observe_golden(name, value);
+                if let Some(tensor) = value.as_tensor() {
+                    rows.observe_golden(name, tensor);
+                }
                 self.keep(name, value);
             }
         }
@@ -499,7 +504,9 @@ impl Golden<'_> {
     fn finish(&mut self, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
         while let Some(stepped) = self.walk.step()? {
             for (name, value) in &stepped.outputs {
-                rows.observe_golden(name, value);
+                if let Some(tensor) = value.as_tensor() {
+                    rows.observe_golden(name, tensor);
+                }
             }
         }
         Ok(())

@@ -112,7 +112,9 @@ impl<'p> Calibration<'p> {
         let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
         while let Some(stepped) = walk.step().map_err(in_file)? {
             for (name, value) in &stepped.outputs {
-                self.observe_value(sample, name, value)?;
+                if let Some(tensor) = value.as_tensor() {
+                    self.observe_value(sample, name, tensor)?;
+                }
             }
         }
         self.n_samples += 1;

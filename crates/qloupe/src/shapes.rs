@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::{EvalContext, Fact, InferContext, Layout, Operator, SymDim, ops};
+use qloupe_exec::{BodyInference, EvalContext, Fact, InferContext, Layout, Operator, SymDim, ops};
 use qloupe_ir::{Constant, Dim, Graph, Model, Node, TensorType, suggestion};
 use qloupe_tensor::{DType, Tensor};
 
@@ -88,7 +88,9 @@ pub fn infer_with_batch(
 }
 
 struct ShapeWalk<'a> {
+    /// For the versions of the operator sets.
     model: &'a Model,
+    graph: &'a Graph,
     overrides: &'a BTreeMap<String, Vec<usize>>,
     /// Named dimensions that an override or the batch fixes.
     bindings: BTreeMap<String, usize>,
@@ -135,6 +137,7 @@ impl<'a> ShapeWalk<'a> {
         }
         Ok(Self {
             model,
+            graph: &model.graph,
             overrides,
             bindings,
             n_unnamed: 0,
@@ -171,9 +174,9 @@ impl<'a> ShapeWalk<'a> {
     }
 
     fn run(&mut self) {
-        let model = self.model;
-        let declared = declared_types(&model.graph);
-        for node in &model.graph.nodes {
+        let graph = self.graph;
+        let declared = declared_types(graph);
+        for node in &graph.nodes {
             let facts = self.node_facts(node);
             for (idx, name) in node
                 .outputs
@@ -204,10 +207,15 @@ impl<'a> ShapeWalk<'a> {
             .iter()
             .map(|name| self.inference.facts.get(name))
             .collect();
+        let bodies = Bodies {
+            model: self.model,
+            facts: &self.inference.facts,
+        };
         match operator.infer(&InferContext {
             node,
             opset,
             inputs: &inputs,
+            bodies: Some(&bodies),
         }) {
             Ok(mut facts) => {
                 if let Some(results) = fold(node, operator, opset, &inputs, &facts) {
@@ -283,6 +291,40 @@ impl<'a> ShapeWalk<'a> {
             reason,
         };
         self.inference.findings.push(finding);
+    }
+}
+
+/// Inference of subgraphs, which see the values of the graph around them.
+#[derive(Debug)]
+struct Bodies<'a> {
+    model: &'a Model,
+    facts: &'a BTreeMap<String, Fact>,
+}
+
+impl BodyInference for Bodies<'_> {
+    fn infer_body(&self, graph: &Graph, inputs: Vec<Fact>) -> Option<Vec<Fact>> {
+        let none = BTreeMap::new();
+        let mut walk = ShapeWalk {
+            model: self.model,
+            graph,
+            overrides: &none,
+            bindings: BTreeMap::new(),
+            n_unnamed: 0,
+            inference: Inference::default(),
+        };
+        let facts = &mut walk.inference.facts;
+        for name in graph.captures() {
+            facts.insert(name.to_owned(), self.facts.get(name).cloned().unwrap_or_default());
+        }
+        for (input, fact) in graph.inputs.iter().zip(inputs) {
+            facts.insert(input.name.clone(), fact);
+        }
+        for initializer in &graph.initializers {
+            facts.insert(initializer.name.clone(), constant_fact(&initializer.value));
+        }
+        walk.run();
+        let output = |name: &String| walk.inference.facts.get(name).cloned();
+        graph.outputs.iter().map(|o| output(&o.name)).collect()
     }
 }
 

@@ -55,6 +55,7 @@ fn infer(
             node,
             opset: opset_of(&node.domain),
             inputs: &inputs,
+            bodies: None,
         };
         let inferred = operator
             .infer(&ctx)

@@ -199,7 +199,9 @@ fn run_float(
     while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
         if let Some(dump) = &mut dump {
             for (name, value) in &stepped.outputs {
-                dump.write("values", name, value.to_plain())?;
+                if let Some(tensor) = value.as_tensor() {
+                    dump.write("values", name, tensor.to_plain())?;
+                }
             }
         }
     }
@@ -227,7 +229,9 @@ fn run_quantized(
     while let Some((unit, results)) = walk.step().map_err(|e| network.located(e))? {
         if let Some(dump) = &mut dump {
             for (name, value) in unit.outputs().iter().zip(&results) {
-                dump.write("values", name, program.to_float(name, value).to_plain())?;
+                if let Some(tensor) = value.as_tensor() {
+                    dump.write("values", name, program.to_float(name, tensor).to_plain())?;
+                }
             }
         }
     }

@@ -67,7 +67,7 @@ impl IntegerKernel for Concat {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let arguments: Vec<Option<&Stored>> = members.iter().map(Some).collect();
-        let results = self.call.run(&arguments).map_err(unlocated)?;
+        let results = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
         debug_assert!(
             results.iter().all(|r| r.dtype() == self.output),
             "Concat keeps the dtype"

@@ -87,7 +87,7 @@ impl IntegerKernel for Movement {
                 Argument::Constant(stored) => Some(stored),
             })
             .collect();
-        let mut results = self.call.run(&arguments).map_err(unlocated)?;
+        let mut results = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
         results.truncate(self.n_outputs);
         Ok(results)
     }

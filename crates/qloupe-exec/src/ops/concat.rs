@@ -2,8 +2,8 @@
 
 use qloupe_tensor::Tensor;
 
-use super::movement::{Run, copy_runs};
 use super::parameters::elements_fact;
+use super::pieces::concatenate;
 use crate::operator::resolve_axis;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
 
@@ -66,34 +66,6 @@ impl Operator for Concat {
         }
         let first = ctx.require(0)?;
         let axis = ctx.axis(axis_attribute(ctx.node.int("axis"))?, first.rank())?;
-        let mut shape = first.shape().to_vec();
-        shape[axis] = 0;
-        for (idx, tensor) in tensors.iter().enumerate() {
-            let fits = tensor.rank() == shape.len()
-                && (0..shape.len()).all(|i| i == axis || tensor.shape()[i] == shape[i]);
-            if !fits {
-                return Err(OpError::input(
-                    idx,
-                    format!(
-                        "shapes differ outside axis {axis}, expected {:?}, got {:?}",
-                        first.shape(),
-                        tensor.shape()
-                    ),
-                ));
-            }
-            shape[axis] += tensor.shape()[axis];
-        }
-        let outer: usize = shape[..axis].iter().product();
-        let inner: usize = shape[axis + 1..].iter().product();
-        let lengths: Vec<usize> = tensors.iter().map(|t| t.shape()[axis] * inner).collect();
-        let runs = (0..outer).flat_map(|o| {
-            lengths.iter().enumerate().map(move |(source, &len)| Run {
-                source,
-                start: o * len,
-                stride: 1,
-                len,
-            })
-        });
-        Ok(vec![copy_runs(&tensors, &shape, runs)?])
+        Ok(vec![concatenate(&tensors, axis)?])
     }
 }

@@ -2,9 +2,11 @@
 
 use qloupe_tensor::Tensor;
 
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Value, ValueContext, ValueOperator,
+};
 
-/// `y = x`, of any dtype; shares the elements.
+/// `y = x`, a value of any kind; shares the elements.
 #[derive(Debug)]
 pub(super) struct Identity;
 
@@ -22,6 +24,16 @@ impl Operator for Identity {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        Ok(vec![ctx.require(0)?.clone()])
+    }
+
+    fn on_values(&self) -> Option<&dyn ValueOperator> {
+        Some(self)
+    }
+}
+
+impl ValueOperator for Identity {
+    fn eval_values(&self, ctx: &ValueContext<'_>) -> Result<Vec<Value>, OpError> {
         Ok(vec![ctx.require(0)?.clone()])
     }
 }

@@ -100,6 +100,28 @@ pub(super) fn resolve_index(index: i64, size: usize, idx: usize) -> Result<usize
         })
 }
 
+/// An index that a tensor of one integer holds.
+pub(super) fn position(tensor: &Tensor, idx: usize, len: usize) -> Result<usize, OpError> {
+    let index = integers(tensor, idx)?.first().copied();
+    let index = index.ok_or_else(|| OpError::input(idx, "is empty, expected one integer"))?;
+    resolve_index(index, len, idx)
+}
+
+/// A condition: a tensor of one bool.
+pub(super) fn condition(tensor: &Tensor, idx: usize) -> Result<bool, OpError> {
+    match tensor.as_slice::<bool>() {
+        Some(&[value]) => Ok(value),
+        _ => Err(OpError::input(
+            idx,
+            format!(
+                "is no condition, expected one bool, got {} {:?}",
+                tensor.dtype(),
+                tensor.shape()
+            ),
+        )),
+    }
+}
+
 /// A tensor that must have a certain rank.
 pub(super) fn require_rank(tensor: &Tensor, idx: usize, rank: usize) -> Result<(), OpError> {
     if tensor.rank() == rank {

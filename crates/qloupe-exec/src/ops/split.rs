@@ -2,8 +2,8 @@
 
 use qloupe_tensor::Tensor;
 
-use super::movement::{Run, copy_runs};
 use super::parameters::{KnownList, integer_list, open_dim, size};
+use super::pieces::cut;
 use crate::operator::resolve_axis;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
 
@@ -12,7 +12,7 @@ use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymD
 pub(super) struct Split;
 
 /// Sizes of the pieces of an axis of `total` elements.
-fn sizes(total: usize, split: Option<Vec<i64>>, n_outputs: usize) -> Result<Vec<usize>, OpError> {
+pub(super) fn sizes(total: usize, split: Option<Vec<i64>>, n_outputs: usize) -> Result<Vec<usize>, OpError> {
     let Some(split) = split else {
         let chunk = total.div_ceil(n_outputs.max(1));
         let size_of = |i: usize| chunk.min(total.saturating_sub(i * chunk));
@@ -79,18 +79,7 @@ impl Operator for Split {
         let total = x.shape()[axis];
         let split = integer_list(ctx, 1, "split")?;
         let sizes = sizes(total, split, ctx.node.outputs.len())?;
-        let outer: usize = x.shape()[..axis].iter().product();
-        let inner: usize = x.shape()[axis + 1..].iter().product();
-        let mut from = 0;
-        let mut pieces = Vec::with_capacity(sizes.len());
-        for size in sizes {
-            let mut shape = x.shape().to_vec();
-            shape[axis] = size;
-            let runs = (0..outer).map(|o| Run::contiguous((o * total + from) * inner, size * inner));
-            pieces.push(copy_runs(&[x], &shape, runs)?);
-            from += size;
-        }
-        Ok(pieces)
+        cut(x, axis, &sizes)
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use qloupe_ir::{Extra, Graph, Initializer, Node, ValueInfo};
+use qloupe_ir::{Graph, Initializer, Node, Topology, ValueInfo};
 use qloupe_tensor::{
     QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place,
 };
 
 use super::form::{Form, Mode, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
-use crate::{ExecError, OpError, Program, Stored};
+use crate::{ExecError, OpError, Program, Stored, Value};
 
 /// What a unit computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub struct Unit {
 impl Unit {
     pub(super) fn new(
         program: &Program,
+        topology: &Topology,
         spec: &UnitSpec,
         forms: &BTreeMap<String, Form>,
         mode: Mode,
@@ -66,7 +67,7 @@ impl Unit {
             .iter()
             .map(|&idx| program.graph().nodes[idx].clone())
             .collect();
-        let (inputs, constants, outputs) = boundary(program, &spec.node_idxs, &nodes);
+        let (inputs, constants, outputs) = boundary(program, topology, &spec.node_idxs, &nodes);
         let form = |name: &String| forms.get(name).cloned().unwrap_or(Form::FLOAT);
         let input_forms: Vec<Form> = inputs.iter().map(form).collect();
         let output_forms: Vec<Form> = outputs.iter().map(form).collect();
@@ -87,16 +88,10 @@ impl Unit {
         } else {
             None
         };
-        let value = |name: &String| ValueInfo {
-            name: name.clone(),
-            ty: None,
-            doc_string: String::new(),
-            extra: Extra::default(),
-        };
         let graph = Graph {
             nodes,
-            inputs: inputs.iter().map(value).collect(),
-            outputs: outputs.iter().map(value).collect(),
+            inputs: inputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
+            outputs: outputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
             initializers: stored
                 .float
                 .into_iter()
@@ -156,23 +151,24 @@ impl Unit {
     ///
     /// # Errors
     /// A node that fails.
-    pub fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
+    pub fn run(&self, inputs: &[Value]) -> Result<Vec<Value>, ExecError> {
         if let Some(kernel) = &self.kernel {
             let integers: Vec<Stored> = inputs
                 .iter()
                 .zip(&self.input_forms)
-                .map(|(x, form)| read_integer(x, form))
-                .collect();
-            return kernel
-                .run(&integers)
-                .map_err(|source| locate(&self.graph.nodes[0], source));
+                .map(|(x, form)| Some(read_integer(x.as_tensor()?, form)))
+                .collect::<Option<_>>()
+                .expect("invariant: the inputs of an integer kernel are quantized, thus tensors");
+            let results = kernel.run(&integers);
+            let results = results.map_err(|source| locate(&self.graph.nodes[0], source))?;
+            return Ok(results.into_iter().map(Value::Tensor).collect());
         }
         let given = self
             .inputs
             .iter()
             .zip(inputs)
             .zip(&self.input_forms)
-            .map(|((name, value), form)| (name.clone(), self.read_float(value, form)))
+            .map(|((name, value), form)| (name.clone(), map_tensor(value, |x| self.read_float(x, form))))
             .collect();
         let program = self
             .float
@@ -185,7 +181,11 @@ impl Unit {
         self.outputs
             .iter()
             .zip(&self.output_forms)
-            .map(|(name, form)| Ok(to_form(walk.require(name)?, form, self.mode)))
+            .map(|(name, form)| {
+                Ok(map_tensor(walk.require_value(name)?, |x| {
+                    to_form(x, form, self.mode)
+                }))
+            })
             .collect()
     }
 
@@ -193,11 +193,11 @@ impl Unit {
     ///
     /// # Errors
     /// A node that fails.
-    pub fn run_on_float(&self, inputs: &[Stored]) -> Result<Vec<Stored>, ExecError> {
-        let in_form: Vec<Stored> = inputs
+    pub fn run_on_float(&self, inputs: &[Value]) -> Result<Vec<Value>, ExecError> {
+        let in_form: Vec<Value> = inputs
             .iter()
             .zip(&self.input_forms)
-            .map(|(x, form)| to_form(x, form, self.mode))
+            .map(|(x, form)| map_tensor(x, |x| to_form(x, form, self.mode)))
             .collect();
         self.run(&in_form)
     }
@@ -225,6 +225,13 @@ impl Unit {
     }
 }
 
+fn map_tensor(value: &Value, change: impl FnOnce(&Stored) -> Stored) -> Value {
+    match value {
+        Value::Tensor(stored) => Value::Tensor(change(stored)),
+        other => other.clone(),
+    }
+}
+
 fn locate(node: &Node, source: OpError) -> ExecError {
     ExecError::Node {
         node: node.label().to_owned(),
@@ -244,7 +251,12 @@ fn read_integer(value: &Stored, form: &Form) -> Stored {
 }
 
 /// (computed inputs, constant inputs, outputs that something outside the group uses).
-fn boundary(program: &Program, idxs: &[usize], nodes: &[Node]) -> (Vec<String>, Vec<String>, Vec<String>) {
+fn boundary(
+    program: &Program,
+    topology: &Topology,
+    idxs: &[usize],
+    nodes: &[Node],
+) -> (Vec<String>, Vec<String>, Vec<String>) {
     let graph = program.graph();
     let inner: BTreeSet<&str> = nodes
         .iter()
@@ -254,26 +266,22 @@ fn boundary(program: &Program, idxs: &[usize], nodes: &[Node]) -> (Vec<String>, 
     let mut constants: Vec<String> = Vec::new();
     for name in nodes
         .iter()
-        .flat_map(|n| &n.inputs)
-        .filter(|name| !name.is_empty() && !inner.contains(name.as_str()))
+        .flat_map(Node::used_values)
+        .filter(|name| !inner.contains(name))
     {
         let list = if program.constant(name).is_some() {
             &mut constants
         } else {
             &mut inputs
         };
-        if !list.contains(name) {
-            list.push(name.clone());
+        if !list.iter().any(|n| n == name) {
+            list.push(name.to_owned());
         }
     }
     let own: BTreeSet<usize> = idxs.iter().copied().collect();
     let used_outside = |name: &str| {
         graph.outputs.iter().any(|o| o.name == name)
-            || graph
-                .nodes
-                .iter()
-                .enumerate()
-                .any(|(idx, n)| !own.contains(&idx) && n.inputs.iter().any(|i| i == name))
+            || topology.consumers(name).iter().any(|idx| !own.contains(idx))
     };
     let outputs = nodes
         .iter()
