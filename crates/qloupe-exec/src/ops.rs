@@ -197,6 +197,7 @@ mod xor;
 
 pub(crate) use broadcast::Broadcast;
 pub(crate) use conv::Geometry2d;
+pub(crate) use movement::View;
 pub(crate) use pooling::Pool;
 
 use crate::Operator;

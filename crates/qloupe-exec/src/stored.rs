@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use qloupe_tensor::{DType, Data, Element, Tensor};
 
 use crate::Layout;
+use crate::ops::View;
 
 /// A value of a run. Rank-4 tensors may be stored `[N, H, W, C]`; outside the executor they are always in ONNX order.
 #[derive(Clone, Debug)]
@@ -120,8 +121,11 @@ pub(crate) fn permute(tensor: &Tensor, to: Layout) -> Tensor {
                     let idx = swap_inner(&(0..values.len()).collect::<Vec<_>>(), a, rows, columns);
                     Tensor::from_strings(&shape, idx.into_iter().map(|i| values[i].clone()).collect())
                 }
-                // Opaque types are carried in ONNX order only: no operator returns them in NHWC.
-                Data::Opaque(..) => Ok(tensor.clone()),
+                Data::Opaque(..) => {
+                    let axes = if to == Layout::Nhwc { [0, 2, 3, 1] } else { [0, 3, 1, 2] };
+                    let moved = View::transposed(tensor.shape(), &axes).copy(tensor, &shape);
+                    Ok(moved.expect("invariant: every opaque type moves"))
+                }
             }
         };
     }
@@ -177,6 +181,14 @@ mod tests {
         let back = Stored::of_call(nhwc.clone(), Layout::Nhwc);
         assert_eq!(back.to_plain(), &plain);
         assert_eq!(back.shape(), [1, 2, 1, 3]);
+    }
+
+    #[test]
+    fn four_bit_elements_are_permuted_too() {
+        let plain = Tensor::from_codes(DType::Int4, &[1, 2, 1, 3], vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let nhwc = permute(&plain, Layout::Nhwc);
+        assert_eq!(nhwc.codes().unwrap().as_ref(), [1, 4, 2, 5, 3, 6]);
+        assert_eq!(permute(&nhwc, Layout::Plain), plain);
     }
 
     #[test]

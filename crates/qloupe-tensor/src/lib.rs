@@ -6,6 +6,7 @@
 #![deny(clippy::as_conversions)]
 
 mod bias;
+mod codes;
 mod dtype;
 mod element;
 mod error;
@@ -16,9 +17,11 @@ mod range;
 mod requantize;
 mod rounding;
 mod scheme;
+mod small_float;
 mod tensor;
 
 pub use bias::{BiasOutcome, quantize_bias};
+pub use codes::{decode, decode_integer, encode_float, has_codes};
 pub use dtype::DType;
 pub use element::Element;
 pub use error::TensorError;
@@ -29,4 +32,5 @@ pub use range::{Range, RangeOutcome, params_from_range};
 pub use requantize::Requantize;
 pub use rounding::Rounding;
 pub use scheme::QuantScheme;
+pub use small_float::{PowerRounding, SmallFloat};
 pub use tensor::{Data, Tensor, n_elements};

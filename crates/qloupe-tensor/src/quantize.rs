@@ -1,14 +1,14 @@
 //! Quantize, dequantize and fake-quantize: the scalar specification.
 
 use crate::rounding::clip_to_i32;
-use crate::{DType, Granularity, QuantParams, Rounding, Tensor, TensorError};
+use crate::{DType, Granularity, QuantParams, Rounding, Tensor, TensorError, decode_integer};
 
 /// Quantizes a real tensor.
 ///
 /// `q = clip(round(x / scale) + zero_point)`; the division is an f32 division and the clip happens in float.
 ///
 /// # Shapes
-/// x: any shape that fits the granularity of `params`; output: the same, of `params.dtype()` (8 and 16 bit, int32).
+/// x: any shape that fits the granularity of `params`; output: the same, of `params.dtype()` (2 to 16 bit, int32).
 /// # Edge cases
 /// NaN becomes the lowest integer; the caller finds NaN before.
 /// # Errors
@@ -44,6 +44,10 @@ pub fn quantize_linear(x: &Tensor, params: &QuantParams, rounding: Rounding) -> 
         DType::UInt16 => collect!(u16),
         DType::Int16 => collect!(i16),
         DType::Int32 => collect!(i32),
+        dtype @ (DType::Int2 | DType::UInt2 | DType::Int4 | DType::UInt4) => {
+            let code = |v: i32| v.to_le_bytes()[0];
+            Tensor::from_codes(dtype, x.shape(), integers.map(code).collect())
+        }
         dtype => Err(TensorError::NotQuantizable { dtype }),
     }
 }
@@ -83,7 +87,11 @@ pub fn dequantize_linear(q: &Tensor, params: &QuantParams) -> Result<Tensor, Ten
         DType::UInt16 => collect!(u16),
         DType::Int16 => collect!(i16),
         DType::Int32 => collect!(i32),
-        dtype => return Err(TensorError::NotQuantizable { dtype }),
+        dtype => {
+            let codes = q.codes().ok_or(TensorError::NotQuantizable { dtype })?;
+            let integers = codes.iter().filter_map(|&code| decode_integer(dtype, code));
+            integers.enumerate().map(|(i, v)| real(i, i32::from(v))).collect()
+        }
     };
     Tensor::new(q.shape(), values)
 }
@@ -168,5 +176,28 @@ impl<'a> Quantizer<'a> {
     fn quantize(&self, x: f32, idx: usize) -> i32 {
         let rounded = self.rounding.round(x / self.params.scale()[idx]);
         clip_to_i32(rounded + self.params.zero_point()[idx] as f32, self.min, self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_four_and_two_bits_clip_and_come_back() {
+        let x = Tensor::vector(vec![-9.0_f32, -1.5, 0.0, 0.9, 3.0, 20.0]);
+        let cases = [
+            (DType::Int4, 0, [-8.0_f32, -2.0, 0.0, 1.0, 3.0, 7.0]),
+            (DType::UInt4, 2, [-2.0, -2.0, 0.0, 1.0, 3.0, 13.0]),
+            (DType::Int2, 0, [-2.0, -2.0, 0.0, 1.0, 1.0, 1.0]),
+            (DType::UInt2, 1, [-1.0, -1.0, 0.0, 1.0, 2.0, 2.0]),
+        ];
+        for (dtype, zero_point, expected) in cases {
+            let params = QuantParams::per_tensor(dtype, 1.0, zero_point).unwrap();
+            let q = quantize_linear(&x, &params, Rounding::TiesEven).unwrap();
+            assert_eq!(q.dtype(), dtype);
+            let y = dequantize_linear(&q, &params).unwrap();
+            assert_eq!(y.as_slice::<f32>().unwrap(), expected, "{dtype}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use crate::{DType, Element, TensorError};
+use crate::{DType, Element, TensorError, decode};
 
 /// The elements of a tensor, shared until they are written.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub enum Data {
     Int64(Arc<Vec<i64>>),
     Bool(Arc<Vec<bool>>),
     String(Arc<Vec<String>>),
-    /// Types that are carried but not computed with (complex, float8, sub-byte): little-endian packed bytes.
+    /// Types without a Rust type (complex, float8, sub-byte): little-endian packed bytes, see [`Tensor::codes`].
     Opaque(DType, Arc<Vec<u8>>),
 }
 
@@ -228,7 +228,7 @@ impl Tensor {
     /// The elements converted to f64, for types that have a numeric meaning; `bool` becomes 0 and 1.
     ///
     /// # Errors
-    /// [`TensorError::Cast`] for strings, complex and sub-byte types.
+    /// [`TensorError::Cast`] for strings and complex types.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>, TensorError> {
         Ok(match &self.data {
             Data::Float32(v) => v.iter().map(|&x| f64::from(x)).collect(),
@@ -253,10 +253,12 @@ impl Tensor {
             Data::Int64(v) => v.iter().map(|&x| x as f64).collect(),
             Data::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
             Data::String(_) | Data::Opaque(..) => {
-                return Err(TensorError::Cast {
-                    from: self.dtype(),
+                let dtype = self.dtype();
+                let codes = self.codes().ok_or(TensorError::Cast {
+                    from: dtype,
                     to: DType::Float64,
-                });
+                })?;
+                codes.iter().filter_map(|&code| decode(dtype, code)).collect()
             }
         })
     }
@@ -264,7 +266,7 @@ impl Tensor {
     /// The elements converted to f32 (shared when they are f32 already).
     ///
     /// # Errors
-    /// [`TensorError::Cast`] for strings, complex and sub-byte types.
+    /// [`TensorError::Cast`] for strings and complex types.
     pub fn to_f32(&self) -> Result<Self, TensorError> {
         if self.dtype() == DType::Float32 {
             return Ok(self.clone());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use qloupe_tensor::{DType, Tensor};
+use qloupe_tensor::{DType, Tensor, has_codes};
 
 /// Tensors with their names.
 type Named = Vec<(String, Tensor)>;
@@ -116,12 +116,13 @@ fn tensor_of_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> anyhow::Resul
                     Tensor::new(shape, elements.iter().map(|&e| <$ty>::from_le_bytes(e)).collect())?
                 })*
                 DType::Bool => Tensor::new(shape, bytes.iter().map(|&b| b != 0).collect())?,
+                _ if has_codes(dtype) => Tensor::from_codes(dtype, shape, bytes.to_vec())?,
                 _ => bail!("no case has elements of {dtype}"),
             }
         };
     }
     Ok(numbers!(
-        Float32: f32, Float64: f64, Float16: half::f16, UInt8: u8, Int8: i8, UInt16: u16, Int16: i16, UInt32: u32,
+        Float32: f32, Float64: f64, Float16: half::f16, BFloat16: half::bf16, UInt8: u8, Int8: i8, UInt16: u16, Int16: i16, UInt32: u32,
         Int32: i32, UInt64: u64, Int64: i64
     ))
 }

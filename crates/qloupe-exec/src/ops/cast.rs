@@ -1,6 +1,8 @@
 //! Cast: converts elements to another dtype.
 
-use qloupe_tensor::{DType, Tensor, TensorError};
+use qloupe_tensor::{
+    DType, PowerRounding, Tensor, TensorError, decode, decode_integer, encode_float, has_codes,
+};
 
 use super::broadcast::fill_pieces;
 use super::number::{Castable, Exact, each_castable};
@@ -11,8 +13,10 @@ use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 /// # Edge cases
 /// Floats round once, ties to even; floats to integers truncate and saturate, NaN becomes 0; integers wrap; anything
 /// but 0 is `true`; strings are parsed, and numbers print as the shortest text that reads back as the same number.
+/// Floats of 4 and 8 bits saturate unless `saturate` is 0; float8e8m0 rounds by `round_mode`. Integers of 2 and 4 bits
+/// take the low bits of the truncated number.
 /// # Errors
-/// Dtypes that are carried but not computed with (complex, float8, sub-byte); a string that is no number.
+/// Complex numbers; a string that is no number.
 #[derive(Debug)]
 pub(super) struct Cast;
 
@@ -30,7 +34,8 @@ impl Operator for Cast {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        Ok(vec![cast(ctx.require(0)?, target(ctx.node.int("to"))?)?])
+        let to = target(ctx.node.int("to"))?;
+        Ok(vec![cast_by(ctx.require(0)?, to, SmallFloatRule::of(ctx)?)?])
     }
 }
 
@@ -57,16 +62,64 @@ fn target(to: Option<i64>) -> Result<DType, OpError> {
         })
 }
 
-/// Converts a tensor.
+/// How numbers become floats of 4 and 8 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SmallFloatRule {
+    /// Numbers beyond the range become the largest number.
+    pub(super) saturate: bool,
+    /// For float8e8m0.
+    pub(super) rounding: PowerRounding,
+}
+
+impl SmallFloatRule {
+    /// The attributes of Cast and CastLike.
+    ///
+    /// # Errors
+    /// An unknown `round_mode`.
+    pub(super) fn of(ctx: &EvalContext<'_>) -> Result<Self, OpError> {
+        let rounding = match ctx.string("round_mode", "up") {
+            "up" => PowerRounding::Up,
+            "down" => PowerRounding::Down,
+            "nearest" => PowerRounding::Nearest,
+            other => {
+                return Err(OpError::attribute(
+                    "round_mode",
+                    format!("unknown mode, expected up, down or nearest, got \"{other}\""),
+                ));
+            }
+        };
+        Ok(Self {
+            saturate: ctx.int("saturate", 1) != 0,
+            rounding,
+        })
+    }
+}
+
+/// Converts a tensor; floats of 4 and 8 bits saturate.
 ///
 /// # Errors
 /// As [`Cast`].
 pub(super) fn cast(x: &Tensor, to: DType) -> Result<Tensor, OpError> {
+    let rule = SmallFloatRule {
+        saturate: true,
+        rounding: PowerRounding::Up,
+    };
+    cast_by(x, to, rule)
+}
+
+/// Converts a tensor.
+///
+/// # Errors
+/// As [`Cast`].
+pub(super) fn cast_by(x: &Tensor, to: DType, rule: SmallFloatRule) -> Result<Tensor, OpError> {
     let from = x.dtype();
     if from == to {
         return Ok(x.clone());
     }
     if let Some(strings) = x.as_strings() {
+        if has_codes(to) {
+            return cast_by(&cast(x, DType::Float64)?, to, rule);
+        }
         return each_castable!(to, T => {
             let values: Result<Vec<T>, _> = strings.iter().map(|text| parse(text)).collect();
             Ok(Tensor::new(x.shape(), values?)?)
@@ -77,8 +130,13 @@ pub(super) fn cast(x: &Tensor, to: DType) -> Result<Tensor, OpError> {
         let texts = (0..x.len()).map(|i| source.print(i)).collect();
         return Ok(Tensor::from_strings(x.shape(), texts)?);
     }
+    if has_codes(to) {
+        let code = |exact| code_of(exact, to, rule);
+        let codes = fill_pieces::<u8>(x.len(), &|start, out| source.map_into(start, out, code));
+        return Ok(Tensor::from_codes(to, x.shape(), codes)?);
+    }
     each_castable!(to, T => {
-        let values = fill_pieces::<T>(x.len(), &|start, out| source.narrow_into(start, out));
+        let values = fill_pieces::<T>(x.len(), &|start, out| source.map_into(start, out, T::narrow));
         Ok(Tensor::new(x.shape(), values)?)
     }, else Err(unsupported(from, to)))
 }
@@ -105,6 +163,19 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn of(x: &'a Tensor) -> Option<Self> {
+        let dtype = x.dtype();
+        if let Some(codes) = x.codes() {
+            let numbers: Vec<Exact> = (0..=u8::MAX).map(|code| exact_of(dtype, code)).collect();
+            let widen = move |start: usize, out: &mut [Exact]| {
+                for (out, &code) in out.iter_mut().zip(&codes[start..]) {
+                    *out = numbers[usize::from(code)];
+                }
+            };
+            return Some(Self {
+                dtype,
+                widen: Box::new(widen),
+            });
+        }
         each_castable!(x.dtype(), T => {
             let values = x.as_slice::<T>()?;
             let widen = move |start: usize, out: &mut [Exact]| {
@@ -116,14 +187,14 @@ impl<'a> Source<'a> {
         }, else None)
     }
 
-    /// Narrows the elements from `start` on, by way of a small buffer.
-    fn narrow_into<T: Castable>(&self, start: usize, out: &mut [T]) {
+    /// Converts the elements from `start` on, by way of a small buffer.
+    fn map_into<T>(&self, start: usize, out: &mut [T], convert: impl Fn(Exact) -> T) {
         let mut buffer = [Exact::Signed(0); 256];
         for (block, out) in out.chunks_mut(buffer.len()).enumerate() {
             let exact = &mut buffer[..out.len()];
             (self.widen)(start + block * 256, exact);
             for (out, exact) in out.iter_mut().zip(exact) {
-                *out = T::narrow(*exact);
+                *out = convert(*exact);
             }
         }
     }
@@ -139,6 +210,20 @@ impl<'a> Source<'a> {
             Exact::Float(v) => (v as f32).to_string(),
         }
     }
+}
+
+/// The number of a code.
+fn exact_of(dtype: DType, code: u8) -> Exact {
+    match decode_integer(dtype, code) {
+        Some(integer) => Exact::Signed(i64::from(integer)),
+        None => Exact::Float(decode(dtype, code).expect("invariant: the dtype has codes")),
+    }
+}
+
+/// The code of a number; bits above those of the dtype may be set.
+fn code_of(exact: Exact, to: DType, rule: SmallFloatRule) -> u8 {
+    let float = f64::narrow(exact);
+    encode_float(to, float, rule.saturate, rule.rounding).unwrap_or_else(|| i64::narrow(exact) as u8)
 }
 
 fn unsupported(from: DType, to: DType) -> OpError {
@@ -191,6 +276,38 @@ mod tests {
     }
 
     #[test]
+    fn small_types_cast_both_ways() {
+        struct Case {
+            to: DType,
+            codes: [u8; 4],
+            back: [f32; 4],
+        }
+        let case = |to, codes, back| Case { to, codes, back };
+        let x = Tensor::vector(vec![-2.5_f32, 0.3, 7.0, 500.0]);
+        let cases = [
+            case(DType::Int4, [14, 0, 7, 4], [-2.0, 0.0, 7.0, 4.0]),
+            case(DType::UInt2, [2, 0, 3, 0], [2.0, 0.0, 3.0, 0.0]),
+            case(DType::Float4E2M1, [0x0c, 1, 7, 7], [-2.0, 0.5, 6.0, 6.0]),
+            case(
+                DType::Float8E4M3FN,
+                [0xc2, 0x2a, 0x4e, 0x7e],
+                [-2.5, 0.3125, 7.0, 448.0],
+            ),
+        ];
+        for Case { to, codes, back } in cases {
+            let y = cast(&x, to).unwrap();
+            assert_eq!(y.codes().unwrap().as_ref(), codes, "{to}");
+            assert_eq!(
+                cast(&y, DType::Float32).unwrap().as_slice::<f32>().unwrap(),
+                back,
+                "{to}"
+            );
+        }
+        let words = Tensor::from_strings(&[1], vec!["-3".into()]).unwrap();
+        assert_eq!(cast(&words, DType::Int4).unwrap().codes().unwrap().as_ref(), [13]);
+    }
+
+    #[test]
     fn what_cannot_be_cast_is_named() {
         let text = Tensor::from_strings(&[1], vec!["ten".into()]).unwrap();
         assert_eq!(
@@ -198,10 +315,10 @@ mod tests {
             "input 0: element is no number, expected int32, got \"ten\""
         );
         assert_eq!(
-            cast(&Tensor::scalar(1.0_f32), DType::Int4)
+            cast(&Tensor::scalar(1.0_f32), DType::Complex64)
                 .unwrap_err()
                 .to_string(),
-            "cannot convert float32 to int4"
+            "cannot convert float32 to complex64"
         );
         assert_eq!(
             target(Some(99)).unwrap_err().to_string(),

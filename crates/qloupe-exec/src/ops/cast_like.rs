@@ -2,7 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
-use super::cast::{cast, infer_cast};
+use super::cast::{SmallFloatRule, cast_by, infer_cast};
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `y = x` as the dtype of input 1; see Cast for the conversions.
@@ -23,6 +23,7 @@ impl Operator for CastLike {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        Ok(vec![cast(ctx.require(0)?, ctx.require(1)?.dtype())?])
+        let to = ctx.require(1)?.dtype();
+        Ok(vec![cast_by(ctx.require(0)?, to, SmallFloatRule::of(ctx)?)?])
     }
 }

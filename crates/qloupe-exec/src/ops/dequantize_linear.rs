@@ -41,6 +41,7 @@ impl Operator for DequantizeLinear {
                 dequantize(integers, scale, zero_point, &mut x);
                 Tensor::new(q.shape(), x)?
             }
+            _ if q.dtype().integer_range().is_none() => scale_floats(q, &params)?,
             _ => match params.granularity() {
                 Granularity::PerChannel { axis } => dequantize_channels(q, &params, axis)?,
                 _ => dequantize_linear(q, &params)?,
@@ -49,6 +50,14 @@ impl Operator for DequantizeLinear {
         let dtype = dtype_attribute(ctx.node.int("output_dtype"))?.unwrap_or(ctx.require(1)?.dtype());
         Ok(vec![cast(&x, dtype)?])
     }
+}
+
+/// `q * scale` for floats of 4 and 8 bits.
+fn scale_floats(q: &Tensor, params: &QuantParams) -> Result<Tensor, OpError> {
+    let floats = cast(q, DType::Float32)?;
+    let values = floats.require::<f32>()?.iter().enumerate();
+    let scaled = values.map(|(i, v)| v * params.scale()[params.idx_of(i, q.shape())]);
+    Ok(Tensor::new(q.shape(), scaled.collect())?)
 }
 
 /// `qloupe_tensor::dequantize_linear` for one scale per index of an axis, without index arithmetic per element.

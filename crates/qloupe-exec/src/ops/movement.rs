@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qloupe_tensor::{DType, Data, Element, Tensor, n_elements};
+use qloupe_tensor::{DType, Data, Element, Tensor, has_codes, n_elements};
 
 use crate::OpError;
 
@@ -102,7 +102,7 @@ fn collect<T: Clone>(
     Ok(out)
 }
 
-/// Types that are carried as bytes: whole-byte elements move as arrays, sub-byte elements one per byte.
+/// Types without a Rust type: complex numbers move as arrays of bytes, the others as codes.
 fn copy_opaque(
     dtype: DType,
     sources: &[&Tensor],
@@ -110,6 +110,11 @@ fn copy_opaque(
     n: usize,
     runs: impl IntoIterator<Item = Run>,
 ) -> Result<Tensor, OpError> {
+    if has_codes(dtype) {
+        let codes: Vec<_> = sources.iter().filter_map(|s| s.codes()).collect();
+        let slices: Vec<&[u8]> = codes.iter().map(AsRef::as_ref).collect();
+        return Ok(Tensor::from_codes(dtype, shape, collect(&slices, n, runs)?)?);
+    }
     let bytes: Vec<&[u8]> = sources
         .iter()
         .filter_map(|s| match s.data() {
@@ -117,15 +122,9 @@ fn copy_opaque(
             _ => None,
         })
         .collect();
-    let moved = match dtype.size_bits() {
-        8 => collect(&bytes, n, runs)?,
-        64 => collect(&elements_of_width::<8>(&bytes), n, runs)?.into_flattened(),
-        128 => collect(&elements_of_width::<16>(&bytes), n, runs)?.into_flattened(),
-        bits @ (2 | 4) => {
-            let unpacked: Vec<Vec<u8>> = bytes.iter().map(|b| unpack(b, bits)).collect();
-            let slices: Vec<&[u8]> = unpacked.iter().map(Vec::as_slice).collect();
-            pack(&collect(&slices, n, runs)?, bits)
-        }
+    let moved = match dtype {
+        DType::Complex64 => collect(&elements_of_width::<8>(&bytes), n, runs)?.into_flattened(),
+        DType::Complex128 => collect(&elements_of_width::<16>(&bytes), n, runs)?.into_flattened(),
         _ => return Err(OpError::unsupported(format!("moving elements of {dtype}"))),
     };
     Ok(Tensor::from_opaque(dtype, shape, moved)?)
@@ -133,25 +132,6 @@ fn copy_opaque(
 
 fn elements_of_width<'a, const BYTES: usize>(sources: &[&'a [u8]]) -> Vec<&'a [[u8; BYTES]]> {
     sources.iter().map(|s| s.as_chunks::<BYTES>().0).collect()
-}
-
-fn unpack(bytes: &[u8], bits: usize) -> Vec<u8> {
-    let mask = (1_u8 << bits) - 1;
-    let shifts = || (0..8).step_by(bits);
-    bytes
-        .iter()
-        .flat_map(|&byte| shifts().map(move |shift| (byte >> shift) & mask))
-        .collect()
-}
-
-fn pack(elements: &[u8], bits: usize) -> Vec<u8> {
-    let join = |group: &[u8]| {
-        group
-            .iter()
-            .rev()
-            .fold(0_u8, |byte, &element| (byte << bits) | element)
-    };
-    elements.chunks(8 / bits).map(join).collect()
 }
 
 /// Row-major strides of a shape.
@@ -165,7 +145,7 @@ pub(super) fn strides_of(shape: &[usize]) -> Vec<usize> {
 
 /// A strided view of a tensor: its elements in row-major order of `shape`.
 #[derive(Clone, Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     start: usize,
     shape: Vec<usize>,
     strides: Vec<isize>,
@@ -182,7 +162,7 @@ impl View {
     }
 
     /// The axes of a row-major tensor of `shape` in the order of `permutation`.
-    pub(super) fn transposed(shape: &[usize], permutation: &[usize]) -> Self {
+    pub(crate) fn transposed(shape: &[usize], permutation: &[usize]) -> Self {
         let strides = strides_of(shape);
         Self {
             start: 0,
@@ -192,7 +172,7 @@ impl View {
     }
 
     /// Copies the view out, under `shape`.
-    pub(super) fn copy(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
+    pub(crate) fn copy(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
         copy_runs(&[x], shape, self.runs())
     }
 

@@ -1,6 +1,6 @@
 //! Scales and zero points as inputs of quantization operators.
 
-use qloupe_tensor::{DType, Granularity, QuantParams, Tensor};
+use qloupe_tensor::{DType, Granularity, QuantParams, SmallFloat, Tensor};
 
 use super::cast::cast;
 use super::elementwise::{FLOATS, wrong_dtype};
@@ -31,8 +31,10 @@ pub(super) fn zero_points(ctx: &EvalContext<'_>, idx: usize, n: usize) -> Result
 
 /// The parameters of QuantizeLinear and DequantizeLinear (scale: input 1, zero point: input 2) for a tensor.
 ///
+/// For a `dtype` that holds no integers (floats of 4 and 8 bits) they are those of int32 with zero point 0.
+///
 /// # Errors
-/// Parameters that are not valid or do not fit the shape, an axis outside the rank.
+/// Parameters that are not valid or do not fit the shape, an axis outside the rank, a float zero point that is not 0.
 pub(super) fn linear_params(
     ctx: &EvalContext<'_>,
     shape: &[usize],
@@ -40,12 +42,23 @@ pub(super) fn linear_params(
 ) -> Result<QuantParams, OpError> {
     let scale = scales(ctx, 1)?;
     let zero_point = zero_points(ctx, 2, scale.len())?;
+    let dtype = if SmallFloat::of(dtype).is_none() {
+        dtype
+    } else if zero_point.iter().all(|&z| z == 0) {
+        DType::Int32
+    } else {
+        return Err(OpError::input(
+            2,
+            format!("zero point is not 0, expected 0 for {dtype}"),
+        ));
+    };
     let block_size = ctx.int("block_size", 0);
     let granularity = if block_size != 0 {
         let block_size = usize::try_from(block_size).map_err(|_| {
             OpError::attribute("block_size", format!("expected at least 0, got {block_size}"))
         })?;
         let axis = ctx.axis(ctx.int("axis", 1), shape.len())?;
+        check_block_shape(ctx.require(1)?.shape(), shape, axis, block_size)?;
         Granularity::PerBlock { axis, block_size }
     } else if scale.len() == 1 {
         Granularity::PerTensor
@@ -56,6 +69,25 @@ pub(super) fn linear_params(
     let params = QuantParams::new(dtype, granularity, scale, zero_point)?;
     params.check_shape(shape)?;
     Ok(params)
+}
+
+fn check_block_shape(
+    scale: &[usize],
+    shape: &[usize],
+    axis: usize,
+    block_size: usize,
+) -> Result<(), OpError> {
+    let mut expected = shape.to_vec();
+    if let Some(dim) = expected.get_mut(axis) {
+        *dim = dim.div_ceil(block_size.max(1));
+    }
+    if scale == expected {
+        return Ok(());
+    }
+    Err(OpError::input(
+        1,
+        format!("wrong shape, expected {expected:?} for blocks of {block_size}, got {scale:?}"),
+    ))
 }
 
 /// One scale and zero point, for operators that take no more.

@@ -1,16 +1,18 @@
 //! QuantizeLinear: real numbers to integers.
 
 use qloupe_kernels::{QuantizedSliceMut, quantize};
-use qloupe_tensor::{DType, Rounding, Tensor, quantize_linear};
+use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, quantize_linear};
 
-use super::cast::cast;
+use super::cast::{SmallFloatRule, cast, cast_by};
 use super::elementwise::wrong_dtype;
 use super::quant_parameters::{dtype_attribute, linear_params};
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `q = clip(round(x / scale) + zero_point)`, ties to even; one scale, one for each index of `axis`, or one for each block.
 ///
-/// The arithmetic is that of `qloupe_tensor::quantize_linear`; x of another type is converted to float32 first.
+/// The arithmetic is that of `qloupe_tensor::quantize_linear`; x of another type is converted to float32 first. With
+/// `precision` float16 or bfloat16 the quotient is rounded to that type. Floats of 4 and 8 bits are the quotient, cast
+/// with `saturate`.
 #[derive(Debug)]
 pub(super) struct QuantizeLinear;
 
@@ -42,22 +44,58 @@ impl Operator for QuantizeLinear {
         };
         let params = linear_params(ctx, x.shape(), dtype)?;
         let x = cast(x, DType::Float32)?;
-        let values = x.require::<f32>()?;
-        let q = match (params.as_per_tensor(), dtype) {
-            (Some((scale, zero_point)), DType::UInt8) => {
-                let mut q = vec![0_u8; values.len()];
-                quantize(values, scale, zero_point, QuantizedSliceMut::U8(&mut q));
-                Tensor::new(x.shape(), q)?
+        let q = match (dtype_attribute(ctx.node.int("precision"))?, dtype.integer_range()) {
+            (None | Some(DType::Float32), Some(_)) => quantize_to(&x, &params)?,
+            (None | Some(DType::Float32), None) => {
+                let quotient = quotient(&x, &params)?;
+                // A float4 zero point is added, which leaves its mark on -0 only.
+                let quotient = if dtype == DType::Float4E2M1 && ctx.input(2).is_some() {
+                    let shifted = quotient.require::<f32>()?.iter().map(|v| v + 0.0).collect();
+                    Tensor::new(x.shape(), shifted)?
+                } else {
+                    quotient
+                };
+                cast_by(&quotient, dtype, SmallFloatRule::of(ctx)?)?
             }
-            (Some((scale, zero_point)), DType::Int8) => {
-                let mut q = vec![0_i8; values.len()];
-                quantize(values, scale, zero_point, QuantizedSliceMut::I8(&mut q));
-                Tensor::new(x.shape(), q)?
+            (Some(precision @ (DType::Float16 | DType::BFloat16)), range) => {
+                let rounded = cast(&quotient(&x, &params)?, precision)?;
+                if range.is_none() {
+                    cast_by(&rounded, dtype, SmallFloatRule::of(ctx)?)?
+                } else {
+                    let (scale, zero_point) = (vec![1.0; params.scale().len()], params.zero_point().to_vec());
+                    let unscaled = QuantParams::new(dtype, params.granularity(), scale, zero_point)?;
+                    quantize_to(&cast(&rounded, DType::Float32)?, &unscaled)?
+                }
             }
-            _ => quantize_linear(&x, &params, Rounding::TiesEven)?,
+            (Some(other), _) => return Err(OpError::unsupported(format!("precision {other}"))),
         };
         Ok(vec![q])
     }
+}
+
+/// The integers of a float32 tensor.
+fn quantize_to(x: &Tensor, params: &QuantParams) -> Result<Tensor, OpError> {
+    let values = x.require::<f32>()?;
+    Ok(match (params.as_per_tensor(), params.dtype()) {
+        (Some((scale, zero_point)), DType::UInt8) => {
+            let mut q = vec![0_u8; values.len()];
+            quantize(values, scale, zero_point, QuantizedSliceMut::U8(&mut q));
+            Tensor::new(x.shape(), q)?
+        }
+        (Some((scale, zero_point)), DType::Int8) => {
+            let mut q = vec![0_i8; values.len()];
+            quantize(values, scale, zero_point, QuantizedSliceMut::I8(&mut q));
+            Tensor::new(x.shape(), q)?
+        }
+        _ => quantize_linear(x, params, Rounding::TiesEven)?,
+    })
+}
+
+/// `x / scale` in float32.
+fn quotient(x: &Tensor, params: &QuantParams) -> Result<Tensor, OpError> {
+    let values = x.require::<f32>()?.iter().enumerate();
+    let divided = values.map(|(i, v)| v / params.scale()[params.idx_of(i, x.shape())]);
+    Ok(Tensor::new(x.shape(), divided.collect())?)
 }
 
 #[cfg(test)]
