@@ -3,11 +3,15 @@
 mod abs;
 mod acos;
 mod acosh;
+mod adagrad;
+mod adam;
 mod add;
+mod affine_grid;
 mod and;
 mod arg_extremum;
 mod arg_max;
 mod arg_min;
+mod array_feature_extractor;
 mod asin;
 mod asinh;
 mod atan;
@@ -15,12 +19,16 @@ mod atanh;
 mod average_pool;
 mod axis_maps;
 mod batch_normalization;
+mod bernoulli;
 mod bilinear;
+mod binarizer;
+mod bit_cast;
 mod bit_shift;
 mod bitwise_and;
 mod bitwise_not;
 mod bitwise_or;
 mod bitwise_xor;
+mod blackman_window;
 mod broadcast;
 mod cast;
 mod cast_like;
@@ -39,10 +47,14 @@ mod conv_integer;
 mod conv_transpose;
 mod cos;
 mod cosh;
+mod cosine_window;
+mod cum_prod;
 mod cum_sum;
+mod deform_conv;
 mod depth_to_space;
 mod dequantize_linear;
 mod det;
+mod dft;
 mod div;
 mod dropout;
 mod dynamic_quantize_linear;
@@ -58,6 +70,7 @@ mod eye_like;
 mod flatten;
 mod float_tensor;
 mod floor;
+mod fourier;
 mod gather;
 mod gather_elements;
 mod gather_nd;
@@ -72,6 +85,8 @@ mod greater_or_equal;
 mod grid_sample;
 mod group_normalization;
 mod gru;
+mod hamming_window;
+mod hann_window;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
@@ -81,13 +96,18 @@ mod instance_normalization;
 mod integer_conv;
 mod is_inf;
 mod is_nan;
+mod label_encoder;
 mod layer_normalization;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
+mod linear_classifier;
+mod linear_model;
+mod linear_regressor;
 mod log;
 mod log_softmax;
 mod r#loop;
+mod loss;
 mod lp_normalization;
 mod lp_pool;
 mod lrn;
@@ -97,20 +117,27 @@ mod mat_mul_integer;
 mod matrix_product;
 mod max;
 mod max_pool;
+mod max_unpool;
 mod mean;
 mod mean_variance_normalization;
+mod mel_weight_matrix;
 mod min;
 mod mish;
 mod modulo;
+mod momentum;
 mod movement;
 mod mul;
+mod multinomial;
 mod neg;
+mod negative_log_likelihood_loss;
 mod non_max_suppression;
 mod non_zero;
 mod normalization;
+mod normalizer;
 mod not;
 mod number;
 mod one_hot;
+mod optimizer;
 mod optional;
 mod optional_get_element;
 mod optional_has_element;
@@ -126,6 +153,12 @@ mod qlinear_conv;
 mod qlinear_mat_mul;
 mod quant_parameters;
 mod quantize_linear;
+mod random;
+mod random_normal;
+mod random_normal_like;
+mod random_tensor;
+mod random_uniform;
+mod random_uniform_like;
 mod range;
 mod reciprocal;
 mod recurrent;
@@ -150,6 +183,8 @@ mod rnn;
 mod roi_align;
 mod round;
 mod rows;
+mod running;
+mod scaler;
 mod scan;
 mod scatter;
 mod scatter_elements;
@@ -163,6 +198,7 @@ mod sequence_insert;
 mod sequence_length;
 mod sequence_map;
 mod shape;
+mod shrink;
 mod sigmoid;
 mod sign;
 mod sin;
@@ -171,6 +207,7 @@ mod size;
 mod slice;
 mod soft_rows;
 mod softmax;
+mod softmax_cross_entropy_loss;
 mod softplus;
 mod softsign;
 mod space_to_depth;
@@ -178,15 +215,18 @@ mod split;
 mod split_to_sequence;
 mod sqrt;
 mod squeeze;
+mod stft;
 mod sub;
 mod sum;
 mod swish;
 mod tan;
 mod tanh;
+mod tf_idf_vectorizer;
 mod thresholded_relu;
 mod tile;
 mod top_k;
 mod transpose;
+mod tree_ensemble;
 mod trilu;
 mod unique;
 mod unsqueeze;
@@ -207,21 +247,29 @@ pub const ALL: &[&dyn Operator] = &[
     &abs::Abs,
     &acos::Acos,
     &acosh::Acosh,
+    &adagrad::Adagrad,
+    &adam::Adam,
     &add::Add,
+    &affine_grid::AffineGrid,
     &and::And,
     &arg_max::ArgMax,
     &arg_min::ArgMin,
+    &array_feature_extractor::ArrayFeatureExtractor,
     &asin::Asin,
     &asinh::Asinh,
     &atan::Atan,
     &atanh::Atanh,
     &average_pool::AveragePool,
     &batch_normalization::BatchNormalization,
+    &bernoulli::Bernoulli,
+    &binarizer::Binarizer,
+    &bit_cast::BitCast,
     &bit_shift::BitShift,
     &bitwise_and::BitwiseAnd,
     &bitwise_not::BitwiseNot,
     &bitwise_or::BitwiseOr,
     &bitwise_xor::BitwiseXor,
+    &blackman_window::BlackmanWindow,
     &cast::Cast,
     &cast_like::CastLike,
     &ceil::Ceil,
@@ -239,10 +287,13 @@ pub const ALL: &[&dyn Operator] = &[
     &conv_transpose::ConvTranspose,
     &cos::Cos,
     &cosh::Cosh,
+    &cum_prod::CumProd,
     &cum_sum::CumSum,
+    &deform_conv::DeformConv,
     &depth_to_space::DepthToSpace,
     &dequantize_linear::DequantizeLinear,
     &det::Det,
+    &dft::Dft,
     &div::Div,
     &dropout::Dropout,
     &dynamic_quantize_linear::DynamicQuantizeLinear,
@@ -268,6 +319,8 @@ pub const ALL: &[&dyn Operator] = &[
     &grid_sample::GridSample,
     &group_normalization::GroupNormalization,
     &gru::Gru,
+    &hamming_window::HammingWindow,
+    &hann_window::HannWindow,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &hardmax::Hardmax,
@@ -276,10 +329,13 @@ pub const ALL: &[&dyn Operator] = &[
     &instance_normalization::InstanceNormalization,
     &is_inf::IsInf,
     &is_nan::IsNaN,
+    &label_encoder::LabelEncoder,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &less::Less,
     &less_or_equal::LessOrEqual,
+    &linear_classifier::LinearClassifier,
+    &linear_regressor::LinearRegressor,
     &log::Log,
     &log_softmax::LogSoftmax,
     &r#loop::Loop,
@@ -291,15 +347,21 @@ pub const ALL: &[&dyn Operator] = &[
     &mat_mul_integer::MatMulInteger,
     &max::Max,
     &max_pool::MaxPool,
+    &max_unpool::MaxUnpool,
     &mean::Mean,
     &mean_variance_normalization::MeanVarianceNormalization,
+    &mel_weight_matrix::MelWeightMatrix,
     &min::Min,
     &mish::Mish,
     &modulo::Mod,
+    &momentum::Momentum,
     &mul::Mul,
+    &multinomial::Multinomial,
     &neg::Neg,
+    &negative_log_likelihood_loss::NegativeLogLikelihoodLoss,
     &non_max_suppression::NonMaxSuppression,
     &non_zero::NonZero,
+    &normalizer::Normalizer,
     &not::Not,
     &one_hot::OneHot,
     &optional::Optional,
@@ -312,6 +374,10 @@ pub const ALL: &[&dyn Operator] = &[
     &qlinear_conv::QLinearConv,
     &qlinear_mat_mul::QLinearMatMul,
     &quantize_linear::QuantizeLinear,
+    &random_normal::RandomNormal,
+    &random_normal_like::RandomNormalLike,
+    &random_uniform::RandomUniform,
+    &random_uniform_like::RandomUniformLike,
     &range::Range,
     &reciprocal::Reciprocal,
     &reduce_l1::ReduceL1,
@@ -333,6 +399,7 @@ pub const ALL: &[&dyn Operator] = &[
     &rnn::Rnn,
     &roi_align::RoiAlign,
     &round::Round,
+    &scaler::Scaler,
     &scan::Scan,
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
@@ -346,6 +413,7 @@ pub const ALL: &[&dyn Operator] = &[
     &sequence_length::SequenceLength,
     &sequence_map::SequenceMap,
     &shape::Shape,
+    &shrink::Shrink,
     &sigmoid::Sigmoid,
     &sign::Sign,
     &sin::Sin,
@@ -353,6 +421,7 @@ pub const ALL: &[&dyn Operator] = &[
     &size::Size,
     &slice::Slice,
     &softmax::Softmax,
+    &softmax_cross_entropy_loss::SoftmaxCrossEntropyLoss,
     &softplus::Softplus,
     &softsign::Softsign,
     &space_to_depth::SpaceToDepth,
@@ -360,15 +429,18 @@ pub const ALL: &[&dyn Operator] = &[
     &split_to_sequence::SplitToSequence,
     &sqrt::Sqrt,
     &squeeze::Squeeze,
+    &stft::Stft,
     &sub::Sub,
     &sum::Sum,
     &swish::Swish,
     &tan::Tan,
     &tanh::Tanh,
+    &tf_idf_vectorizer::TfIdfVectorizer,
     &thresholded_relu::ThresholdedRelu,
     &tile::Tile,
     &top_k::TopK,
     &transpose::Transpose,
+    &tree_ensemble::TreeEnsemble,
     &trilu::Trilu,
     &unique::Unique,
     &unsqueeze::Unsqueeze,

@@ -1,10 +1,10 @@
-//! BatchNormalization at inference: each channel by its stored statistics.
+//! BatchNormalization: each channel by its stored statistics, or in training by its own.
 
 use qloupe_tensor::{DType, Tensor};
 
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{FLOATS, wrong_dtype};
-use super::normalization::floats_of_length;
+use super::normalization::{floats_of_length, mean_and_variance, rounded};
 use super::rows::for_each_row;
 use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator};
 
@@ -15,8 +15,11 @@ const BLOCK: usize = 16_384;
 ///
 /// # Shapes
 /// x: `[N, C, ..]`; scale, bias, mean, variance: `[C]`.
+/// In `training_mode` mean and variance are those of `x`, and the second and third output are the stored ones moved towards
+/// them: `stored * momentum + own * (1 - momentum)`.
+///
 /// # Errors
-/// `training_mode = 1`.
+/// `spatial = 0`: statistics for each element, which no exporter has written since opset 8.
 #[derive(Debug)]
 pub(super) struct BatchNormalization;
 
@@ -30,14 +33,19 @@ impl Operator for BatchNormalization {
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
-        ctx.same_as_input()
+        let mut facts = ctx.same_as_input()?;
+        for idx in [3, 4] {
+            let statistics = ctx.require(idx)?;
+            facts.push(Fact::new(statistics.dtype, statistics.shape.clone()));
+        }
+        Ok(facts)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        if ctx.int("training_mode", 0) != 0 {
+        if ctx.int("spatial", 1) == 0 {
             return Err(OpError::Unsupported {
-                what: "training_mode of BatchNormalization".to_owned(),
-                remedy: ": export the model for inference".to_owned(),
+                what: "spatial = 0 of BatchNormalization".to_owned(),
+                remedy: ": flatten [N, C, ..] to [N, C * ..] before it".to_owned(),
             });
         }
         let x = ctx.require(0)?;
@@ -57,12 +65,28 @@ impl Operator for BatchNormalization {
         };
         let parameters = |idx| floats_of_length(ctx, idx, channels);
         let epsilon = f64::from(ctx.float("epsilon", 1e-5));
-        let slopes: Vec<f64> = parameters(1)?
+        let (scales, biases) = (parameters(1)?, parameters(2)?);
+        let (stored_means, stored_variances) = (parameters(3)?, parameters(4)?);
+        let training = ctx.int("training_mode", 0) != 0;
+        let (means, variances) = if training {
+            own_statistics(&x.to_f64_vec()?, channels, inner)
+        } else {
+            (stored_means.clone(), stored_variances.clone())
+        };
+        let mut outputs = Vec::new();
+        if training {
+            let momentum = f64::from(ctx.float("momentum", 0.9));
+            for (idx, stored, own) in [(3, stored_means, &means), (4, stored_variances, &variances)] {
+                let moved = stored.iter().zip(own);
+                let moved = moved.map(|(stored, own)| stored * momentum + own * (1.0 - momentum));
+                outputs.push(rounded(&[channels], moved.collect(), ctx.require(idx)?.dtype())?);
+            }
+        }
+        let slopes: Vec<f64> = scales
             .iter()
-            .zip(parameters(4)?)
+            .zip(&variances)
             .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
             .collect();
-        let (biases, means) = (parameters(2)?, parameters(3)?);
         let wide = cast(x, computing_dtype(dtype))?;
         let y = if dtype == DType::Float64 {
             let mut values = wide.into_vec::<f64>()?;
@@ -102,8 +126,18 @@ impl Operator for BatchNormalization {
             }
             Tensor::new(x.shape(), out)?
         };
-        Ok(vec![cast(&y, dtype)?])
+        outputs.insert(0, cast(&y, dtype)?);
+        Ok(outputs)
     }
+}
+
+/// Mean and variance of each channel of `[.., channels, inner]`, over its elements in ONNX order, whatever the layout.
+fn own_statistics(values: &[f64], channels: usize, inner: usize) -> (Vec<f64>, Vec<f64>) {
+    let of_channel = |channel: usize| {
+        let rows = values.chunks_exact(inner.max(1)).skip(channel).step_by(channels);
+        mean_and_variance(&rows.flatten().copied().collect::<Vec<f64>>())
+    };
+    (0..channels).map(of_channel).unzip()
 }
 
 #[cfg(test)]
@@ -159,5 +193,42 @@ mod tests {
             .to_string(),
             "input 1: wrong number of elements, expected 2, got 3"
         );
+    }
+
+    #[test]
+    fn training_uses_the_statistics_of_the_input_in_both_layouts() {
+        let node = Node::new("BatchNormalization", "", &["x"], &["y", "mean", "variance"])
+            .with_attribute("epsilon", AttributeValue::Float(0.0))
+            .with_attribute("momentum", AttributeValue::Float(0.5))
+            .with_attribute("training_mode", AttributeValue::Int(1));
+        let [one, zero, stored] = [1.0_f32, 0.0, 10.0].map(|v| Tensor::vector(vec![v; 2]));
+        let run = |layout, shape: &[usize], x: [f32; 4]| {
+            let ctx = EvalContext {
+                node: &node,
+                opset: 15,
+                layout,
+                inputs: &[
+                    Some(&Tensor::new(shape, x.to_vec()).unwrap()),
+                    Some(&one),
+                    Some(&zero),
+                    Some(&stored),
+                    Some(&stored),
+                ],
+            };
+            BatchNormalization.eval(&ctx).unwrap()
+        };
+        let plain = run(Layout::Plain, &[1, 2, 1, 2], [1.0, 3.0, 0.0, 8.0]);
+        let nhwc = run(Layout::Nhwc, &[1, 1, 2, 2], [1.0, 0.0, 3.0, 8.0]);
+        assert_eq!(plain[0].as_slice::<f32>().unwrap(), [-1.0, 1.0, -1.0, 1.0]);
+        assert_eq!(nhwc[0].as_slice::<f32>().unwrap(), [-1.0, -1.0, 1.0, 1.0]);
+        for y in [plain, nhwc] {
+            assert_eq!(
+                y[1..],
+                [
+                    Tensor::vector(vec![6.0_f32, 7.0]),
+                    Tensor::vector(vec![5.5_f32, 13.0])
+                ]
+            );
+        }
     }
 }

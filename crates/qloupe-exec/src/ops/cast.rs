@@ -6,6 +6,7 @@ use qloupe_tensor::{
 
 use super::broadcast::fill_pieces;
 use super::number::{Castable, Exact, each_castable};
+use super::parameters::dtype_of_number;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `y = x` as the dtype `to`.
@@ -51,15 +52,7 @@ pub(super) fn infer_cast(ctx: &InferContext<'_>, dtype: Option<DType>) -> Result
 
 fn target(to: Option<i64>) -> Result<DType, OpError> {
     let number = to.ok_or_else(|| OpError::attribute("to", "is absent, expected a dtype"))?;
-    i32::try_from(number)
-        .ok()
-        .and_then(DType::from_onnx)
-        .ok_or_else(|| {
-            OpError::attribute(
-                "to",
-                format!("unknown dtype, expected a TensorProto.DataType, got {number}"),
-            )
-        })
+    dtype_of_number(number, "to")
 }
 
 /// How numbers become floats of 4 and 8 bits.

@@ -5,7 +5,8 @@ use qloupe_tensor::{DType, Granularity, QuantParams, Tensor, dequantize_linear};
 
 use super::broadcast::Broadcast;
 use super::cast::cast;
-use super::quant_parameters::{dtype_attribute, linear_params};
+use super::parameters::dtype_attribute;
+use super::quant_parameters::linear_params;
 use super::rows::Around;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
@@ -23,7 +24,7 @@ impl Operator for DequantizeLinear {
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
-        let dtype = dtype_attribute(ctx.node.int("output_dtype"))?.or(ctx.dtype(1));
+        let dtype = dtype_attribute(ctx.node, "output_dtype")?.or(ctx.dtype(1));
         Ok(vec![Fact::new(dtype, ctx.require(0)?.shape.clone())])
     }
 
@@ -47,7 +48,7 @@ impl Operator for DequantizeLinear {
                 _ => dequantize_linear(q, &params)?,
             },
         };
-        let dtype = dtype_attribute(ctx.node.int("output_dtype"))?.unwrap_or(ctx.require(1)?.dtype());
+        let dtype = dtype_attribute(ctx.node, "output_dtype")?.unwrap_or(ctx.require(1)?.dtype());
         Ok(vec![cast(&x, dtype)?])
     }
 }

@@ -3,6 +3,7 @@
 use qloupe_tensor::{DType, Tensor};
 
 use super::elementwise::scalar;
+use super::parameters::one_number;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `y = x`, `mask = true` everywhere (below opset 10 the mask is 1, of the dtype of `x`).
@@ -62,16 +63,7 @@ impl Operator for Dropout {
 
 fn ratio(ctx: &EvalContext<'_>) -> Result<f64, OpError> {
     const DEFAULT: f64 = 0.5;
-    let Some(ratio) = ctx.input(1) else {
-        return Ok(DEFAULT);
-    };
-    match ratio.to_f64_vec()?[..] {
-        [ratio] => Ok(ratio),
-        _ => Err(OpError::input(
-            1,
-            format!("wrong shape, expected one element, got {:?}", ratio.shape()),
-        )),
-    }
+    ctx.input(1).map_or(Ok(DEFAULT), |_| one_number(ctx, 1))
 }
 
 #[cfg(test)]

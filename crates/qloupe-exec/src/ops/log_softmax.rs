@@ -30,11 +30,7 @@ impl Operator for LogSoftmax {
         soft_rows(
             ctx,
             |x, n, out| for_each_row(out, n, x.len(), &|i, out| log_softmax(&x[i * n..][..n], out)),
-            |row| {
-                let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let sum = row.iter().fold(0.0, |sum, x| sum + (x - largest).exp()).ln();
-                row.iter_mut().for_each(|x| *x = *x - largest - sum);
-            },
+            log_softmax_wide,
         )
     }
 }
@@ -50,4 +46,11 @@ fn log_softmax(x: &[f32], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = (x - largest) - sum[0];
     }
+}
+
+/// LogSoftmax of one row of f64, in place.
+pub(super) fn log_softmax_wide(row: &mut [f64]) {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum = row.iter().fold(0.0, |sum, x| sum + (x - largest).exp()).ln();
+    row.iter_mut().for_each(|x| *x = *x - largest - sum);
 }

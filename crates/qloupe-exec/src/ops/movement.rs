@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qloupe_tensor::{DType, Data, Element, Tensor, has_codes, n_elements};
+use qloupe_tensor::{DType, Data, Element, Tensor, TensorError, has_codes, n_elements};
 
 use crate::OpError;
 
@@ -45,9 +45,7 @@ pub(super) fn copy_runs(
             format!("wrong dtype, expected {dtype}, got {}", other.dtype()),
         ));
     }
-    let n = n_elements(shape).ok_or_else(|| qloupe_tensor::TensorError::Overflow {
-        shape: shape.to_vec(),
-    })?;
+    let n = count(shape)?;
     macro_rules! by_variant {
         ($($variant:ident),*) => {
             match first.data() {
@@ -80,10 +78,7 @@ fn collect<T: Clone>(
     n: usize,
     runs: impl IntoIterator<Item = Run>,
 ) -> Result<Vec<T>, OpError> {
-    let mut out = Vec::new();
-    if out.try_reserve_exact(n).is_err() {
-        return Err(OpError::unsupported(format!("an output of {n} elements")));
-    }
+    let mut out = reserved(n)?;
     for run in runs {
         let source = sources[run.source];
         match run.stride {
@@ -99,6 +94,31 @@ fn collect<T: Clone>(
             }
         }
     }
+    Ok(out)
+}
+
+/// The number of elements of a shape that a model may have chosen too large.
+pub(super) fn count(shape: &[usize]) -> Result<usize, OpError> {
+    let overflow = || TensorError::Overflow {
+        shape: shape.to_vec(),
+    };
+    Ok(n_elements(shape).ok_or_else(overflow)?)
+}
+
+/// An empty vector with room for `n` elements, which a model may have chosen too large.
+pub(super) fn reserved<T>(n: usize) -> Result<Vec<T>, OpError> {
+    let mut out = Vec::new();
+    match out.try_reserve_exact(n) {
+        Ok(()) => Ok(out),
+        Err(_) => Err(OpError::unsupported(format!("an output of {n} elements"))),
+    }
+}
+
+/// A vector that repeats a value, for a shape that a model may have chosen too large.
+pub(super) fn repeated<T: Clone>(value: T, shape: &[usize]) -> Result<Vec<T>, OpError> {
+    let n = count(shape)?;
+    let mut out = reserved(n)?;
+    out.resize(n, value);
     Ok(out)
 }
 
@@ -267,9 +287,7 @@ pub(super) fn number(dtype: DType, value: u8) -> Result<Tensor, OpError> {
 
 /// A tensor of `shape` that repeats the only element of `value`.
 pub(super) fn filled(value: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
-    let len = n_elements(shape).ok_or_else(|| qloupe_tensor::TensorError::Overflow {
-        shape: shape.to_vec(),
-    })?;
+    let len = count(shape)?;
     copy_runs(
         &[value],
         shape,

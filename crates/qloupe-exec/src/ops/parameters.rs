@@ -1,6 +1,7 @@
 //! Reading the parameters of operators: lists of integers that are attributes in old operator sets and inputs in new
 //! ones, axes, and dimensions that only the data knows.
 
+use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use crate::operator::resolve_axis;
@@ -16,6 +17,52 @@ pub(super) fn integers(tensor: &Tensor, idx: usize) -> Result<Vec<i64>, OpError>
             format!("wrong dtype, expected int32 or int64, got {}", tensor.dtype()),
         )),
     }
+}
+
+/// An input that must be one integer, of any rank.
+pub(super) fn one_integer(ctx: &EvalContext<'_>, idx: usize) -> Result<i64, OpError> {
+    let tensor = ctx.require(idx)?;
+    match integers(tensor, idx)?[..] {
+        [value] => Ok(value),
+        _ => Err(not_one_element(tensor, idx)),
+    }
+}
+
+/// An input that must be one number, of any rank.
+pub(super) fn one_number(ctx: &EvalContext<'_>, idx: usize) -> Result<f64, OpError> {
+    let tensor = ctx.require(idx)?;
+    match tensor.to_f64_vec()?[..] {
+        [value] => Ok(value),
+        _ => Err(not_one_element(tensor, idx)),
+    }
+}
+
+fn not_one_element(tensor: &Tensor, idx: usize) -> OpError {
+    OpError::input(
+        idx,
+        format!("wrong shape, expected one element, got {:?}", tensor.shape()),
+    )
+}
+
+/// The dtype that a number of an attribute stands for.
+pub(super) fn dtype_of_number(number: i64, name: &'static str) -> Result<DType, OpError> {
+    i32::try_from(number)
+        .ok()
+        .and_then(DType::from_onnx)
+        .ok_or_else(|| {
+            OpError::attribute(
+                name,
+                format!("unknown dtype, expected a TensorProto.DataType, got {number}"),
+            )
+        })
+}
+
+/// An optional attribute that holds a dtype; 0 and absence are `None`.
+pub(super) fn dtype_attribute(node: &Node, name: &'static str) -> Result<Option<DType>, OpError> {
+    node.int(name)
+        .filter(|&number| number != 0)
+        .map(|number| dtype_of_number(number, name))
+        .transpose()
 }
 
 /// An optional list of integers: input `idx`, or else the attribute.

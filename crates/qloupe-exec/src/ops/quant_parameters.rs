@@ -170,26 +170,6 @@ pub(super) fn narrowed(shape: &[usize], q: Vec<i32>, dtype: DType) -> Result<Ten
     cast(&Tensor::new(shape, q)?, dtype)
 }
 
-/// The dtype of an attribute such as `output_dtype`; 0 and absence are `None`.
-///
-/// # Errors
-/// A number that is no dtype.
-pub(super) fn dtype_attribute(number: Option<i64>) -> Result<Option<DType>, OpError> {
-    match number {
-        None | Some(0) => Ok(None),
-        Some(number) => i32::try_from(number)
-            .ok()
-            .and_then(DType::from_onnx)
-            .map(Some)
-            .ok_or_else(|| {
-                OpError::attribute(
-                    "output_dtype",
-                    format!("unknown dtype, expected a TensorProto.DataType, got {number}"),
-                )
-            }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,8 @@ use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, quantize_linear};
 
 use super::cast::{SmallFloatRule, cast, cast_by};
 use super::elementwise::wrong_dtype;
-use super::quant_parameters::{dtype_attribute, linear_params};
+use super::parameters::dtype_attribute;
+use super::quant_parameters::linear_params;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
 /// `q = clip(round(x / scale) + zero_point)`, ties to even; one scale, one for each index of `axis`, or one for each block.
@@ -28,7 +29,7 @@ impl Operator for QuantizeLinear {
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         let dtype = match ctx.input(2) {
             Some(zero_point) => zero_point.dtype,
-            None => Some(dtype_attribute(ctx.node.int("output_dtype"))?.unwrap_or(DType::UInt8)),
+            None => Some(dtype_attribute(ctx.node, "output_dtype")?.unwrap_or(DType::UInt8)),
         };
         Ok(vec![Fact::new(dtype, ctx.require(0)?.shape.clone())])
     }
@@ -40,11 +41,11 @@ impl Operator for QuantizeLinear {
         }
         let dtype = match ctx.input(2) {
             Some(zero_point) => zero_point.dtype(),
-            None => dtype_attribute(ctx.node.int("output_dtype"))?.unwrap_or(DType::UInt8),
+            None => dtype_attribute(ctx.node, "output_dtype")?.unwrap_or(DType::UInt8),
         };
         let params = linear_params(ctx, x.shape(), dtype)?;
         let x = cast(x, DType::Float32)?;
-        let q = match (dtype_attribute(ctx.node.int("precision"))?, dtype.integer_range()) {
+        let q = match (dtype_attribute(ctx.node, "precision")?, dtype.integer_range()) {
             (None | Some(DType::Float32), Some(_)) => quantize_to(&x, &params)?,
             (None | Some(DType::Float32), None) => {
                 let quotient = quotient(&x, &params)?;
