@@ -2,6 +2,7 @@
 
 pub mod convert_fp16;
 pub mod fold_batch_norm;
+pub mod resolve_branches;
 pub mod upgrade_opset;
 
 /// A value of the original graph that the target never has, because the value `into` stands for it.

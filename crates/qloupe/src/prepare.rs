@@ -8,7 +8,9 @@ use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::{DType, Requantize};
 
 use crate::Error;
-use crate::passes::{Fused, fold_batch_norm::fold_batch_norm, upgrade_opset::upgrade_opset};
+use crate::passes::{
+    Fused, fold_batch_norm::fold_batch_norm, resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
+};
 use crate::plan::QuantPlan;
 use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
@@ -74,12 +76,17 @@ impl Network {
     }
 }
 
-/// Reads a model and crops it.
+/// Reads a model, replaces its functions and the branches it always takes by their nodes, and crops it.
 ///
 /// # Errors
-/// A file that is no ONNX model, a crop that does not fit.
+/// A file that is no ONNX model, functions without end, a crop that does not fit.
 pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
     let mut model = qloupe_onnx::read_model(path)?;
+    model.inline_functions().map_err(|source| Error::Graph {
+        file: path.display().to_string(),
+        source,
+    })?;
+    resolve_branches(&mut model, &BTreeMap::new());
     if !crop.inputs.is_empty() || !crop.outputs.is_empty() {
         declare_inferred(&mut model, |name| crop.inputs.iter().any(|input| input == name))
             .map_err(|e| Error::Options(format!("{}: {e}", path.display())))?;

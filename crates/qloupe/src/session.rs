@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qloupe_ir::{Dim, Model, ValueType, suggestion};
+use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::calibrate::{Algorithm, Calibration, Statistics};
+use crate::passes::resolve_branches::resolve_branches;
 use crate::prepare::{Crop, Network, load_model};
 use crate::recipe::Recipe;
 use crate::samples::{Dataset, InputSpec};
@@ -39,9 +41,27 @@ impl Session {
     ) -> Result<Self, Error> {
         let mut model = load_model(path, crop)?;
         fix_shapes(&mut model, &path.display().to_string(), shapes)?;
+        resolve_branches(&mut model, &BTreeMap::new());
         let inputs = InputSpec::of_model(&model.graph.runtime_inputs(), recipe)?;
         let network = Network::new(path.display().to_string(), model)?;
         Ok(Self { network, inputs })
+    }
+
+    /// Replaces the branches that samples of the shapes of `sample` always take by their nodes, so that they can be
+    /// quantized. If there are any, samples of other shapes are refused from here on. One line for each.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn resolve_branches(&mut self, sample: &[(String, Tensor)]) -> Result<Vec<String>, Error> {
+        let shape_of = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.shape().to_vec());
+        let shapes: BTreeMap<String, Vec<usize>> = sample.iter().map(shape_of).collect();
+        let mut model = self.network.model.clone();
+        let changes = resolve_branches(&mut model, &shapes);
+        if !changes.is_empty() {
+            fix_shapes(&mut model, &self.network.file, &shapes)?;
+            self.network = Network::new(self.network.file.clone(), model)?;
+        }
+        Ok(changes)
     }
 
     /// Runs the first `n_samples` of a dataset in float and observes every value. Samples are shared among the threads;

@@ -88,13 +88,13 @@ impl Command for Analyze {
         let choices = quantize::check(&args.quantize)?;
         let views = ViewSet::parse(args.views.iter().map(String::as_str))?;
         let mode = parse_mode(&args.mode)?;
-        let session = args.model.open(args.quantize.recipe.as_deref())?;
+        let mut session = args.model.open(args.quantize.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
         let loaded = start.elapsed().as_secs_f64();
         let quantized = quantize::quantize(
             &args.quantize,
             &choices,
-            &session,
+            &mut session,
             Some(&dataset),
             args.model.quiet,
         )?;

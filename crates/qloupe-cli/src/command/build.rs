@@ -69,8 +69,8 @@ impl Command for Build {
         if writes_plan {
             args.model.check_output(&plan_path)?;
         }
-        let session = args.model.open(args.quantize.recipe.as_deref())?;
-        let quantized = quantize::quantize(&args.quantize, &choices, &session, None, args.model.quiet)?;
+        let mut session = args.model.open(args.quantize.recipe.as_deref())?;
+        let quantized = quantize::quantize(&args.quantize, &choices, &mut session, None, args.model.quiet)?;
         let model = export_qdq(&quantized.prepared, &quantized.plan)?;
         write_model(&model, &output).map_err(Error::from)?;
         if writes_plan {

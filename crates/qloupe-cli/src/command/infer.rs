@@ -84,9 +84,9 @@ impl Command for Infer {
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;
         }
-        let session = args.model.open(args.recipe.as_deref())?;
+        let mut session = args.model.open(args.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
-        let program = args.compile(mode, &session, &dataset)?;
+        let program = args.compile(mode, &mut session, &dataset)?;
         let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
         let mut collected = Collected::default();
         let mut summaries = Vec::new();
@@ -141,7 +141,7 @@ impl Arguments {
     fn compile(
         &self,
         mode: &str,
-        session: &Session,
+        session: &mut Session,
         dataset: &Dataset,
     ) -> anyhow::Result<Option<QuantizedProgram>> {
         if mode == "float" {

@@ -66,17 +66,17 @@ pub(super) struct Quantized {
 pub(super) fn quantize(
     args: &QuantizeArgs,
     choices: &Choices,
-    session: &Session,
+    session: &mut Session,
     inputs: Option<&Dataset>,
     quiet: bool,
 ) -> anyhow::Result<Quantized> {
     if let Some(path) = &args.plan {
+        resolve_branches(session, inputs, quiet)?;
         return read_plan(path, session);
     }
     let Some(target) = choices.target else {
         bail!("a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16");
     };
-    let prepared = Prepared::new(&session.network, target, args.optimization_level())?;
     let needs_dataset = target.activation.is_some();
     let opened = match (&args.dataset, inputs) {
         (Some(path), _) => Some(Dataset::open(path, &session.inputs).map_err(Error::from)?),
@@ -91,6 +91,8 @@ pub(super) fn quantize(
     let Some(dataset) = opened.as_ref().or(inputs) else {
         bail!("samples are missing, expected --dataset D")
     };
+    resolve_branches(session, Some(dataset), quiet)?;
+    let prepared = Prepared::new(&session.network, target, args.optimization_level())?;
     // float16 needs no ranges: one sample tells which values are float.
     let n_samples = if needs_dataset { dataset.len() } else { 1 };
     let bar = progress::bar("calibrate", n_samples, quiet);
@@ -116,6 +118,25 @@ pub(super) fn quantize(
         &options,
     )?;
     Ok(Quantized { prepared, plan })
+}
+
+/// Puts branches that the shapes of the first sample decide in the place of their `If`.
+fn resolve_branches(session: &mut Session, dataset: Option<&Dataset>, quiet: bool) -> anyhow::Result<()> {
+    let has_branches = session
+        .network
+        .model
+        .graph
+        .nodes
+        .iter()
+        .any(|node| node.is_onnx("If"));
+    let Some(dataset) = dataset.filter(|_| has_branches) else {
+        return Ok(());
+    };
+    let sample = dataset.sample(0).map_err(Error::from)?;
+    for change in session.resolve_branches(&sample)?.iter().filter(|_| !quiet) {
+        progress::message(&format!("note: {change}"));
+    }
+    Ok(())
 }
 
 fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
