@@ -16,6 +16,9 @@ mod asin;
 mod asinh;
 mod atan;
 mod atanh;
+mod attention;
+mod attention_core;
+mod attention_sight;
 mod average_pool;
 mod axis_maps;
 mod batch_normalization;
@@ -32,11 +35,13 @@ mod blackman_window;
 mod broadcast;
 mod cast;
 mod cast_like;
+mod causal_conv_with_state;
 mod ceil;
 mod celu;
 mod center_crop_pad;
 mod clip;
 mod col2im;
+mod composed;
 mod compress;
 mod concat;
 mod concat_from_sequence;
@@ -71,6 +76,7 @@ mod flatten;
 mod float_tensor;
 mod floor;
 mod fourier;
+mod fused_activation;
 mod gather;
 mod gather_elements;
 mod gather_nd;
@@ -101,6 +107,7 @@ mod layer_normalization;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
+mod linear_attention;
 mod linear_classifier;
 mod linear_model;
 mod linear_regressor;
@@ -121,6 +128,18 @@ mod max_unpool;
 mod mean;
 mod mean_variance_normalization;
 mod mel_weight_matrix;
+mod microsoft_bias_gelu;
+mod microsoft_embed_layer_normalization;
+mod microsoft_fast_gelu;
+mod microsoft_fused_conv;
+mod microsoft_fused_gemm;
+mod microsoft_fused_mat_mul;
+mod microsoft_gelu;
+mod microsoft_mat_mul_n_bits;
+mod microsoft_quick_gelu;
+mod microsoft_rotary_embedding;
+mod microsoft_skip_layer_normalization;
+mod microsoft_skip_simplified_layer_normalization;
 mod min;
 mod mish;
 mod modulo;
@@ -181,6 +200,8 @@ mod reverse_sequence;
 mod rms_normalization;
 mod rnn;
 mod roi_align;
+mod rotary_embedding;
+mod rotation;
 mod round;
 mod rows;
 mod running;
@@ -201,9 +222,11 @@ mod shape;
 mod shrink;
 mod sigmoid;
 mod sign;
+mod simplified_layer_normalization;
 mod sin;
 mod sinh;
 mod size;
+mod skip_normalization;
 mod slice;
 mod soft_rows;
 mod softmax;
@@ -218,9 +241,11 @@ mod squeeze;
 mod stft;
 mod sub;
 mod sum;
+mod swi_glu;
 mod swish;
 mod tan;
 mod tanh;
+mod tensor_scatter;
 mod tf_idf_vectorizer;
 mod thresholded_relu;
 mod tile;
@@ -259,6 +284,7 @@ pub const ALL: &[&dyn Operator] = &[
     &asinh::Asinh,
     &atan::Atan,
     &atanh::Atanh,
+    &attention::Attention,
     &average_pool::AveragePool,
     &batch_normalization::BatchNormalization,
     &bernoulli::Bernoulli,
@@ -272,6 +298,7 @@ pub const ALL: &[&dyn Operator] = &[
     &blackman_window::BlackmanWindow,
     &cast::Cast,
     &cast_like::CastLike,
+    &causal_conv_with_state::CausalConvWithState,
     &ceil::Ceil,
     &celu::Celu,
     &center_crop_pad::CenterCropPad,
@@ -334,6 +361,7 @@ pub const ALL: &[&dyn Operator] = &[
     &leaky_relu::LeakyRelu,
     &less::Less,
     &less_or_equal::LessOrEqual,
+    &linear_attention::LinearAttention,
     &linear_classifier::LinearClassifier,
     &linear_regressor::LinearRegressor,
     &log::Log,
@@ -351,6 +379,19 @@ pub const ALL: &[&dyn Operator] = &[
     &mean::Mean,
     &mean_variance_normalization::MeanVarianceNormalization,
     &mel_weight_matrix::MelWeightMatrix,
+    &microsoft_bias_gelu::BiasGelu,
+    &microsoft_embed_layer_normalization::EmbedLayerNormalization,
+    &microsoft_fast_gelu::FastGelu,
+    &microsoft_fused_conv::FusedConv,
+    &microsoft_fused_gemm::FusedGemm,
+    &microsoft_fused_mat_mul::FusedMatMul,
+    &microsoft_fused_mat_mul::TransposeMatMul,
+    &microsoft_gelu::Gelu,
+    &microsoft_mat_mul_n_bits::MatMulNBits,
+    &microsoft_quick_gelu::QuickGelu,
+    &microsoft_rotary_embedding::RotaryEmbedding,
+    &microsoft_skip_layer_normalization::SkipLayerNormalization,
+    &microsoft_skip_simplified_layer_normalization::SkipSimplifiedLayerNormalization,
     &min::Min,
     &mish::Mish,
     &modulo::Mod,
@@ -398,6 +439,7 @@ pub const ALL: &[&dyn Operator] = &[
     &rms_normalization::RMSNormalization,
     &rnn::Rnn,
     &roi_align::RoiAlign,
+    &rotary_embedding::RotaryEmbedding,
     &round::Round,
     &scaler::Scaler,
     &scan::Scan,
@@ -416,6 +458,7 @@ pub const ALL: &[&dyn Operator] = &[
     &shrink::Shrink,
     &sigmoid::Sigmoid,
     &sign::Sign,
+    &simplified_layer_normalization::SimplifiedLayerNormalization,
     &sin::Sin,
     &sinh::Sinh,
     &size::Size,
@@ -432,9 +475,11 @@ pub const ALL: &[&dyn Operator] = &[
     &stft::Stft,
     &sub::Sub,
     &sum::Sum,
+    &swi_glu::SwiGLU,
     &swish::Swish,
     &tan::Tan,
     &tanh::Tanh,
+    &tensor_scatter::TensorScatter,
     &tf_idf_vectorizer::TfIdfVectorizer,
     &thresholded_relu::ThresholdedRelu,
     &tile::Tile,

@@ -180,7 +180,11 @@ pub(super) fn binary<T: Element, U: Element>(
     Ok(vec![zip_tensors(ctx.require(0)?, ctx.require(1)?, f)?])
 }
 
-fn zip_tensors<T: Element, U: Element>(
+/// Applies `f` to every pair of broadcast elements of two tensors of type `T`.
+///
+/// # Errors
+/// Another dtype, shapes that do not broadcast.
+pub(super) fn zip_tensors<T: Element, U: Element>(
     a: &Tensor,
     b: &Tensor,
     f: impl Fn(T, T) -> U + Sync,

@@ -33,19 +33,7 @@ impl Operator for MatMul {
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let dtype = ctx.require(0)?.dtype();
         let (a, b) = (widened(ctx, 0, dtype)?, widened(ctx, 1, dtype)?);
-        let product = MatrixProduct::new(a.shape(), b.shape(), 1)?;
-        let y = if let (Some(a), Some(b)) = (a.as_slice::<f32>(), b.as_slice::<f32>()) {
-            let (m, k, n) = (product.m, product.k, product.n);
-            let mut out = vec![0.0; product.offsets.len() * m * n];
-            batched_matmul_f32(a, b, &product.offsets, m, k, n, &mut out);
-            Tensor::new(&product.output, out)?
-        } else {
-            each_number!(
-                a.dtype(), T => Tensor::new(&product.output, product.compute::<T>(a.require()?, b.require()?))?,
-                else return Err(wrong_dtype(0, NUMBERS, dtype))
-            )
-        };
-        Ok(vec![cast(&y, dtype)?])
+        Ok(vec![cast(&multiply(&a, &b)?, dtype)?])
     }
 
     fn prepare(&self, ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
@@ -66,6 +54,24 @@ impl Operator for MatMul {
             shape: [k, n],
         })))
     }
+}
+
+/// `a * b` of tensors of one type that computes, with the batch dimensions broadcast.
+///
+/// # Errors
+/// Shapes that do not fit, a type that does not compute.
+pub(super) fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+    let product = MatrixProduct::new(a.shape(), b.shape(), 1)?;
+    if let (Some(a), Some(b)) = (a.as_slice::<f32>(), b.as_slice::<f32>()) {
+        let (m, k, n) = (product.m, product.k, product.n);
+        let mut out = vec![0.0; product.offsets.len() * m * n];
+        batched_matmul_f32(a, b, &product.offsets, m, k, n, &mut out);
+        return Ok(Tensor::new(&product.output, out)?);
+    }
+    each_number!(
+        a.dtype(), T => Ok(Tensor::new(&product.output, product.compute::<T>(a.require()?, b.require()?))?),
+        else Err(wrong_dtype(0, NUMBERS, a.dtype()))
+    )
 }
 
 /// A product with a constant right matrix, packed.

@@ -29,10 +29,15 @@ impl Operator for RMSNormalization {
         let mut values = floats(ctx, 0)?;
         let scale = affine(ctx, 1, &x.shape()[axis..])?;
         each_row(&mut values, n, |_, row| {
-            let inverse = 1.0 / (sum_of(row, |v| v * v) / n as f64 + epsilon).sqrt();
+            let inverse = inverse_rms(row, epsilon);
             row.iter_mut().for_each(|v| *v *= inverse);
             scale_and_shift(row, scale.as_deref(), None);
         });
         Ok(vec![rounded(x.shape(), values, x.dtype())?])
     }
+}
+
+/// `1 / sqrt(mean of x^2 + epsilon)`
+pub(super) fn inverse_rms(row: &[f64], epsilon: f64) -> f64 {
+    1.0 / (sum_of(row, |v| v * v) / row.len() as f64 + epsilon).sqrt()
 }

@@ -23,26 +23,38 @@ pub(super) fn soft_rows(
         return Err(wrong_dtype(0, FLOATS, dtype));
     }
     let around = rows_of(ctx, shape)?;
+    let y = over_rows(&cast(x, computing_dtype(dtype))?, around, narrow, wide)?;
+    Ok(vec![cast(&y, dtype)?])
+}
+
+/// [`soft_rows`] of a tensor of type float32 or float64.
+///
+/// # Errors
+/// Another dtype.
+pub(super) fn over_rows(
+    x: &Tensor,
+    around: Around,
+    narrow: impl Fn(&[f32], usize, &mut [f32]),
+    wide: impl Fn(&mut [f64]),
+) -> Result<Tensor, OpError> {
+    let shape = x.shape();
     if x.is_empty() {
-        return Ok(vec![x.clone()]);
+        return Ok(x.clone());
     }
-    let x = cast(x, computing_dtype(dtype))?;
-    let y = if dtype == DType::Float64 {
+    if x.dtype() == DType::Float64 {
         let mut rows = around.gather(x.require::<f64>()?);
         rows.chunks_mut(around.n).for_each(wide);
-        Tensor::new(shape, around.scatter(&rows))?
+        return Ok(Tensor::new(shape, around.scatter(&rows))?);
+    }
+    let x = x.require::<f32>()?;
+    let mut out = vec![0.0; x.len()];
+    if around.inner == 1 {
+        narrow(x, around.n, &mut out);
+        Ok(Tensor::new(shape, out)?)
     } else {
-        let x = x.require::<f32>()?;
-        let mut out = vec![0.0; x.len()];
-        if around.inner == 1 {
-            narrow(x, around.n, &mut out);
-            Tensor::new(shape, out)?
-        } else {
-            narrow(&around.gather(x), around.n, &mut out);
-            Tensor::new(shape, around.scatter(&out))?
-        }
-    };
-    Ok(vec![cast(&y, dtype)?])
+        narrow(&around.gather(x), around.n, &mut out);
+        Ok(Tensor::new(shape, around.scatter(&out))?)
+    }
 }
 
 fn rows_of(ctx: &EvalContext<'_>, shape: &[usize]) -> Result<Around, OpError> {

@@ -2,7 +2,9 @@
 
 use qloupe_tensor::Tensor;
 
-use super::soft_rows::soft_rows;
+use super::rows::Around;
+use super::soft_rows::{over_rows, soft_rows};
+use crate::operator::resolve_axis;
 use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 
 /// `y = e^(x - m) / sum of e^(x - m)` with the largest `m` of the row.
@@ -22,15 +24,26 @@ impl Operator for Softmax {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        soft_rows(
-            ctx,
-            |x, n, out| qloupe_kernels::softmax_rows(x, x.len() / n, n, out),
-            |row| {
-                let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                row.iter_mut().for_each(|x| *x = (*x - largest).exp());
-                let sum = row.iter().fold(0.0, |sum, x| sum + x);
-                row.iter_mut().for_each(|x| *x /= sum);
-            },
-        )
+        soft_rows(ctx, narrow, wide)
     }
+}
+
+/// The softmax along the last axis of a tensor of type float32 or float64.
+///
+/// # Errors
+/// Another dtype, rank 0.
+pub(super) fn softmax_rows_of(x: &Tensor) -> Result<Tensor, OpError> {
+    let last = resolve_axis(-1, x.rank())?;
+    over_rows(x, Around::axes(x.shape(), last, x.rank()), narrow, wide)
+}
+
+fn narrow(x: &[f32], n: usize, out: &mut [f32]) {
+    qloupe_kernels::softmax_rows(x, x.len() / n, n, out);
+}
+
+fn wide(row: &mut [f64]) {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    let sum = row.iter().fold(0.0, |sum, x| sum + x);
+    row.iter_mut().for_each(|x| *x /= sum);
 }

@@ -24,20 +24,27 @@ impl Operator for Swish {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let alpha = ctx.float("alpha", 1.0);
-        let wide = f64::from(alpha);
-        float_unary(
-            ctx,
-            |x, out| {
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = alpha * x;
-                }
-                unary_in_place(UnaryKernel::Sigmoid, out);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out *= x;
-                }
-            },
-            |x| x / (1.0 + (-wide * x).exp()),
-        )
+        swish(ctx, ctx.float("alpha", 1.0))
     }
+}
+
+/// `x * sigmoid(alpha * x)` of input 0.
+///
+/// # Errors
+/// An absent input, a dtype that is not floating-point.
+pub(super) fn swish(ctx: &EvalContext<'_>, alpha: f32) -> Result<Vec<Tensor>, OpError> {
+    let wide = f64::from(alpha);
+    float_unary(
+        ctx,
+        |x, out| {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = alpha * x;
+            }
+            unary_in_place(UnaryKernel::Sigmoid, out);
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out *= x;
+            }
+        },
+        |x| x / (1.0 + (-wide * x).exp()),
+    )
 }
