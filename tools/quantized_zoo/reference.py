@@ -19,6 +19,13 @@ from fashion_mnist import FLOAT, ROOT, ZOO, images, labels
 N_IMAGES, N_ACCURACY = 16, 2000
 # Model -> its float original in testdata/models.
 ORIGINALS = {
+    "inc_qdq": "fmnist_mbv2",
+    "inc_qoperator": "fmnist_resnet",
+    "modelopt_int4_awq": "fmnist_vit",
+    "modelopt_int8": "fmnist_resnet",
+    "modelopt_int8_fp16": "fmnist_mbv2",
+    "nncf_cpu_performance": "fmnist_resnet",
+    "nncf_mixed": "fmnist_mbv2",
     "ort_blocks_matmulnbits": "fmnist_vit",
     "ort_blocks_qdq": "fmnist_vit",
     "ort_dynamic_conv": "fmnist_resnet",
@@ -31,6 +38,11 @@ ORIGINALS = {
     "ort_qdq_u8s8_channel": "fmnist_mbv2",
     "ort_qoperator_s8s8_channel": "fmnist_mbv2",
     "ort_qoperator_u8u8": "fmnist_resnet",
+    "quark_a8w8": "fmnist_mbv2",
+    "quark_xint8": "fmnist_resnet",
+    "tf_qat": "fmnist_tf",
+    "torch_qat_s8": "fmnist_torch_qat_s8",
+    "torch_qat_u7": "fmnist_torch_qat_u7",
 }
 
 
