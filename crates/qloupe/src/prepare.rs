@@ -14,7 +14,7 @@ use crate::passes::{
 use crate::plan::QuantPlan;
 use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
-use crate::units::{UnitGroup, group_units, unit_outputs, unit_support};
+use crate::units::{UnitGroup, float_inputs, group_units, is_state, unit_outputs, unit_support};
 
 /// The opset that per-channel QuantizeLinear and DequantizeLinear need.
 const QDQ_OPSET: i64 = 13;
@@ -225,7 +225,7 @@ impl Prepared {
     /// The weights that a plan may name, in execution order.
     pub fn weight_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        for name in self.units.iter().filter_map(|u| u.weight.as_ref()) {
+        for name in self.units.iter().flat_map(|u| &u.weights) {
             if !names.contains(name) {
                 names.push(name.clone());
             }
@@ -247,41 +247,50 @@ impl Prepared {
     fn unit_spec(&self, unit: &UnitGroup, plan: &QuantPlan, forms: &BTreeMap<String, Form>) -> UnitSpec {
         let support = unit_support(unit, &self.program, self.target);
         let outputs = unit_outputs(&self.program, &self.topology, unit);
-        let output_forms: Vec<&Form> = outputs.iter().filter_map(|name| forms.get(*name)).collect();
-        let quantized = !output_forms.is_empty() && output_forms.iter().all(|f| f.params().is_some());
+        let output_forms: Vec<&Form> = outputs
+            .iter()
+            .filter(|name| !is_state(unit, &self.program, name))
+            .filter_map(|name| forms.get(*name))
+            .collect();
+        let half = output_forms.iter().any(|f| matches!(f, Form::Fp16 { .. }));
+        // A recurrent unit of which only the states are used is quantized by its weights.
+        let has_output = !output_forms.is_empty() || support == Support::Int8Weights;
+        let quantized = has_output && output_forms.iter().all(|f| f.params().is_some());
+        let float_inputs = float_inputs(unit, &self.program);
         let readable = unit
             .node_idxs
             .iter()
             .flat_map(|&idx| &self.program.graph().nodes[idx].inputs)
+            .filter(|name| !float_inputs.contains(name))
             .filter_map(|name| forms.get(name))
             .all(|form| form.read_params().is_some());
-        let (integer, requantize) = match support {
-            Support::Int8(policy) => (true, policy),
-            Support::Int8Exact => (true, Requantize::FloatScaleZeroPointAfter),
-            Support::Fp16 | Support::Float => (false, Requantize::FloatScaleZeroPointAfter),
+        let requantize = match support {
+            Support::Int8(policy) => policy,
+            _ => Requantize::FloatScaleZeroPointAfter,
         };
-        let half = output_forms.iter().any(|f| matches!(f, Form::Fp16 { .. }))
-            || (quantized && support == Support::Fp16);
-        let compute = if integer && quantized && readable {
+        let compute = if support.is_integer() && quantized && readable && !half {
             UnitCompute::Quantized
-        } else if half {
+        } else if half || (quantized && support == Support::Fp16) {
             UnitCompute::Fp16
         } else {
             UnitCompute::Float
         };
-        let weight = unit
-            .weight
-            .as_ref()
-            .and_then(|name| plan.weights.iter().find(|w| w.name == *name));
-        let weights = weight
-            .filter(|_| compute == UnitCompute::Quantized)
-            .map(|w| (w.name.clone(), w.params.clone()));
-        let bias = unit.bias.clone().filter(|_| weights.is_some());
+        let weight = |name: &String| {
+            let weight = plan.weights.iter().find(|w| w.name == *name)?;
+            Some((weight.name.clone(), weight.params.clone()))
+        };
+        let weights: Vec<_> = if compute == UnitCompute::Quantized {
+            unit.weights.iter().filter_map(weight).collect()
+        } else {
+            Vec::new()
+        };
+        let bias = unit.bias.clone().filter(|_| !weights.is_empty());
         UnitSpec {
             node_idxs: unit.node_idxs.clone(),
             compute,
             requantize,
-            weights: weights.into_iter().collect(),
+            float_inputs,
+            weights,
             bias,
         }
     }
@@ -304,34 +313,33 @@ impl Prepared {
             what: format!("weight \"{name}\"{what}"),
         };
         for (unit, spec) in self.units.iter().zip(self.assignment(plan).units) {
-            let Some(name) = unit
-                .weight
-                .as_deref()
+            for name in unit
+                .weights
+                .iter()
                 .filter(|_| spec.compute == UnitCompute::Quantized)
-            else {
-                continue;
-            };
-            let Some((_, params)) = spec.weights.first() else {
-                let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
-                return Err(wrong(
-                    name,
-                    format!(" is missing, expected its scales as \"{output}\" is quantized"),
-                ));
-            };
-            let Some(stored) = self.program.constant(name) else {
-                continue;
-            };
-            params
-                .check_shape(stored.shape())
-                .map_err(|e| wrong(name, format!(": {e}")))?;
-            let values = stored.as_slice::<f32>().unwrap_or_default();
-            let count = values.iter().filter(|v| !v.is_finite()).count();
-            if count > 0 {
-                let len = values.len();
-                let what = format!(
-                    ": {count} of {len} elements are infinite, expected numbers that integers can hold"
-                );
-                return Err(wrong(name, what));
+            {
+                let Some((_, params)) = spec.weights.iter().find(|(weight, _)| weight == name) else {
+                    let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
+                    return Err(wrong(
+                        name,
+                        format!(" is missing, expected its scales as \"{output}\" is quantized"),
+                    ));
+                };
+                let Some(stored) = self.program.constant(name) else {
+                    continue;
+                };
+                params
+                    .check_shape(stored.shape())
+                    .map_err(|e| wrong(name, format!(": {e}")))?;
+                let values = stored.as_slice::<f32>().unwrap_or_default();
+                let count = values.iter().filter(|v| !v.is_finite()).count();
+                if count > 0 {
+                    let len = values.len();
+                    let what = format!(
+                        ": {count} of {len} elements are infinite, expected numbers that integers can hold"
+                    );
+                    return Err(wrong(name, what));
+                }
             }
         }
         Ok(())

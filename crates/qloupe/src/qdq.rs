@@ -106,7 +106,7 @@ impl<'a> Writer<'a> {
             } else if inside {
                 name.clone()
             } else {
-                self.read(name, unit.compute)
+                self.read(name, unit)
             };
         }
         let mut produced = Vec::new();
@@ -154,11 +154,12 @@ impl<'a> Writer<'a> {
     }
 
     /// The name under which a unit reads a value.
-    fn read(&mut self, name: &str, compute: UnitCompute) -> String {
-        let reading = match compute {
-            UnitCompute::Quantized => Reading::Quantized,
+    fn read(&mut self, name: &str, unit: &UnitSpec) -> String {
+        let takes_float = unit.float_inputs.iter().any(|float| float == name);
+        let reading = match unit.compute {
+            UnitCompute::Quantized if !takes_float => Reading::Quantized,
             UnitCompute::Fp16 => Reading::Fp16,
-            UnitCompute::Float => Reading::Float,
+            UnitCompute::Float | UnitCompute::Quantized => Reading::Float,
         };
         let form = self.form(name).clone();
         let is_output = self.outputs.contains(name);

@@ -15,10 +15,19 @@ pub enum Support {
     Int8(Requantize),
     /// Reads and writes 8-bit integers through a table or by moving them: no arithmetic of its own.
     Int8Exact,
+    /// Weights and the data input are 8-bit integers; the arithmetic and the states of a recurrent network are float.
+    Int8Weights,
     /// Computes in float16.
     Fp16,
     /// Computes in float32.
     Float,
+}
+
+impl Support {
+    /// True when integers go in.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Int8(_) | Self::Int8Exact | Self::Int8Weights)
+    }
 }
 
 /// A group of operators that the target executes as one.

@@ -14,8 +14,8 @@ pub struct UnitGroup {
     pub node_idxs: Vec<usize>,
     /// Which of them names the unit: the one with the arithmetic.
     pub main_idx: usize,
-    /// The constant that is its weight (Conv, ConvTranspose, Gemm, MatMul).
-    pub weight: Option<String>,
+    /// The constants that are its weights: one of Conv, ConvTranspose, Gemm and MatMul, two of LSTM, GRU and RNN.
+    pub weights: Vec<String>,
     /// The constant that is its bias.
     pub bias: Option<String>,
 }
@@ -30,6 +30,27 @@ impl UnitGroup {
             .collect();
         ops.join("+")
     }
+}
+
+/// True for LSTM, GRU and RNN.
+fn is_recurrent(node: &Node) -> bool {
+    ["GRU", "LSTM", "RNN"].iter().any(|op| node.is_onnx(op))
+}
+
+/// Inputs that a unit takes as float whatever the plan says of them: the states of a recurrent network.
+pub(crate) fn float_inputs(unit: &UnitGroup, program: &Program) -> Vec<String> {
+    let main = &program.graph().nodes[unit.main_idx];
+    let states = [5, 6].into_iter().filter(|_| is_recurrent(main));
+    states
+        .filter_map(|idx| main.input(idx))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// True for an output that stays float whatever the unit computes with: a state of a recurrent network.
+pub(crate) fn is_state(unit: &UnitGroup, program: &Program, output: &str) -> bool {
+    let main = &program.graph().nodes[unit.main_idx];
+    is_recurrent(main) && main.output(0) != Some(output)
 }
 
 /// Groups the nodes that run; constants and nodes on constants alone are no units.
@@ -58,7 +79,7 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
             units.push(UnitGroup {
                 node_idxs: idxs.clone(),
                 main_idx: idx,
-                weight: None,
+                weights: Vec::new(),
                 bias: None,
             });
             continue;
@@ -70,16 +91,17 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
         if taken.contains(&idx) || !runs {
             continue;
         }
-        let (weight, mut bias) = grouping.weight_and_bias(node);
+        let (weights, mut bias) = grouping.weights_and_bias(node);
         let mut idxs = vec![idx];
-        if weight.is_some()
+        if !weights.is_empty()
             && node.is_onnx("MatMul")
             && let Some((next, constant)) = grouping.bias_add(&idxs, node)
         {
             idxs.push(next);
             bias = Some(constant);
         }
-        if weight.is_some() || node.is_onnx("Add") {
+        let arithmetic = !weights.is_empty() && !is_recurrent(node);
+        if arithmetic || node.is_onnx("Add") {
             while let Some(next) = grouping
                 .activation_after(*idxs.last().unwrap_or(&idx))
                 .filter(|n| !taken.contains(n))
@@ -91,7 +113,7 @@ pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> V
         units.push(UnitGroup {
             node_idxs: idxs,
             main_idx: idx,
-            weight,
+            weights,
             bias,
         });
     }
@@ -113,23 +135,25 @@ impl Grouping<'_> {
             .map(str::to_owned)
     }
 
-    fn weight_and_bias(&self, node: &Node) -> (Option<String>, Option<String>) {
-        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
-            .iter()
-            .any(|op| node.is_onnx(op));
-        let input_is_computed = node
-            .input(0)
-            .is_some_and(|name| self.program.constant(name).is_none());
-        if !weighted || !input_is_computed {
-            return (None, None);
-        }
-        let weight = self.constant_name(node, 1);
-        let bias = if node.is_onnx("MatMul") || weight.is_none() {
-            None
-        } else {
-            self.constant_name(node, 2)
+    fn weights_and_bias(&self, node: &Node) -> (Vec<String>, Option<String>) {
+        let computed = |idx: usize| node.input(idx).is_some() && self.constant_name(node, idx).is_none();
+        let constants = |idxs: &[usize]| -> Option<Vec<String>> {
+            idxs.iter().map(|&idx| self.constant_name(node, idx)).collect()
         };
-        (weight, bias)
+        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+        if is_recurrent(node) && computed(0) {
+            return (constants(&[1, 2]).unwrap_or_default(), None);
+        }
+        if node.is_onnx("MatMul") && !computed(0) && computed(1) {
+            return (constants(&[0]).unwrap_or_default(), None);
+        }
+        if !weighted.iter().any(|op| node.is_onnx(op)) || !computed(0) {
+            return (Vec::new(), None);
+        }
+        let weights = constants(&[1]).unwrap_or_default();
+        let has_bias = !node.is_onnx("MatMul") && !weights.is_empty();
+        let bias = has_bias.then(|| self.constant_name(node, 2)).flatten();
+        (weights, bias)
     }
 
     /// The only consumer of a node's only output, if the output is not a network output.
@@ -250,7 +274,7 @@ pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: 
 pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Support {
     let nodes = &program.graph().nodes;
     let main = &nodes[unit.main_idx];
-    if unit.node_idxs.len() > 1 && unit.weight.is_none() && !main.is_onnx("Add") {
+    if unit.node_idxs.len() > 1 && unit.weights.is_empty() && !main.is_onnx("Add") {
         // A fused activation is one table.
         return if target.activation.is_some() {
             Support::Int8Exact
@@ -268,10 +292,12 @@ pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Sup
         }
         // Weights that are computed cannot be packed as integers, but two computed matrices can.
         Support::Int8(_)
-            if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weight.is_none() =>
+            if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weights.is_empty() =>
         {
             target.fallback
         }
+        // Recurrent weights that are computed are not known before the run.
+        Support::Int8Weights if unit.weights.is_empty() => target.fallback,
         other => other,
     }
 }

@@ -45,6 +45,15 @@ impl Form {
         }
     }
 
+    /// The same form for a consumer that takes real numbers.
+    pub(crate) fn without_cast(self) -> Self {
+        match self {
+            Self::Float { .. } => Self::FLOAT,
+            Self::Fp16 { .. } => Self::Fp16 { cast: None },
+            quantized @ Self::Quantized(_) => quantized,
+        }
+    }
+
     /// The parameters with which a quantized consumer reads it.
     pub fn read_params(&self) -> Option<&QuantParams> {
         match self {

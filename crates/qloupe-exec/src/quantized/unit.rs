@@ -32,6 +32,8 @@ pub struct UnitSpec {
     pub compute: UnitCompute,
     /// The requantization of its integer kernel.
     pub requantize: Requantize,
+    /// Inputs that are taken as real numbers though the unit is quantized: the states of a recurrent network.
+    pub float_inputs: Vec<String>,
     /// Constants that are quantized, with their parameters.
     pub weights: Vec<(String, QuantParams)>,
     /// A constant that is quantized to int32 with the scale of the input times the scale of the weight.
@@ -69,7 +71,13 @@ impl Unit {
             .collect();
         let (inputs, constants, outputs) = boundary(program, topology, &spec.node_idxs, &nodes);
         let form = |name: &String| forms.get(name).cloned().unwrap_or(Form::FLOAT);
-        let input_forms: Vec<Form> = inputs.iter().map(form).collect();
+        let input_forms: Vec<Form> = inputs
+            .iter()
+            .map(|name| match form(name) {
+                read if spec.float_inputs.contains(name) => read.without_cast(),
+                read => read,
+            })
+            .collect();
         let output_forms: Vec<Form> = outputs.iter().map(form).collect();
         let stored = prepare_constants(program, spec, &nodes, &constants, forms)?;
         let kernel = if spec.compute == UnitCompute::Quantized && mode == Mode::Integer {

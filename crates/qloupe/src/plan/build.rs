@@ -13,7 +13,7 @@ use super::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
 use crate::Error;
 use crate::calibrate::Statistics;
 use crate::targets::{Support, Target};
-use crate::units::{UnitGroup, unit_outputs, unit_support};
+use crate::units::{UnitGroup, float_inputs, is_state, unit_outputs, unit_support};
 
 /// What the user chose.
 #[derive(Clone, Debug)]
@@ -39,14 +39,17 @@ pub fn build_plan(
     statistics: &Statistics,
     options: &PlanOptions,
 ) -> Result<QuantPlan, Error> {
-    let builder = Builder::new(program, units, statistics, options);
-    let mut values = Vec::new();
+    let mut builder = Builder::new(program, units, statistics, options);
+    let mut values: Vec<ValuePlan> = Vec::new();
     for input in program.graph().runtime_inputs() {
         values.extend(builder.value(&input.name, None)?);
     }
     for unit in units {
         for name in unit_outputs(program, topology, unit) {
-            values.extend(builder.value(name, Some(unit))?);
+            if let Some(value) = builder.value(name, Some(unit))? {
+                builder.note(&value);
+                values.push(value);
+            }
         }
     }
     let mut plan = QuantPlan {
@@ -69,6 +72,8 @@ struct Builder<'a> {
     options: &'a PlanOptions,
     /// Values that a unit reads as integers.
     read_as_integer: BTreeSet<&'a str>,
+    /// Outputs of units that stay float.
+    floats: BTreeSet<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -80,19 +85,52 @@ impl<'a> Builder<'a> {
     ) -> Self {
         let integer_units = units
             .iter()
-            .filter(|u| is_integer(unit_support(u, program, options.target)));
-        let read_as_integer = integer_units
-            .flat_map(|u| &u.node_idxs)
-            .flat_map(|&idx| &program.graph().nodes[idx].inputs)
-            .map(String::as_str)
-            .collect();
+            .filter(|u| unit_support(u, program, options.target).is_integer());
+        let mut read_as_integer = BTreeSet::new();
+        // A unit that only moves numbers reads integers for a unit after it that does.
+        for unit in integer_units.rev() {
+            let mut outputs = unit
+                .node_idxs
+                .iter()
+                .flat_map(|&idx| &program.graph().nodes[idx].outputs);
+            if moves(unit, program, options.target) && !outputs.any(|o| read_as_integer.contains(o.as_str()))
+            {
+                continue;
+            }
+            let float = float_inputs(unit, program);
+            let inputs = unit
+                .node_idxs
+                .iter()
+                .flat_map(|&idx| &program.graph().nodes[idx].inputs);
+            let read = inputs.filter(|name| !float.contains(name));
+            read_as_integer.extend(read.map(String::as_str));
+        }
         Self {
             program,
             units,
             statistics,
             options,
             read_as_integer,
+            floats: BTreeSet::new(),
         }
+    }
+
+    /// Remembers whether a value stays float.
+    fn note(&mut self, value: &ValuePlan) {
+        let is_float = match &value.precision {
+            Precision::Float { .. } | Precision::Fp16 { .. } => true,
+            Precision::SharedWith(source) => self.floats.contains(source),
+            Precision::Quantized(_) => false,
+        };
+        if is_float {
+            self.floats.insert(value.name.clone());
+        }
+    }
+
+    /// True for a Concat of floats: integers would be no gain.
+    fn joins_floats(&self, unit: &UnitGroup) -> bool {
+        let node = &self.program.graph().nodes[unit.main_idx];
+        node.is_onnx("Concat") && node.inputs.iter().all(|name| self.floats.contains(name))
     }
 
     fn support(&self, unit: &UnitGroup) -> Support {
@@ -119,8 +157,10 @@ impl<'a> Builder<'a> {
             None => None,
         };
         let produced = unit.map(|u| self.support(u));
-        let produced_as_integer = produced.is_some_and(is_integer);
-        let integer = produced_as_integer || self.read_as_integer.contains(name);
+        let is_state = unit.is_some_and(|u| is_state(u, self.program, name));
+        let joins_floats = unit.is_some_and(|u| self.joins_floats(u));
+        let produced_as_integer = produced.is_some_and(Support::is_integer) && !is_state && !joins_floats;
+        let integer = produced_as_integer || (self.read_as_integer.contains(name) && !is_state);
         let Some(params) = cast.clone().filter(|_| integer) else {
             return match (produced, unit) {
                 (Some(Support::Fp16), Some(u)) => entry(
@@ -135,6 +175,8 @@ impl<'a> Builder<'a> {
                     },
                     cast,
                 ),
+                (_, Some(_)) if is_state => entry(self.real("state of a recurrent network"), cast),
+                (_, Some(_)) if joins_floats => entry(self.real("all its inputs are float"), cast),
                 (_, Some(u)) => entry(
                     Precision::Float {
                         reason: self.fallback_reason(u),
@@ -158,6 +200,15 @@ impl<'a> Builder<'a> {
         entry(Precision::Quantized(params), None)
     }
 
+    /// The precision of real numbers on the target.
+    fn real(&self, reason: &str) -> Precision {
+        let reason = reason.to_owned();
+        match self.options.target.fallback {
+            Support::Fp16 => Precision::Fp16 { reason },
+            _ => Precision::Float { reason },
+        }
+    }
+
     fn fallback_reason(&self, unit: &UnitGroup) -> String {
         if self.options.target.activation.is_none() {
             return format!("target {}", self.options.target.id);
@@ -168,15 +219,9 @@ impl<'a> Builder<'a> {
 
     /// The value whose scale the output of a moving operator has.
     fn shares_with(&self, unit: &UnitGroup) -> Option<String> {
-        let [idx] = unit.node_idxs.as_slice() else {
-            return None;
-        };
-        let node = &self.program.graph().nodes[*idx];
-        let moves =
-            node.domain.is_empty() && self.options.target.shared_scale.contains(&node.op_type.as_str());
-        let source = node.input(0)?;
+        let source = self.program.graph().nodes[unit.main_idx].input(0)?;
         let computed = self.program.constant(source).is_none() && self.statistics.ranges.contains_key(source);
-        (moves && computed).then(|| source.to_owned())
+        (moves(unit, self.program, self.options.target) && computed).then(|| source.to_owned())
     }
 
     fn weights(&self, plan: &QuantPlan) -> Result<Vec<WeightPlan>, Error> {
@@ -184,41 +229,40 @@ impl<'a> Builder<'a> {
         let mut positions: BTreeMap<&str, usize> = BTreeMap::new();
         let mut list: Vec<WeightPlan> = Vec::new();
         for unit in self.units {
-            let (Some(name), Support::Int8(_)) = (&unit.weight, self.support(unit)) else {
+            if !matches!(self.support(unit), Support::Int8(_) | Support::Int8Weights) {
                 continue;
-            };
-            let Some(stored) = self
-                .program
-                .constant(name)
-                .filter(|w| w.as_slice::<f32>().is_some())
-            else {
-                continue;
-            };
-            let position = match positions.get(name.as_str()) {
-                Some(&position) => position,
-                None => {
-                    list.push(self.weight(unit, name, stored)?);
-                    positions.insert(name, list.len() - 1);
-                    list.len() - 1
+            }
+            for name in &unit.weights {
+                let stored = self.program.constant(name);
+                let Some(stored) = stored.filter(|w| w.as_slice::<f32>().is_some()) else {
+                    continue;
+                };
+                let position = match positions.get(name.as_str()) {
+                    Some(&position) => position,
+                    None => {
+                        list.push(self.weight(unit, name, stored)?);
+                        positions.insert(name, list.len() - 1);
+                        list.len() - 1
+                    }
+                };
+                let node = &self.program.graph().nodes[unit.main_idx];
+                let input = node
+                    .input(0)
+                    .and_then(|x| forms.get(x)?.read_params()?.as_per_tensor());
+                let bias = unit
+                    .bias
+                    .as_ref()
+                    .and_then(|b| self.program.constant(b)?.as_slice::<f32>());
+                if let (Some((input_scale, _)), Some(bias)) = (input, bias) {
+                    raise_for_bias(&mut list[position], bias, input_scale)?;
                 }
-            };
-            let node = &self.program.graph().nodes[unit.main_idx];
-            let input = node
-                .input(0)
-                .and_then(|x| forms.get(x)?.read_params()?.as_per_tensor());
-            let bias = unit
-                .bias
-                .as_ref()
-                .and_then(|b| self.program.constant(b)?.as_slice::<f32>());
-            if let (Some((input_scale, _)), Some(bias)) = (input, bias) {
-                raise_for_bias(&mut list[position], bias, input_scale)?;
             }
         }
         Ok(list)
     }
 
     fn weight(&self, unit: &UnitGroup, name: &str, stored: &Tensor) -> Result<WeightPlan, Error> {
-        let axis = channel_axis(self.program, unit, stored.rank())
+        let axis = channel_axis(self.program, unit, name, stored.rank())
             .filter(|_| self.options.method == Method::Channel);
         let granularity = axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
         let scheme = QuantScheme::symmetric(self.options.target.weight_dtype, granularity);
@@ -232,14 +276,20 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn is_integer(support: Support) -> bool {
-    matches!(support, Support::Int8(_) | Support::Int8Exact)
+/// True for a unit whose output has the scale of its input.
+fn moves(unit: &UnitGroup, program: &Program, target: &Target) -> bool {
+    let node = &program.graph().nodes[unit.main_idx];
+    unit.node_idxs.len() == 1
+        && node.domain.is_empty()
+        && target.shared_scale.contains(&node.op_type.as_str())
 }
 
-/// The axis of the output channels in the weight of a unit.
-fn channel_axis(program: &Program, unit: &UnitGroup, rank: usize) -> Option<usize> {
+/// The axis of the output channels in a weight of a unit.
+fn channel_axis(program: &Program, unit: &UnitGroup, name: &str, rank: usize) -> Option<usize> {
     let node = &program.graph().nodes[unit.main_idx];
     match node.op_type.as_str() {
+        // The rows of all gates.
+        "GRU" | "LSTM" | "RNN" => Some(1),
         "Conv" => Some(0),
         "ConvTranspose" => (node.int("group").unwrap_or(1) == 1).then_some(1),
         "Gemm" => Some(if node.int("transB").unwrap_or(0) == 0 {
@@ -247,6 +297,7 @@ fn channel_axis(program: &Program, unit: &UnitGroup, rank: usize) -> Option<usiz
         } else {
             0
         }),
+        "MatMul" if node.input(0) == Some(name) => (rank == 2).then_some(0),
         "MatMul" => (rank == 2).then_some(1),
         _ => None,
     }
