@@ -16,8 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "testdata" / "models"
 OUT = ROOT / "testdata" / "reference"
 SEED = 20240229
-# model -> shape of its one input, leading axis = samples.
-SHAPES = {"fmnist_mbv2": (8, 1, 28, 28), "fmnist_resnet": (8, 1, 28, 28), "ppocr_v2_cls": (2, 3, 48, 192)}
+# model -> shape of each input; a number is the input itself.
+FMNIST = {"input": (8, 1, 28, 28)}
+INPUTS = {
+    "fmnist_lstm": FMNIST, "fmnist_mbv2": FMNIST, "fmnist_resnet": FMNIST, "fmnist_vit": FMNIST,
+    "ppocr_v2_cls": {"x": (2, 3, 48, 192)},
+    "silero_vad_16k_op15": {"input": (2, 576), "state": (2, 2, 128), "sr": 16000},
+}
 INTERMEDIATE = ("fmnist_resnet",)
 MAX_BYTES = 300_000
 
@@ -52,15 +57,17 @@ def sha256(path):
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, shape in SHAPES.items():
+    for name, inputs in INPUTS.items():
         path = MODELS / f"{name}.onnx"
         model = onnx.load(path)
-        (graph_input,) = [i for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
-        x = np.random.default_rng(SEED).standard_normal(shape).astype(np.float32)
-        arrays = {f"input/{graph_input.name}": x}
-        arrays |= {f"output/{k}": v for k, v in run(model, {graph_input.name: x}).items()}
+        feeds = {}
+        for key, shape in inputs.items():
+            noise = np.random.default_rng(SEED).standard_normal(shape if isinstance(shape, tuple) else ())
+            feeds[key] = noise.astype(np.float32) if isinstance(shape, tuple) else np.array(shape, np.int64)
+        arrays = {f"input/{k}": v for k, v in feeds.items()}
+        arrays |= {f"output/{k}": v for k, v in run(model, feeds).items()}
         if name in INTERMEDIATE:
-            values = run(with_all_values(model), {graph_input.name: x[:1]})
+            values = run(with_all_values(model), {k: v[:1] for k, v in feeds.items()})
             values = {f"value/{k}": v for k, v in values.items()}
             total = sum(v.nbytes for v in values.values())
             if total > MAX_BYTES:
@@ -71,7 +78,7 @@ def main():
         rows.append({
             "model": f"testdata/models/{path.name}", "model_sha256": sha256(path),
             "reference": f"testdata/reference/{out.name}", "reference_sha256": sha256(out),
-            "seed": SEED, "input_shape": list(shape), "n_arrays": len(arrays),
+            "seed": SEED, "inputs": {k: list(v.shape) for k, v in feeds.items()}, "n_arrays": len(arrays),
         })
         print(f"{out.name}: {len(arrays)} arrays, {out.stat().st_size} bytes")
     provenance = {

@@ -7,14 +7,14 @@ mod reference {
     use std::path::{Path, PathBuf};
 
     use qloupe::array::ArrayFile;
-    use qloupe::calibrate;
+    use qloupe::calibrate::{self, Calibration};
     use qloupe::plan::{Method, PlanOptions, Precision, QuantPlan, build_plan};
     use qloupe::prepare::{Crop, Prepared};
     use qloupe::recipe::Recipe;
     use qloupe::samples::Dataset;
     use qloupe::session::Session;
     use qloupe::targets;
-    use qloupe_exec::Stored;
+    use qloupe_exec::{Mode, Stored, UnitCompute};
     use qloupe_tensor::Tensor;
 
     /// The largest difference to the reference, relative to its range: both sum in float32, in another order.
@@ -107,6 +107,66 @@ mod reference {
             }
         }
         expected.len()
+    }
+
+    #[test]
+    fn recurrent_networks_and_transformers_give_what_onnx_runtime_gives() {
+        assert_eq!(compare("fmnist_lstm"), 1);
+        assert_eq!(compare("fmnist_vit"), 1);
+        assert_eq!(compare("silero_vad_16k_op15"), 2);
+    }
+
+    /// The shapes of a sample decide every `If` of the model: its LSTM becomes a unit with integer weights.
+    #[test]
+    fn an_lstm_in_branches_is_quantized() {
+        let mut session = session("silero_vad_16k_op15", &Recipe::default());
+        let inputs = reference("silero_vad_16k_op15").into_iter();
+        let sample: Vec<(String, Tensor)> = inputs
+            .filter(|(kind, _, _)| kind == "input")
+            .map(|(_, name, tensor)| (name, tensor))
+            .collect();
+        let changes = session.resolve_branches(&sample).unwrap();
+        assert_eq!(changes.len(), 5, "{changes:?}");
+        let target = targets::find("onnxruntime").unwrap();
+        let mut calibration = Calibration::new(&session.network.program, calibrate::find("min_max").unwrap());
+        calibration.observe("noise", &sample).unwrap();
+        let prepared = Prepared::new(&session.network, target, 3).unwrap();
+        let options = PlanOptions {
+            target,
+            algorithm: "min_max".to_owned(),
+            method: Method::Channel,
+            optimization_level: 3,
+        };
+        let statistics = calibration.finish();
+        let (program, topology) = (&prepared.program, &prepared.topology);
+        let plan = build_plan(program, topology, &prepared.units, &statistics, &options).unwrap();
+        let assignment = prepared.assignment(&plan);
+        let lstm = assignment.units.iter().find(|unit| {
+            let node = &prepared.model.graph.nodes[unit.node_idxs[0]];
+            node.is_onnx("LSTM")
+        });
+        let lstm = lstm.unwrap();
+        assert_eq!((lstm.compute, lstm.weights.len()), (UnitCompute::Quantized, 2));
+        let states = ["LSTM_output_1", "LSTM_output_2"].map(|name| {
+            plan.value(&format!(
+                "/model/decoder/If_1/then_branch//model/decoder/rnn/{name}"
+            ))
+            .unwrap()
+        });
+        assert!(
+            states
+                .iter()
+                .all(|s| matches!(s.precision, Precision::Float { .. }))
+        );
+        let float = session.network.program.run(sample.clone()).unwrap();
+        let integer = prepared
+            .quantized(&session.network, &plan, Mode::Integer)
+            .unwrap();
+        let quantized = integer.run(&sample).unwrap();
+        for ((name, float), (_, quantized)) in float.iter().zip(&quantized) {
+            let (a, b) = (float.to_f64_vec().unwrap(), quantized.to_f64_vec().unwrap());
+            assert!(difference(&a, &b) < 0.1, "{name}: {}", difference(&a, &b));
+        }
     }
 
     #[test]
