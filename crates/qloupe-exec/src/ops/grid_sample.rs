@@ -96,6 +96,8 @@ impl Sampler {
         if at < bounds.0 || at > bounds.1 {
             at = match self.padding {
                 Padding::Zeros => at,
+                // As in PyTorch and ONNX Runtime, the pixels of a cubic are moved to the border one by one.
+                Padding::Border if self.mode == Mode::Cubic => at,
                 Padding::Border => at.clamp(0.0, length - 1.0),
                 Padding::Reflection => reflect(at, bounds),
             };

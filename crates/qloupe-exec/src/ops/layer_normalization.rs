@@ -48,7 +48,8 @@ impl Operator for LayerNormalization {
         let n = Around::axes(shape, axis, x.rank()).n;
         let epsilon = f64::from(ctx.float("epsilon", 1e-5));
         let mut values = floats(ctx, 0)?;
-        let statistics = if ctx.node.output(1).is_some() || ctx.node.output(2).is_some() {
+        let statistics_wanted = ctx.node.output(1).is_some() || ctx.node.output(2).is_some();
+        let statistics = if statistics_wanted {
             let rows = values.chunks(n.max(1)).map(mean_and_variance);
             rows.map(|(mean, variance)| (mean, 1.0 / (variance + epsilon).sqrt()))
                 .unzip()
@@ -61,7 +62,7 @@ impl Operator for LayerNormalization {
             scale_and_shift(row, scale.as_deref(), bias.as_deref());
         });
         let mut outputs = vec![rounded(shape, values, dtype)?];
-        if !statistics.0.is_empty() {
+        if statistics_wanted {
             let dims: Vec<usize> = (0..x.rank())
                 .map(|a| if a < axis { shape[a] } else { 1 })
                 .collect();

@@ -9,6 +9,7 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
 
 /// `scores[n, c] = intercepts[c] + sum over i of coefficients[c, i] * x[n, i]`, then `post_transform`; the label is that of
 /// the first largest score. One row of coefficients for two labels is a score of the second one: positive scores mean it.
+/// The scores of both classes are then `[-s, s]`, as in the ONNX reference (ONNX Runtime writes `[1 - s, s]`).
 ///
 /// # Shapes
 /// x: `[N, F]`; labels: `[N]`, int64 or string; scores: `[N, C]`, float32.

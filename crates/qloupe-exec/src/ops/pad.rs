@@ -3,7 +3,7 @@
 use qloupe_tensor::Tensor;
 
 use super::axis_maps::runs;
-use super::movement::{copy_runs, number};
+use super::movement::{copy_runs, number, reserved};
 use super::parameters::{KnownList, integer_list, open_dim};
 use crate::operator::resolve_axis;
 use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
@@ -27,7 +27,7 @@ fn sources(size: usize, begin: i64, end: i64, mode: Mode) -> Result<Vec<Option<u
     let total = n.saturating_add(begin).saturating_add(end);
     let total = usize::try_from(total)
         .ok()
-        .filter(|&t| t <= 1 << 40)
+        .filter(|_| begin.unsigned_abs().max(end.unsigned_abs()) <= 1 << 40)
         .ok_or_else(|| {
             OpError::input(
                 1,
@@ -37,19 +37,27 @@ fn sources(size: usize, begin: i64, end: i64, mode: Mode) -> Result<Vec<Option<u
     if n == 0 && mode != Mode::Constant && total > 0 {
         return Err(OpError::input(0, "empty axis, expected elements to pad with"));
     }
+    // What negative pads remove does not come back as the other end of a wrap.
+    let (first, kept) = (
+        begin.min(0).saturating_neg(),
+        n.saturating_add(begin.min(0)).saturating_add(end.min(0)),
+    );
+    if kept <= 0 && mode == Mode::Wrap && total > 0 {
+        return Err(OpError::input(0, "empty axis, expected elements to pad with"));
+    }
     let source = |i: i64| match mode {
         Mode::Constant => (0..n).contains(&i).then_some(i),
         Mode::Edge => Some(i.clamp(0, n - 1)),
-        Mode::Wrap => Some(i.rem_euclid(n)),
+        Mode::Wrap => Some(first + (i - first).rem_euclid(kept)),
         Mode::Reflect if n == 1 => Some(0),
         Mode::Reflect => {
             let phase = i.rem_euclid(2 * (n - 1));
             Some(phase.min(2 * (n - 1) - phase))
         }
     };
-    Ok((0..total as i64)
-        .map(|i| source(i - begin).map(|s| s as usize))
-        .collect())
+    let mut sources = reserved(total)?;
+    sources.extend((0..total as i64).map(|i| source(i - begin).map(|s| s as usize)));
+    Ok(sources)
 }
 
 /// The pads of every axis from a list that covers `axes` (all of them by default).
@@ -162,6 +170,16 @@ mod tests {
             assert_eq!(got, expected, "{mode:?}");
         }
         assert_eq!(sources(3, -1, -1, Mode::Constant), Ok(vec![Some(1)]));
+        let wrapped = [1, 2, 1, 2].map(Some).to_vec();
+        assert_eq!(
+            sources(3, -1, 2, Mode::Wrap),
+            Ok(wrapped),
+            "what is removed does not come back"
+        );
+        assert!(
+            sources(3, i64::MIN, i64::MAX, Mode::Edge).is_err(),
+            "pads that overflow"
+        );
         assert_eq!(
             sources(3, -2, -2, Mode::Constant).unwrap_err().to_string(),
             "input 1: impossible pads, expected a size of at least 0, got 3 with -2 and -2"

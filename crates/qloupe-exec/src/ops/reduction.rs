@@ -47,9 +47,7 @@ pub(super) fn through_f64<A: Number>(acc: A, f: impl Fn(f64) -> f64) -> A {
 /// An absent input, a dtype that is not numeric, an axis outside the rank.
 pub(super) fn reduce<R: Reduction>(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
     let x = ctx.require(0)?;
-    let Some(axes) = Axes::of_call(ctx, R::AXES_INPUT_SINCE)? else {
-        return Ok(vec![x.clone()]);
-    };
+    let axes = Axes::of_call(ctx, R::AXES_INPUT_SINCE)?;
     let wide = widened(x)?;
     let reduced = match wide.dtype() {
         DType::Float32 => run::<R, f32, f64>(&wide, &axes)?,
@@ -140,11 +138,11 @@ pub(super) struct Axes {
 }
 
 impl Axes {
-    /// The axes of a call; `None` when nothing is reduced (`noop_with_empty_axes`).
+    /// The axes of a call. With `noop_with_empty_axes` there may be none: then each element is reduced alone.
     ///
     /// # Errors
     /// An axis outside the rank, or twice.
-    pub(super) fn of_call(ctx: &EvalContext<'_>, input_since: i64) -> Result<Option<Self>, OpError> {
+    pub(super) fn of_call(ctx: &EvalContext<'_>, input_since: i64) -> Result<Self, OpError> {
         let shape = ctx.require(0)?.shape();
         let given = if ctx.opset >= input_since {
             ctx.input(1).map(|axes| integers(axes, 1)).transpose()?
@@ -152,10 +150,11 @@ impl Axes {
             ctx.node.ints("axes").map(<[i64]>::to_vec)
         };
         let given = given.unwrap_or_default();
-        if given.is_empty() && ctx.int("noop_with_empty_axes", 0) != 0 {
-            return Ok(None);
-        }
-        let reduced = reduced_axes(&given, shape.len())?;
+        let reduced = if given.is_empty() && ctx.int("noop_with_empty_axes", 0) != 0 {
+            vec![false; shape.len()]
+        } else {
+            reduced_axes(&given, shape.len())?
+        };
         let keepdims = ctx.int("keepdims", 1) != 0;
         let output = shape
             .iter()
@@ -163,7 +162,7 @@ impl Axes {
             .filter(|&(_, &reduced)| keepdims || !reduced)
             .map(|(&size, &reduced)| if reduced { 1 } else { size })
             .collect();
-        Ok(Some(Self { reduced, output }))
+        Ok(Self { reduced, output })
     }
 
     /// The tensor with the reduced axes next to each other, as `[outer, n, inner]`.
@@ -291,6 +290,31 @@ mod tests {
             total(&text, &[0]).unwrap_err().to_string(),
             "input 0: wrong dtype, expected a numeric type, got string"
         );
+    }
+
+    #[test]
+    fn without_axes_each_element_is_reduced_alone() {
+        let node = Node::default().with_attribute("noop_with_empty_axes", AttributeValue::Int(1));
+        let x = Tensor::vector(vec![-1.0_f32, 2.0]);
+        for (op_type, expected) in [
+            ("ReduceSum", [-1.0_f32, 2.0]),
+            ("ReduceL1", [1.0, 2.0]),
+            ("ReduceSumSquare", [1.0, 4.0]),
+            ("ReduceLogSumExp", [-1.0, 2.0]),
+        ] {
+            let operator = super::super::find(op_type, "").expect("invariant: in the list");
+            let ctx = EvalContext {
+                node: &node,
+                opset: 18,
+                layout: Layout::Plain,
+                inputs: &[Some(&x)],
+            };
+            assert_eq!(
+                operator.eval(&ctx).unwrap(),
+                [Tensor::vector(expected.to_vec())],
+                "{op_type}"
+            );
+        }
     }
 
     #[test]

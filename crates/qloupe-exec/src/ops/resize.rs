@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use qloupe_ir::Node;
-use qloupe_tensor::{Tensor, n_elements};
+use qloupe_tensor::{DType, Tensor, n_elements};
 
 use super::axis_maps::runs;
 use super::bilinear::bilinear;
+use super::cast::cast;
 use super::float_tensor::{from_float32, to_float32};
 use super::movement::{copy_runs, number};
 use super::parameters::{integers, open_dim, resolve_axes};
@@ -210,7 +211,17 @@ fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         };
         return Ok(vec![copy_runs(&[x, &fill], &shape, runs(x.shape(), &maps))?]);
     }
-    let mut y = to_float32(x, 0)?.into_owned();
+    let is_integer = x.dtype().integer_range().is_some();
+    let mut y = if is_integer {
+        cast(x, DType::Float32)?.into_vec()?
+    } else {
+        to_float32(x, 0)?.into_owned()
+    };
+    // Integers are truncated, as in ONNX Runtime.
+    let finish = |y: Vec<f32>| match is_integer {
+        true => cast(&Tensor::new(&shape, y)?, x.dtype()),
+        false => from_float32(x.dtype(), &shape, y),
+    };
     if let (Mode::Linear, true, &[n, h, w, c]) = (method.mode, nhwc, x.shape())
         && !method.antialias
         && method.coordinates != Coordinates::TfCropAndResize
@@ -218,7 +229,7 @@ fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         && axes[3].is_identity(&method)
         && let Some(y) = bilinear(&y, [n, h, w, c], &axes[1].taps(&method), &axes[2].taps(&method))
     {
-        return Ok(vec![from_float32(x.dtype(), &shape, y)?]);
+        return Ok(vec![finish(y)?]);
     }
     let mut inner = 1;
     for axis in axes.iter().rev() {
@@ -239,7 +250,7 @@ fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
             inner *= axis.output;
         }
     }
-    Ok(vec![from_float32(x.dtype(), &shape, y)?])
+    Ok(vec![finish(y)?])
 }
 
 /// The output dimension of a dimension that may be open.

@@ -26,6 +26,8 @@ pub(super) enum Nearest {
     RoundPreferCeil,
     Floor,
     Ceil,
+    /// Before opset 11: floor where the axis grows, ceil where it shrinks.
+    FloorOrCeil,
 }
 
 /// The interpolation.
@@ -54,11 +56,12 @@ fn unknown(name: &'static str, got: &str) -> OpError {
 }
 
 impl Method {
-    /// Reads the attributes. Before opset 11 coordinates are asymmetric and the nearest pixel is the floor.
+    /// Reads the attributes. Before opset 11 coordinates are asymmetric.
     pub(super) fn new(node: &Node, opset: i64) -> Result<Self, OpError> {
         let old = opset < 11;
         let text = |name: &str, default: &'static str| node.string(name).unwrap_or(default).to_owned();
-        let nearest = match text("nearest_mode", if old { "floor" } else { "round_prefer_floor" }).as_str() {
+        let nearest = match text("nearest_mode", "round_prefer_floor").as_str() {
+            _ if old => Nearest::FloorOrCeil,
             "round_prefer_floor" => Nearest::RoundPreferFloor,
             "round_prefer_ceil" => Nearest::RoundPreferCeil,
             "floor" => Nearest::Floor,
@@ -149,7 +152,8 @@ impl Axis {
             let rounded = match nearest {
                 Nearest::RoundPreferFloor => (at - 0.5).ceil(),
                 Nearest::RoundPreferCeil => (at + 0.5).floor(),
-                Nearest::Floor => at.floor(),
+                Nearest::FloorOrCeil if self.scale < 1.0 => at.ceil(),
+                Nearest::Floor | Nearest::FloorOrCeil => at.floor(),
                 Nearest::Ceil => at.ceil(),
             };
             (rounded.max(0.0) as usize).min(self.input.saturating_sub(1))
@@ -255,6 +259,21 @@ mod tests {
         for Case(coordinates, nearest, expected) in cases {
             let got = TWICE.nearest(&method(Mode::Nearest(nearest), coordinates), nearest);
             assert_eq!(got, expected, "{coordinates:?} {nearest:?}");
+        }
+        let old = Method::new(&Node::default(), 10).unwrap();
+        let shrunk = Axis {
+            input: 4,
+            output: 2,
+            scale: 0.6,
+            roi: (0.0, 1.0),
+        };
+        for (axis, expected) in [(TWICE, vec![0, 0, 1, 1]), (shrunk, vec![0, 2])] {
+            assert_eq!(
+                axis.nearest(&old, Nearest::FloorOrCeil),
+                expected,
+                "scale {}",
+                axis.scale
+            );
         }
     }
 
