@@ -10,6 +10,8 @@ mod lookup;
 mod movement;
 mod softmax;
 
+pub(crate) use conv::{quantized_slice, write_quantized};
+
 use std::fmt::Debug;
 
 use qloupe_ir::Node;

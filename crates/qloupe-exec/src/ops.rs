@@ -100,6 +100,8 @@ mod identity;
 mod r#if;
 mod instance_normalization;
 mod integer_conv;
+mod integer_matrix;
+mod integer_parts;
 mod is_inf;
 mod is_nan;
 mod label_encoder;
@@ -412,6 +414,7 @@ pub const ALL: &[&dyn Operator] = &[
     &pad::Pad,
     &pow::Pow,
     &prelu::PRelu,
+    &qlinear_conv::MicrosoftQLinearConv,
     &qlinear_conv::QLinearConv,
     &qlinear_mat_mul::QLinearMatMul,
     &quantize_linear::QuantizeLinear,

@@ -39,6 +39,15 @@ impl QuantizedSlice<'_> {
         }
     }
 
+    /// `len` elements from `start` on.
+    #[must_use]
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        match self {
+            Self::U8(x) => Self::U8(&x[start..][..len]),
+            Self::I8(x) => Self::I8(&x[start..][..len]),
+        }
+    }
+
     pub(crate) fn at(&self, idx: usize) -> i32 {
         match self {
             Self::U8(x) => i32::from(x[idx]),
@@ -120,7 +129,7 @@ impl Epilogue {
     }
 
     /// Requantizes accumulators `[.., oc]` with `Requantize::apply`.
-    pub(crate) fn apply(&self, acc: &[i32], oc: usize, out: &mut QuantizedSliceMut<'_>) {
+    pub fn apply(&self, acc: &[i32], oc: usize, out: &mut QuantizedSliceMut<'_>) {
         if oc == 0 {
             return;
         }

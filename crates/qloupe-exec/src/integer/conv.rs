@@ -133,7 +133,7 @@ impl IntegerKernel for Conv {
 }
 
 /// The 8-bit elements of a tensor.
-pub(super) fn quantized_slice(x: &Tensor) -> Result<QuantizedSlice<'_>, OpError> {
+pub(crate) fn quantized_slice(x: &Tensor) -> Result<QuantizedSlice<'_>, OpError> {
     match x.as_slice::<u8>() {
         Some(q) => Ok(QuantizedSlice::U8(q)),
         None => Ok(QuantizedSlice::I8(x.require::<i8>()?)),
@@ -141,7 +141,7 @@ pub(super) fn quantized_slice(x: &Tensor) -> Result<QuantizedSlice<'_>, OpError>
 }
 
 /// A tensor of an 8-bit dtype that `fill` writes.
-pub(super) fn write_quantized(
+pub(crate) fn write_quantized(
     dtype: DType,
     shape: &[usize],
     fill: impl FnOnce(QuantizedSliceMut<'_>) -> Result<(), OpError>,

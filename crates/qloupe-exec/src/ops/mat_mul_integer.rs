@@ -2,9 +2,10 @@
 
 use qloupe_tensor::{DType, Tensor};
 
-use super::matrix_product::{MatrixProduct, infer_product};
-use super::quant_parameters::{accumulators, centered};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::integer_matrix::{IntegerMatrix, Sums};
+use super::matrix_product::infer_product;
+use super::quant_parameters::activation_zero_points;
+use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared};
 
 /// `y = (a - a_zero_point) * (b - b_zero_point)`, exact; a zero point may be one for each row of a or column of b.
 ///
@@ -28,11 +29,29 @@ impl Operator for MatMulInteger {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let (a, b) = (ctx.require(0)?, ctx.require(1)?);
-        let product = MatrixProduct::new(a.shape(), b.shape(), 1)?;
-        let left = centered(ctx, 0, 2, a.rank().saturating_sub(2))?;
-        let right = centered(ctx, 1, 3, b.rank() - 1)?;
-        let sums = accumulators(&product.compute(&left, &right))?;
-        Ok(vec![Tensor::new(&product.output, sums)?])
+        multiply(
+            &IntegerMatrix::new(1, ctx.require(1)?, (3, ctx.input(3)), None)?,
+            ctx,
+        )
     }
+
+    fn prepare(&self, ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
+        let b = IntegerMatrix::prepare(ctx, 1, 3)?;
+        Ok(b.map(|b| Box::new(PreparedMatMulInteger(b)) as Box<dyn Prepared>))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedMatMulInteger(IntegerMatrix);
+
+impl Prepared for PreparedMatMulInteger {
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        multiply(&self.0, ctx)
+    }
+}
+
+fn multiply(b: &IntegerMatrix, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let a = ctx.require(0)?;
+    let Sums { sums, product } = b.sums(a, &activation_zero_points(ctx, 2, a)?)?;
+    Ok(vec![Tensor::new(&product.output, sums)?])
 }

@@ -1,11 +1,12 @@
 //! QLinearConv: the convolution of quantized numbers, requantized.
 
-use qloupe_tensor::{Requantize, Tensor};
+use qloupe_tensor::Tensor;
 
-use super::elementwise::{typed, wrong_dtype};
-use super::integer_conv::{ConvInputs, convolve, infer_conv};
-use super::quant_parameters::{accumulators, narrowed, per_tensor, scales};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::integer_conv::{ConvInputs, IntegerConv, infer_conv};
+use super::quant_parameters::{per_tensor, requantization, scales_for};
+use crate::{
+    EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared,
+};
 
 /// `y = requantize(conv(x - x_zero_point, w - w_zero_point) + bias)` with the multiplier `x_scale * w_scale / y_scale`.
 ///
@@ -16,56 +17,92 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 #[derive(Debug)]
 pub(super) struct QLinearConv;
 
+const INPUTS: ConvInputs = ConvInputs {
+    weight: 3,
+    weight_zero_point: 5,
+    bias: Some(8),
+};
+
 impl Operator for QLinearConv {
     fn op_type(&self) -> &'static str {
         "QLinearConv"
     }
 
+    fn layout(&self) -> LayoutRule {
+        LayoutRule::Nhwc
+    }
+
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
-        infer_conv(ctx, 3, ctx.dtype(7))
+        infer_conv(ctx, 3, ctx.dtype(7), false)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let inputs = ConvInputs {
-            x_zero_point: 2,
-            weight: 3,
-            weight_zero_point: 5,
-        };
-        let (mut sums, shape) = convolve(ctx, inputs)?;
-        let oc = shape[1];
-        let pixels = shape[2..].iter().product::<usize>().max(1);
-        let channel = |i: usize| i / pixels % oc;
-        if ctx.input(8).is_some() {
-            let bias = of_length(8, typed::<i32>(ctx, 8)?.to_vec(), oc)?;
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum += i64::from(bias[channel(i)]);
-            }
-        }
-        let (x_scale, _) = per_tensor(ctx, 1, ctx.require(0)?.dtype())?;
-        let w_scale = match scales(ctx, 4)? {
-            scale if scale.len() == 1 => vec![scale[0]; oc],
-            scale => of_length(4, scale, oc)?,
-        };
-        let dtype = ctx.require(7)?.dtype();
-        let range = dtype
-            .integer_range()
-            .and_then(|(min, max)| Some((i32::try_from(min).ok()?, i32::try_from(max).ok()?)))
-            .ok_or_else(|| wrong_dtype(7, "uint8 or int8", dtype))?;
-        let (y_scale, zero_point) = per_tensor(ctx, 6, dtype)?;
-        let q = accumulators(&sums)?.into_iter().enumerate().map(|(i, acc)| {
-            let multiplier = x_scale * w_scale[channel(i)] / y_scale;
-            Requantize::FloatScaleZeroPointAfter.apply(acc, multiplier, zero_point, range)
-        });
-        Ok(vec![narrowed(&shape, q.collect(), dtype)?])
+        let conv = IntegerConv::new(ctx.node, INPUTS, |idx| ctx.input(idx))?;
+        convolve(&conv, ctx, ctx.layout == Layout::Nhwc)
+    }
+
+    fn prepare(&self, ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
+        let conv = IntegerConv::prepare(ctx, INPUTS)?;
+        Ok(conv.map(|conv| Box::new(PreparedQLinearConv(conv)) as Box<dyn Prepared>))
     }
 }
 
-fn of_length<T>(idx: usize, values: Vec<T>, n: usize) -> Result<Vec<T>, OpError> {
-    if values.len() == n {
-        return Ok(values);
+/// QLinearConv of com.microsoft: with `channels_last` 1, x and y are `[N, spatial.., C]`; w is as ever.
+#[derive(Debug)]
+pub(super) struct MicrosoftQLinearConv;
+
+impl Operator for MicrosoftQLinearConv {
+    fn op_type(&self) -> &'static str {
+        "QLinearConv"
     }
-    Err(OpError::input(
-        idx,
-        format!("wrong number of elements, expected {n}, got {}", values.len()),
-    ))
+
+    fn domain(&self) -> &'static str {
+        "com.microsoft"
+    }
+
+    fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
+        infer_conv(ctx, 3, ctx.dtype(7), ctx.node.int("channels_last") == Some(1))
+    }
+
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        let conv = IntegerConv::new(ctx.node, INPUTS, |idx| ctx.input(idx))?;
+        convolve(&conv, ctx, ctx.int("channels_last", 0) == 1)
+    }
+
+    fn prepare(&self, ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
+        let conv = IntegerConv::prepare(ctx, INPUTS)?;
+        Ok(conv.map(|conv| Box::new(PreparedMicrosoftQLinearConv(conv)) as Box<dyn Prepared>))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedQLinearConv(IntegerConv);
+
+impl Prepared for PreparedQLinearConv {
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        convolve(&self.0, ctx, ctx.layout == Layout::Nhwc)
+    }
+}
+
+#[derive(Debug)]
+struct PreparedMicrosoftQLinearConv(IntegerConv);
+
+impl Prepared for PreparedMicrosoftQLinearConv {
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        convolve(&self.0, ctx, ctx.int("channels_last", 0) == 1)
+    }
+}
+
+fn convolve(conv: &IntegerConv, ctx: &EvalContext<'_>, channels_last: bool) -> Result<Vec<Tensor>, OpError> {
+    let x = ctx.require(0)?;
+    let (x_scale, x_zero_point) = per_tensor(ctx, 1, x.dtype())?;
+    let w_scale = scales_for(ctx, 4, conv.n_outputs())?;
+    let (epilogue, dtype) = requantization(ctx, 6, w_scale.iter().map(|w| x_scale * w))?;
+    Ok(vec![conv.requantized(
+        x,
+        x_zero_point,
+        channels_last,
+        &epilogue,
+        dtype,
+    )?])
 }

@@ -1,16 +1,17 @@
 //! QLinearMatMul: the matrix product of quantized numbers, requantized.
 
-use qloupe_tensor::{Requantize, Tensor};
+use qloupe_tensor::Tensor;
 
-use super::elementwise::wrong_dtype;
-use super::matrix_product::{MatrixProduct, infer_product};
-use super::quant_parameters::{accumulators, centered, narrowed, per_tensor, scales};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::integer_matrix::{IntegerMatrix, Sums};
+use super::matrix_product::infer_product;
+use super::quant_parameters::{activation_zero_points, requantization, scales};
+use crate::integer::write_quantized;
+use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared};
 
 /// `y = requantize((a - a_zero_point) * (b - b_zero_point))` with the multiplier `a_scale * b_scale / y_scale`.
 ///
 /// Requantization is `clip(round(f32(acc) * multiplier) + zero_point)`, ties to even. The scale of a may be one for each
-/// row, that of b one for each column.
+/// row, that of b one for each column, both also for each matrix of a batch.
 /// # Errors
 /// A sum that int32 does not hold.
 #[derive(Debug)]
@@ -31,35 +32,65 @@ impl Operator for QLinearMatMul {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let (a, b) = (ctx.require(0)?, ctx.require(3)?);
-        let product = MatrixProduct::new(a.shape(), b.shape(), 3)?;
-        let left = centered(ctx, 0, 2, a.rank().saturating_sub(2))?;
-        let right = centered(ctx, 3, 5, b.rank() - 1)?;
-        let (a_scale, b_scale) = (scales_for(ctx, 1, product.m)?, scales_for(ctx, 4, product.n)?);
-        let dtype = ctx.require(7)?.dtype();
-        let (min, max) = dtype
-            .integer_range()
-            .and_then(|(min, max)| Some((i32::try_from(min).ok()?, i32::try_from(max).ok()?)))
-            .ok_or_else(|| wrong_dtype(7, "uint8 or int8", dtype))?;
-        let (y_scale, zero_point) = per_tensor(ctx, 6, dtype)?;
-        let sums = accumulators(&product.compute(&left, &right))?;
-        let (m, n) = (product.m.max(1), product.n.max(1));
-        let pick = |scales: &[f32], i: usize| scales[if scales.len() == 1 { 0 } else { i }];
-        let q = sums.into_iter().enumerate().map(|(i, acc)| {
-            let multiplier = pick(&a_scale, i / n % m) * pick(&b_scale, i % n) / y_scale;
-            Requantize::FloatScaleZeroPointAfter.apply(acc, multiplier, zero_point, (min, max))
-        });
-        Ok(vec![narrowed(&product.output, q.collect(), dtype)?])
+        multiply(
+            &IntegerMatrix::new(3, ctx.require(3)?, (5, ctx.input(5)), None)?,
+            ctx,
+        )
+    }
+
+    fn prepare(&self, ctx: &PrepareContext<'_>) -> Result<Option<Box<dyn Prepared>>, OpError> {
+        let b = IntegerMatrix::prepare(ctx, 3, 5)?;
+        Ok(b.map(|b| Box::new(PreparedQLinearMatMul(b)) as Box<dyn Prepared>))
     }
 }
 
-fn scales_for(ctx: &EvalContext<'_>, idx: usize, n: usize) -> Result<Vec<f32>, OpError> {
-    let scale = scales(ctx, idx)?;
-    if scale.len() == 1 || scale.len() == n {
-        return Ok(scale);
+#[derive(Debug)]
+struct PreparedQLinearMatMul(IntegerMatrix);
+
+impl Prepared for PreparedQLinearMatMul {
+    fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+        multiply(&self.0, ctx)
     }
-    Err(OpError::input(
-        idx,
-        format!("wrong number of scales, expected 1 or {n}, got {}", scale.len()),
-    ))
+}
+
+fn multiply(b: &IntegerMatrix, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let a = ctx.require(0)?;
+    let zero_points = activation_zero_points(ctx, 2, a)?;
+    let (a_scale, b_scale) = (scales(ctx, 1)?, scales(ctx, 4)?);
+    let n = b.n_columns();
+    if let ([a_scale], [zero_point], true) = (
+        a_scale.as_slice(),
+        zero_points.as_slice(),
+        b_scale.len() == 1 || b_scale.len() == n,
+    ) {
+        let (epilogue, dtype) = requantization(ctx, 6, b_scale.iter().map(|b| a_scale * b))?;
+        return Ok(vec![b.requantized(a, *zero_point, &epilogue, dtype)?]);
+    }
+    let Sums { sums, product } = b.sums(a, &zero_points)?;
+    let (m, k, n) = (product.m.max(1), product.k.max(1), product.n.max(1));
+    let rows = a.len() / k;
+    let fits = |idx: usize, got: usize, per_matrix: usize, all: usize| {
+        if got == 1 || got == per_matrix || got == all {
+            return Ok(());
+        }
+        Err(OpError::input(
+            idx,
+            format!("wrong number of scales, expected 1 or {per_matrix}, got {got}"),
+        ))
+    };
+    fits(1, a_scale.len(), m, rows)?;
+    fits(4, b_scale.len(), n, b.n_matrices() * n)?;
+    // One multiplier for each sum: rows and columns of the matrices that made it.
+    let real = product.offsets.iter().flat_map(|&(a_offset, b_offset)| {
+        let (row, column) = (a_offset / k, b_offset / k);
+        let (a_scale, b_scale) = (&a_scale, &b_scale);
+        (0..m * n)
+            .map(move |i| a_scale[(row + i / n) % a_scale.len()] * b_scale[(column + i % n) % b_scale.len()])
+    });
+    let (epilogue, dtype) = requantization(ctx, 6, real)?;
+    let y = write_quantized(dtype, &product.output, |mut out| {
+        epilogue.apply(&sums, sums.len(), &mut out);
+        Ok(())
+    })?;
+    Ok(vec![y])
 }
