@@ -10,7 +10,12 @@ mod lookup;
 mod movement;
 mod softmax;
 
+pub(crate) use add_mul::{qlinear_add, qlinear_mul};
+pub(crate) use average_pool::qlinear_average_pool;
 pub(crate) use conv::{quantized_slice, write_quantized};
+pub(crate) use global_average_pool::qlinear_global_average_pool;
+pub(crate) use lookup::{apply, element_wise_kernel, requantize_table};
+pub(crate) use softmax::qlinear_softmax;
 
 use std::fmt::Debug;
 

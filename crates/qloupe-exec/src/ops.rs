@@ -131,13 +131,28 @@ mod mean;
 mod mean_variance_normalization;
 mod mel_weight_matrix;
 mod microsoft_bias_gelu;
+mod microsoft_dequantize_linear;
+mod microsoft_dynamic_quantize_mat_mul;
 mod microsoft_embed_layer_normalization;
 mod microsoft_fast_gelu;
 mod microsoft_fused_conv;
 mod microsoft_fused_gemm;
 mod microsoft_fused_mat_mul;
 mod microsoft_gelu;
+mod microsoft_mat_mul_integer_to_float;
 mod microsoft_mat_mul_n_bits;
+mod microsoft_nhwc_max_pool;
+mod microsoft_q_gemm;
+mod microsoft_qlinear_add;
+mod microsoft_qlinear_average_pool;
+mod microsoft_qlinear_concat;
+mod microsoft_qlinear_global_average_pool;
+mod microsoft_qlinear_leaky_relu;
+mod microsoft_qlinear_mul;
+mod microsoft_qlinear_sigmoid;
+mod microsoft_qlinear_softmax;
+mod microsoft_qlinear_where;
+mod microsoft_quantize_linear;
 mod microsoft_quick_gelu;
 mod microsoft_rotary_embedding;
 mod microsoft_skip_layer_normalization;
@@ -174,6 +189,7 @@ mod qlinear_conv;
 mod qlinear_mat_mul;
 mod quant_parameters;
 mod quantize_linear;
+mod quantized_kernel;
 mod random;
 mod random_normal;
 mod random_normal_like;
@@ -207,6 +223,7 @@ mod rotation;
 mod round;
 mod rows;
 mod running;
+mod scaled_product;
 mod scaler;
 mod scan;
 mod scatter;
@@ -382,6 +399,8 @@ pub const ALL: &[&dyn Operator] = &[
     &mean_variance_normalization::MeanVarianceNormalization,
     &mel_weight_matrix::MelWeightMatrix,
     &microsoft_bias_gelu::BiasGelu,
+    &microsoft_dequantize_linear::MicrosoftDequantizeLinear,
+    &microsoft_dynamic_quantize_mat_mul::DynamicQuantizeMatMul,
     &microsoft_embed_layer_normalization::EmbedLayerNormalization,
     &microsoft_fast_gelu::FastGelu,
     &microsoft_fused_conv::FusedConv,
@@ -389,7 +408,20 @@ pub const ALL: &[&dyn Operator] = &[
     &microsoft_fused_mat_mul::FusedMatMul,
     &microsoft_fused_mat_mul::TransposeMatMul,
     &microsoft_gelu::Gelu,
+    &microsoft_mat_mul_integer_to_float::MatMulIntegerToFloat,
     &microsoft_mat_mul_n_bits::MatMulNBits,
+    &microsoft_nhwc_max_pool::NhwcMaxPool,
+    &microsoft_q_gemm::QGemm,
+    &microsoft_qlinear_add::QLinearAdd,
+    &microsoft_qlinear_average_pool::QLinearAveragePool,
+    &microsoft_qlinear_concat::QLinearConcat,
+    &microsoft_qlinear_global_average_pool::QLinearGlobalAveragePool,
+    &microsoft_qlinear_leaky_relu::QLinearLeakyRelu,
+    &microsoft_qlinear_mul::QLinearMul,
+    &microsoft_qlinear_sigmoid::QLinearSigmoid,
+    &microsoft_qlinear_softmax::QLinearSoftmax,
+    &microsoft_qlinear_where::QLinearWhere,
+    &microsoft_quantize_linear::MicrosoftQuantizeLinear,
     &microsoft_quick_gelu::QuickGelu,
     &microsoft_rotary_embedding::RotaryEmbedding,
     &microsoft_skip_layer_normalization::SkipLayerNormalization,

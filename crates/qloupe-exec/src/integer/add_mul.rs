@@ -19,6 +19,38 @@ struct Pairs {
     output: DType,
 }
 
+/// Add of two quantized values, by the policy of ONNX Runtime's kernel QLinearAdd.
+pub(crate) fn qlinear_add(
+    a: &QuantParams,
+    b: &QuantParams,
+    c: &QuantParams,
+) -> Result<Box<dyn IntegerKernel>, OpError> {
+    qlinear("qlinear_add", [a, b, c], add)
+}
+
+/// Mul of two quantized values, by the policy of ONNX Runtime's kernel QLinearMul.
+pub(crate) fn qlinear_mul(
+    a: &QuantParams,
+    b: &QuantParams,
+    c: &QuantParams,
+) -> Result<Box<dyn IntegerKernel>, OpError> {
+    qlinear("qlinear_mul", [a, b, c], mul)
+}
+
+fn qlinear(
+    name: &'static str,
+    [a, b, c]: [&QuantParams; 3],
+    formula: Formula,
+) -> Result<Box<dyn IntegerKernel>, OpError> {
+    let policy = Requantize::FloatScaleZeroPointBefore;
+    Ok(Box::new(Pairs {
+        name,
+        table: build_table(a, b, c, formula, policy, c.quant_range())?,
+        operands: (0, 1),
+        output: c.dtype(),
+    }))
+}
+
 /// How a pair of quantized values becomes a real number on the output grid.
 type Formula = fn(&Operand, i32, &Operand, i32, &Operand, Requantize) -> f32;
 

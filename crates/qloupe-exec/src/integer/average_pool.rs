@@ -25,13 +25,22 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     if !node.is_onnx("AveragePool") || !before || !spec.all_inputs_8_bit() {
         return Ok(None);
     }
-    let (input, output) = ((*input).clone(), output.clone());
-    Ok(Some(Box::new(AveragePool {
+    Ok(Some(qlinear_average_pool(node, spec.opset, input, output)))
+}
+
+/// The kernel of a node with the attributes of AveragePool.
+pub(crate) fn qlinear_average_pool(
+    node: &Node,
+    opset: i64,
+    input: &QuantParams,
+    output: &QuantParams,
+) -> Box<dyn IntegerKernel> {
+    Box::new(AveragePool {
         node: node.clone(),
-        opset: spec.opset,
-        input,
-        output,
-    })))
+        opset,
+        input: input.clone(),
+        output: output.clone(),
+    })
 }
 
 impl IntegerKernel for AveragePool {

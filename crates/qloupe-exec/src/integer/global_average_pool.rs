@@ -32,6 +32,19 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     })))
 }
 
+/// The kernel as ONNX Runtime's QLinearGlobalAveragePool rounds.
+pub(crate) fn qlinear_global_average_pool(
+    input: &QuantParams,
+    output: &QuantParams,
+) -> Box<dyn IntegerKernel> {
+    Box::new(GlobalAveragePool {
+        input_scale: input.scale()[0],
+        input_zero_point: input.zero_point()[0],
+        output: output.clone(),
+        policy: Requantize::FloatScaleZeroPointAfter,
+    })
+}
+
 impl IntegerKernel for GlobalAveragePool {
     fn name(&self) -> &'static str {
         "global_average_pool"

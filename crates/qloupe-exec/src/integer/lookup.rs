@@ -58,13 +58,21 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     if !element_wise {
         return Ok(None);
     }
+    element_wise_kernel(input, output, |real| run_float(spec, real)).map(Some)
+}
+
+/// The kernel of a function of real numbers between two scales.
+pub(crate) fn element_wise_kernel(
+    input: &QuantParams,
+    output: &QuantParams,
+    f: impl FnOnce(Tensor) -> Result<Tensor, OpError>,
+) -> Result<Box<dyn IntegerKernel>, OpError> {
     let real = dequantize_linear(&every_byte(input.dtype())?, input)?;
-    let results = run_float(spec, real)?;
-    let quantized = quantize_linear(&results.reshape(&[256])?, output, Rounding::TiesEven)?;
-    Ok(Some(Box::new(Lookup {
+    let quantized = quantize_linear(&f(real)?.reshape(&[256])?, output, Rounding::TiesEven)?;
+    Ok(Box::new(Lookup {
         table: table(&quantized)?,
         output: output.dtype(),
-    })))
+    }))
 }
 
 /// All values of an 8-bit type, ordered by their byte.
@@ -85,7 +93,7 @@ pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>, OpError> {
 }
 
 /// The table that takes 8-bit values from one scale to another.
-pub(super) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[u8; 256], OpError> {
+pub(crate) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[u8; 256], OpError> {
     let real = dequantize_linear(&every_byte(from.dtype())?, from)?;
     table(&quantize_linear(&real, to, Rounding::TiesEven)?)
 }
@@ -97,7 +105,7 @@ fn table(tensor: &Tensor) -> Result<[u8; 256], OpError> {
 }
 
 /// Maps every element of an 8-bit value through a table.
-pub(super) fn apply(table: &[u8; 256], value: &Stored, output: DType) -> Result<Stored, OpError> {
+pub(crate) fn apply(table: &[u8; 256], value: &Stored, output: DType) -> Result<Stored, OpError> {
     let source = bytes(value.physical())?;
     let mut mapped = vec![0_u8; source.len()];
     qloupe_kernels::lookup(&source, table, &mut mapped);

@@ -4,7 +4,7 @@
 //! `q = floor((e * floor(1 / output_scale) + sum / 2) / sum) + zero_point`. The output scale is used as a whole number of
 //! steps: another rule than dequantize, Softmax, quantize, from which it differs in some percent of the elements.
 
-use qloupe_tensor::{DType, Requantize};
+use qloupe_tensor::{DType, QuantParams, Requantize};
 
 use super::lookup::bytes;
 use super::{IntegerKernel, IntegerSpec, quantized_tensor};
@@ -38,15 +38,23 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     if !fits || spec.requantize != Requantize::FloatScaleZeroPointAfter {
         return Ok(None);
     }
-    let (output_scale, zero_point) = output.as_per_tensor().expect("invariant: checked by output()");
-    Ok(Some(Box::new(Softmax {
-        axis: node.int("axis").unwrap_or(-1),
+    Ok(Some(qlinear_softmax(
+        node.int("axis").unwrap_or(-1),
         input_scale,
-        steps: (1.0 / output_scale).floor() as u64,
-        zero_point,
+        output,
+    )))
+}
+
+/// The kernel along an axis, for an output that is quantized per tensor.
+pub(crate) fn qlinear_softmax(axis: i64, input_scale: f32, output: &QuantParams) -> Box<dyn IntegerKernel> {
+    Box::new(Softmax {
+        axis,
+        input_scale,
+        steps: (1.0 / output.scale()[0]).floor() as u64,
+        zero_point: output.zero_point()[0],
         range: output.quant_range(),
         output: output.dtype(),
-    })))
+    })
 }
 
 impl Softmax {

@@ -23,19 +23,24 @@ impl Operator for DynamicQuantizeLinear {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let x = typed::<f32>(ctx, 0)?;
-        let (min, max) = x
-            .iter()
-            .fold((0.0_f32, 0.0_f32), |(min, max), &v| (min.min(v), max.max(v)));
-        let range = max - min;
-        let scale = if range > 0.0 { range / 255.0 } else { 1.0 };
-        let zero_point = Rounding::TiesEven.round(-min / scale).clamp(0.0, 255.0) as u8;
-        let mut q = vec![0; x.len()];
-        quantize(x, scale, i32::from(zero_point), QuantizedSliceMut::U8(&mut q));
+        let (q, scale, zero_point) = quantize_by_range(typed::<f32>(ctx, 0)?);
         Ok(vec![
             Tensor::new(ctx.require(0)?.shape(), q)?,
             Tensor::scalar(scale),
             Tensor::scalar(zero_point),
         ])
     }
+}
+
+/// The integers, scale and zero point of DynamicQuantizeLinear.
+pub(super) fn quantize_by_range(x: &[f32]) -> (Vec<u8>, f32, u8) {
+    let (min, max) = x
+        .iter()
+        .fold((0.0_f32, 0.0_f32), |(min, max), &v| (min.min(v), max.max(v)));
+    let range = max - min;
+    let scale = if range > 0.0 { range / 255.0 } else { 1.0 };
+    let zero_point = Rounding::TiesEven.round(-min / scale).clamp(0.0, 255.0) as u8;
+    let mut q = vec![0; x.len()];
+    quantize(x, scale, i32::from(zero_point), QuantizedSliceMut::U8(&mut q));
+    (q, scale, zero_point)
 }
