@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::dequantize_linear::DequantizeLinear;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
@@ -15,7 +16,7 @@ impl Operator for MicrosoftDequantizeLinear {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn layout(&self) -> LayoutRule {

@@ -2,6 +2,7 @@
 
 use qloupe_tensor::{DType, Tensor};
 
+use super::composed::MICROSOFT;
 use super::dynamic_quantize_linear::quantize_by_range;
 use super::elementwise::typed;
 use super::integer_matrix::IntegerMatrix;
@@ -20,7 +21,7 @@ impl Operator for DynamicQuantizeMatMul {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

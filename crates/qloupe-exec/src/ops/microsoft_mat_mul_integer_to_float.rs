@@ -2,6 +2,7 @@
 
 use qloupe_tensor::{DType, Tensor};
 
+use super::composed::MICROSOFT;
 use super::elementwise::scalar;
 use super::integer_matrix::IntegerMatrix;
 use super::matrix_product::infer_product;
@@ -20,7 +21,7 @@ impl Operator for MatMulIntegerToFloat {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::max_pool::MaxPool;
 use super::quantized_kernel::{channels_behind, channels_first, infer_channels};
 use crate::{EvalContext, Fact, InferContext, OpError, Operator, Stored};
@@ -16,7 +17,7 @@ impl Operator for NhwcMaxPool {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

@@ -3,6 +3,7 @@
 use qloupe_tensor::{DType, Tensor};
 
 use super::broadcast::Broadcast;
+use super::composed::MICROSOFT;
 use super::integer_matrix::{IntegerMatrix, Sums};
 use super::matrix_product::infer_product;
 use super::movement::View;
@@ -22,7 +23,7 @@ impl Operator for QGemm {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::concat::Concat;
 use super::quant_parameters::params_at;
 use super::quantized_kernel::infer_of;
@@ -19,7 +20,7 @@ impl Operator for QLinearConcat {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn layout(&self) -> LayoutRule {

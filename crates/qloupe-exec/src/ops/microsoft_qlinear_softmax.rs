@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::quant_parameters::params_at;
 use crate::integer::qlinear_softmax;
 use crate::operator::resolve_axis;
@@ -18,7 +19,7 @@ impl Operator for QLinearSoftmax {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::quant_parameters::params_at;
 use super::quantized_kernel::infer_of;
 use super::r#where::Where;
@@ -18,7 +19,7 @@ impl Operator for QLinearWhere {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn layout(&self) -> LayoutRule {

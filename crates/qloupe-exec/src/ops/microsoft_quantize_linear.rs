@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::quantize_linear::QuantizeLinear;
 use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
 
@@ -15,7 +16,7 @@ impl Operator for MicrosoftQuantizeLinear {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn layout(&self) -> LayoutRule {

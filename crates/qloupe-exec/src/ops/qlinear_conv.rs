@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::integer_conv::{ConvInputs, IntegerConv, infer_conv};
 use super::quant_parameters::{per_tensor, requantization, scales_for};
 use crate::{
@@ -57,7 +58,7 @@ impl Operator for MicrosoftQLinearConv {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {

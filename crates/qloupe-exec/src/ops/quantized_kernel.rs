@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use qloupe_tensor::Tensor;
 
+use super::composed::MICROSOFT;
 use super::movement::View;
 use crate::integer::IntegerKernel;
 use crate::{
@@ -32,7 +33,7 @@ impl<K: KernelOperator> Operator for K {
     }
 
     fn domain(&self) -> &'static str {
-        "com.microsoft"
+        MICROSOFT
     }
 
     fn layout(&self) -> LayoutRule {
