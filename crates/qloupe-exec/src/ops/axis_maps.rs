@@ -1,7 +1,14 @@
 //! Outputs that take each axis from a list of indices: Pad, Resize, CenterCropPad.
 
-use super::movement::{Run, strides_of};
+use super::movement::{Run, count, reserved, strides_of};
 use super::scatter::advance;
+use crate::OpError;
+
+/// Checks that an output of a shape that a model chose fits into memory, and the maps of its axes too.
+pub(super) fn require_room(shape: &[usize]) -> Result<(), OpError> {
+    let longest = shape.iter().copied().max().unwrap_or(0);
+    reserved::<Option<usize>>(count(shape)?.max(longest)).map(drop)
+}
 
 /// The runs of an output whose element at `[i, j, ..]` is element `[maps[0][i], maps[1][j], ..]` of a tensor of `shape`
 /// (source 0), or the constant (source 1) where a map has `None`.
@@ -69,6 +76,14 @@ fn row_runs(map: &[Option<usize>]) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outputs_that_no_memory_holds_are_refused() {
+        assert!(require_room(&[2, 3]).is_ok(), "six elements fit");
+        for shape in [[1 << 62, 0], [1 << 62, 4]] {
+            assert!(require_room(&shape).is_err(), "{shape:?}");
+        }
+    }
 
     #[test]
     fn rows_join_into_runs() {

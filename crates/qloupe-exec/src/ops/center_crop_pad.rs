@@ -3,7 +3,7 @@
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
-use super::axis_maps::runs;
+use super::axis_maps::{require_room, runs};
 use super::movement::{copy_runs, number};
 use super::parameters::{integers, open_dim, resolve_axes, size};
 use crate::{EvalContext, Fact, InferContext, OpError, Operator};
@@ -68,6 +68,7 @@ impl Operator for CenterCropPad {
         for (&axis, &output) in axes.iter().zip(&sizes) {
             shape[axis] = size(output, 1)?;
         }
+        require_room(&shape)?;
         let maps: Vec<Vec<Option<usize>>> = x
             .shape()
             .iter()

@@ -1,9 +1,9 @@
 //! Col2Im: columns of patches added up to images.
 
-use qloupe_tensor::Tensor;
+use qloupe_tensor::{Tensor, n_elements};
 
 use super::float_tensor::{from_float32, to_float32};
-use super::movement::strides_of;
+use super::movement::{count, repeated, strides_of};
 use super::parameters::{integers, require_rank, size};
 use super::scatter::advance;
 use super::window::sizes;
@@ -57,11 +57,12 @@ impl Operator for Col2Im {
                 Some(padded.checked_sub(extent)? / strides[axis] + 1)
             })
             .collect();
-        let block_size: usize = block.iter().product();
+        let block_size = count(&block)?;
         let patches = patches
             .filter(|p| {
-                let count: usize = p.iter().product();
-                block.len() == rank && x.shape()[1].is_multiple_of(block_size) && x.shape()[2] == count
+                block.len() == rank
+                    && x.shape()[1].is_multiple_of(block_size)
+                    && n_elements(p) == Some(x.shape()[2])
             })
             .ok_or_else(|| {
                 OpError::input(
@@ -73,10 +74,10 @@ impl Operator for Col2Im {
                 )
             })?;
         let (n, c) = (x.shape()[0], x.shape()[1] / block_size);
-        let (pixels, columns): (usize, usize) = (image.iter().product(), x.shape()[2]);
+        let (pixels, columns) = (count(&image)?, x.shape()[2]);
         let image_strides = strides_of(&image);
         let values = to_float32(x, 0)?;
-        let mut y = vec![0.0; n * c * pixels];
+        let mut y = repeated(0.0, &[n, c, pixels])?;
         for plane in 0..n * c {
             let mut tap = vec![0; rank];
             for tap_idx in 0..block_size {

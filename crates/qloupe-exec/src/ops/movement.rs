@@ -193,20 +193,21 @@ impl View {
 
     /// Copies the view out, under `shape`.
     pub(crate) fn copy(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
+        count(&self.shape)?;
         copy_runs(&[x], shape, self.runs())
     }
 
     /// The runs of the view.
     pub(super) fn runs(&self) -> Runs {
+        let empty = self.shape.contains(&0);
         let mut axes: Vec<(usize, isize)> = Vec::with_capacity(self.shape.len());
-        for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
+        for (&size, &stride) in self.shape.iter().zip(&self.strides).rev().filter(|_| !empty) {
             match axes.last_mut() {
                 _ if size == 1 => {}
                 Some((inner, step)) if stride == *step * (*inner as isize) => *inner *= size,
                 _ => axes.push((size, stride)),
             }
         }
-        let empty = self.shape.contains(&0);
         let (len, stride) = if axes.is_empty() { (1, 1) } else { axes.remove(0) };
         Runs {
             next: (!empty).then_some(self.start),

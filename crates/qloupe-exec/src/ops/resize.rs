@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use qloupe_ir::Node;
-use qloupe_tensor::{DType, Tensor, n_elements};
+use qloupe_tensor::{DType, Tensor};
 
-use super::axis_maps::runs;
+use super::axis_maps::{require_room, runs};
 use super::bilinear::bilinear;
 use super::cast::cast;
 use super::float_tensor::{from_float32, to_float32};
@@ -187,7 +187,7 @@ fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         _ => plan(ctx, x.shape())?,
     };
     let shape: Vec<usize> = axes.iter().map(|a| a.output).collect();
-    n_elements(&shape).ok_or_else(|| qloupe_tensor::TensorError::Overflow { shape: shape.clone() })?;
+    require_room(&shape)?;
     let extrapolation = ctx.float("extrapolation_value", 0.0);
     if let Mode::Nearest(nearest) = method.mode {
         let maps: Vec<Vec<Option<usize>>> = axes
