@@ -51,20 +51,29 @@ def model_of(cases, opset):
     return helper.make_model(graph, opset_imports=opsets, ir_version=10), feed
 
 
-def run_both(qloupe, cases, opset):
-    model, feed = model_of(cases, opset)
+def reference_of(model, feed):
+    """The outputs of ONNX Runtime without optimization, by name."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    reference = session.run(None, feed)
+    return {info.name: array for info, array in zip(session.get_outputs(), session.run(None, feed))}
+
+
+def ours_of(qloupe, model, feed):
+    """The outputs of qloupe, by name."""
     with tempfile.TemporaryDirectory() as folder:
         path = lambda name: os.path.join(folder, name)
         onnx.save(model, path("model.onnx"))
         np.savez(path("in.npz"), **{name: array[None] for name, array in feed.items()})
         subprocess.run([qloupe, "infer", path("model.onnx"), "--input", path("in.npz"), "--out", path("out.npz"),
                         "--quiet"], check=True, stdout=subprocess.DEVNULL)
-        ours = dict(np.load(path("out.npz")))
-    return [(info.name, ref, ours[info.name]) for info, ref in zip(session.get_outputs(), reference)]
+        return dict(np.load(path("out.npz")))
+
+
+def run_both(qloupe, cases, opset):
+    model, feed = model_of(cases, opset)
+    ours = ours_of(qloupe, model, feed)
+    return [(name, reference, ours[name]) for name, reference in reference_of(model, feed).items()]
 
 
 def check(qloupe, name, cases, bound, opset):
@@ -364,4 +373,5 @@ def main():
     sys.exit(0 if good else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -73,6 +73,7 @@ mod exp;
 mod expand;
 mod eye_like;
 mod flatten;
+mod flex_attention;
 mod float_tensor;
 mod floor;
 mod fourier;
@@ -130,7 +131,10 @@ mod max_unpool;
 mod mean;
 mod mean_variance_normalization;
 mod mel_weight_matrix;
+mod microsoft_attention;
+mod microsoft_bias_add;
 mod microsoft_bias_gelu;
+mod microsoft_bias_softmax;
 mod microsoft_dequantize_linear;
 mod microsoft_dynamic_quantize_mat_mul;
 mod microsoft_embed_layer_normalization;
@@ -139,8 +143,10 @@ mod microsoft_fused_conv;
 mod microsoft_fused_gemm;
 mod microsoft_fused_mat_mul;
 mod microsoft_gelu;
+mod microsoft_group_query_attention;
 mod microsoft_mat_mul_integer_to_float;
 mod microsoft_mat_mul_n_bits;
+mod microsoft_multi_head_attention;
 mod microsoft_nhwc_max_pool;
 mod microsoft_q_gemm;
 mod microsoft_qlinear_add;
@@ -180,6 +186,7 @@ mod optional_has_element;
 mod or;
 mod ordering;
 mod pad;
+mod padding_mask;
 mod parameters;
 mod pieces;
 mod pooling;
@@ -351,6 +358,7 @@ pub const ALL: &[&dyn Operator] = &[
     &expand::Expand,
     &eye_like::EyeLike,
     &flatten::Flatten,
+    &flex_attention::FlexAttention,
     &floor::Floor,
     &gather::Gather,
     &gather_elements::GatherElements,
@@ -398,7 +406,10 @@ pub const ALL: &[&dyn Operator] = &[
     &mean::Mean,
     &mean_variance_normalization::MeanVarianceNormalization,
     &mel_weight_matrix::MelWeightMatrix,
+    &microsoft_attention::Attention,
+    &microsoft_bias_add::BiasAdd,
     &microsoft_bias_gelu::BiasGelu,
+    &microsoft_bias_softmax::BiasSoftmax,
     &microsoft_dequantize_linear::MicrosoftDequantizeLinear,
     &microsoft_dynamic_quantize_mat_mul::DynamicQuantizeMatMul,
     &microsoft_embed_layer_normalization::EmbedLayerNormalization,
@@ -408,8 +419,10 @@ pub const ALL: &[&dyn Operator] = &[
     &microsoft_fused_mat_mul::FusedMatMul,
     &microsoft_fused_mat_mul::TransposeMatMul,
     &microsoft_gelu::Gelu,
+    &microsoft_group_query_attention::GroupQueryAttention,
     &microsoft_mat_mul_integer_to_float::MatMulIntegerToFloat,
     &microsoft_mat_mul_n_bits::MatMulNBits,
+    &microsoft_multi_head_attention::MultiHeadAttention,
     &microsoft_nhwc_max_pool::NhwcMaxPool,
     &microsoft_q_gemm::QGemm,
     &microsoft_qlinear_add::QLinearAdd,

@@ -91,11 +91,12 @@ impl Operator for Attention {
             .node
             .float("scale")
             .map_or_else(|| 1.0 / (size as f64).sqrt(), f64::from);
-        let raw = scores(&q, &k, scale)?;
-        let cap = capped(raw.clone(), ctx.float("softcap", 0.0))?;
-        let limited = sight.limit(cap.clone(), MASK)?;
+        let mut shown = Shown::new(ctx)?;
+        let raw = shown.look(0, scores(&q, &k, scale)?);
+        let cap = shown.look(1, capped(raw, ctx.float("softcap", 0.0))?);
+        let limited = shown.look(2, sight.limit(cap, MASK)?);
         let precision = dtype_attribute(ctx.node, "softmax_precision")?;
-        let probable = sight.blank(probabilities(&limited, precision)?)?;
+        let probable = shown.look(3, sight.blank(probabilities(&limited, precision)?)?);
         let y = weighted(&probable, &v)?;
         let y = if ctx.require(0)?.rank() == 3 {
             merge_heads(&y, 0)?
@@ -103,22 +104,40 @@ impl Operator for Attention {
             y
         };
         let mut outputs = vec![cast(&y, dtype)?, present_key, present_value];
-        if ctx.node.output(3).is_some() {
-            let shown = match ctx.int("qk_matmul_output_mode", 0) {
-                0 => raw,
-                1 => cap,
-                2 => limited,
-                3 => probable,
-                other => {
-                    return Err(OpError::attribute(
-                        "qk_matmul_output_mode",
-                        format!("unknown value, expected 0 to 3, got {other}"),
-                    ));
-                }
-            };
-            outputs.push(cast(&shown, dtype)?);
+        if let Some(tensor) = shown.tensor {
+            outputs.push(cast(&tensor, dtype)?);
         }
         Ok(outputs)
+    }
+}
+
+/// The stage that output 3 shows, if it is there.
+struct Shown {
+    stage: Option<i64>,
+    tensor: Option<Tensor>,
+}
+
+impl Shown {
+    fn new(ctx: &EvalContext<'_>) -> Result<Self, OpError> {
+        let stage = ctx.int("qk_matmul_output_mode", 0);
+        if !(0..=3).contains(&stage) {
+            return Err(OpError::attribute(
+                "qk_matmul_output_mode",
+                format!("unknown value, expected 0 to 3, got {stage}"),
+            ));
+        }
+        Ok(Self {
+            stage: ctx.node.output(3).map(|_| stage),
+            tensor: None,
+        })
+    }
+
+    /// Keeps the tensor of the stage.
+    fn look(&mut self, stage: i64, tensor: Tensor) -> Tensor {
+        if self.stage == Some(stage) {
+            self.tensor = Some(tensor.clone());
+        }
+        tensor
     }
 }
 

@@ -5,7 +5,7 @@
 
 use qloupe_ir::{AttributeValue, Node};
 use qloupe_kernels::{UnaryKernel, unary_in_place};
-use qloupe_tensor::{DType, Tensor};
+use qloupe_tensor::{DType, Tensor, n_elements};
 
 use super::cast::{cast, computing_dtype};
 use super::composed::with_attributes;
@@ -84,14 +84,26 @@ pub(super) fn merge_heads(x: &Tensor, idx: usize) -> Result<Tensor, OpError> {
     View::transposed(x.shape(), &[0, 2, 1, 3]).copy(x, &[batch, length, heads * size])
 }
 
-/// The four dimensions of a tensor of heads.
+/// The four dimensions of a tensor of heads. Every product of some of them is a size.
 ///
 /// # Errors
-/// Another rank.
+/// Another rank, dimensions with a product that is no size beside one that is 0.
 pub(super) fn dims_of(x: &Tensor, idx: usize) -> Result<[usize; 4], OpError> {
-    x.shape()
-        .try_into()
-        .map_err(|_| OpError::input(idx, format!("wrong rank, expected 4, got shape {:?}", x.shape())))
+    let dims = x.shape().try_into().ok();
+    dims.filter(has_products).ok_or_else(|| {
+        OpError::input(
+            idx,
+            format!(
+                "wrong shape, expected [batch, heads, length, size], got {:?}",
+                x.shape()
+            ),
+        )
+    })
+}
+
+/// Whether every product of some of the dimensions is a size, although one of them may be 0.
+pub(super) fn has_products<const N: usize>(dims: &[usize; N]) -> bool {
+    n_elements(&dims.map(|dim| dim.max(1))).is_some()
 }
 
 /// Keys or values with those of the past before them.
@@ -309,7 +321,12 @@ mod tests {
             },
             Case {
                 error: scores(&tensor(&[2]), &q, 1.0).unwrap_err(),
-                text: "input 0: wrong rank, expected 4, got shape [2]",
+                text: "input 0: wrong shape, expected [batch, heads, length, size], got [2]",
+            },
+            Case {
+                error: dims_of(&tensor(&[0, 1 << 40, 1, 1 << 40]), 0).unwrap_err(),
+                text: "input 0: wrong shape, expected [batch, heads, length, size], got [0, 1099511627776, 1, \
+                       1099511627776]",
             },
             Case {
                 error: after_past(Some(&tensor(&[1, 3, 1, 2])), &q, 4).unwrap_err(),

@@ -4,7 +4,7 @@ use qloupe_kernels::{UnaryKernel, unary_in_place};
 use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
-use super::attention_core::{infer_heads, merge_heads, n_heads, split_heads};
+use super::attention_core::{has_products, infer_heads, merge_heads, n_heads, split_heads};
 use super::float_tensor::{from_float32, to_float32};
 use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 
@@ -119,6 +119,9 @@ impl Recurrence {
         let (k, v) = (in_heads(ctx, 1, heads)?, in_heads(ctx, 2, heads)?);
         let (batch, length, key_size, size) = (q.shape()[0], q.shape()[2], k.shape()[3], v.shape()[3]);
         let group = q_heads / heads;
+        if !has_products(&[batch, q_heads, length, key_size, size]) {
+            return Err(OpError::input(2, format!("is too large, got {:?}", v.shape())));
+        }
         let expect = |idx: usize, x: &Tensor, size: usize| {
             let expected = [batch, heads, length, size];
             if x.shape() == expected {

@@ -2,7 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
-use super::attention_core::{heads_of, merge_heads};
+use super::attention_core::{dims_of, heads_of, merge_heads};
 use super::rotation::Rotation;
 use crate::{EvalContext, Fact, InferContext, OpError, Operator};
 
@@ -34,9 +34,7 @@ impl Operator for RotaryEmbedding {
             1,
             ctx.int("interleaved", 0) != 0,
         )?;
-        let &[batch, _, length, size] = heads.shape() else {
-            return Err(OpError::input(0, "wrong rank, expected 3 or 4"));
-        };
+        let [batch, _, length, size] = dims_of(&heads, 0)?;
         require_pairs(ctx, &rotation, size)?;
         let rows = match ctx.input(3) {
             Some(positions) => rotation.rows_at(positions, 3, batch * length)?,

@@ -24,18 +24,24 @@ impl Rotation {
     /// Reads the tables; their rows are all dimensions but the last. `idx` is the input of the cosines, the sines follow.
     ///
     /// # Errors
-    /// Tables of different shapes, rank 0, another dtype.
+    /// Tables of different shapes, rank 0 or no elements, another dtype.
     pub(super) fn new(cos: &Tensor, sin: &Tensor, idx: usize, interleaved: bool) -> Result<Self, OpError> {
-        let Some((&n_pairs, rows)) = cos.shape().split_last().filter(|_| cos.shape() == sin.shape()) else {
+        let shape = cos.shape();
+        let Some((&n_pairs, rows)) = shape.split_last().filter(|_| !cos.is_empty()) else {
+            return Err(OpError::input(
+                idx,
+                format!("has no angles, expected [.., pairs], got {shape:?}"),
+            ));
+        };
+        if sin.shape() != shape {
             return Err(OpError::input(
                 idx + 1,
                 format!(
-                    "does not fit the cosines, expected shape {:?}, got {:?}",
-                    cos.shape(),
+                    "does not fit the cosines, expected shape {shape:?}, got {:?}",
                     sin.shape()
                 ),
             ));
-        };
+        }
         Ok(Self {
             n_rows: rows.iter().product(),
             n_pairs,
@@ -174,6 +180,10 @@ mod tests {
             (
                 rotation.row(-1, 3).unwrap_err(),
                 "input 3: negative position, expected at least 0, got -1",
+            ),
+            (
+                Rotation::new(&Tensor::new(&[0, 4], Vec::<f32>::new()).unwrap(), &x, 1, false).unwrap_err(),
+                "input 1: has no angles, expected [.., pairs], got [0, 4]",
             ),
             (
                 Rotation::new(&x, &positions, 1, false).unwrap_err(),

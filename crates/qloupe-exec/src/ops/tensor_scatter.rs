@@ -46,6 +46,9 @@ impl Operator for TensorScatter {
                 ),
             ));
         }
+        if cache.is_empty() {
+            return Ok(vec![cache.clone()]);
+        }
         let (length, new) = (shape[axis], update.shape()[axis]);
         let starts = starts_of(ctx, shape[0], length, new)?;
         let per_batch: usize = shape[1..axis].iter().product();
@@ -91,7 +94,7 @@ fn starts_of(ctx: &EvalContext<'_>, batch: usize, length: usize, new: usize) -> 
     };
     let resolve = |start: i64| {
         let inside = usize::try_from(start).ok().filter(|&start| start <= last);
-        inside.map(|start| start % length.max(1)).ok_or_else(|| {
+        inside.map(|start| start % length).ok_or_else(|| {
             OpError::input(
                 2,
                 format!("entries do not fit the cache, expected an index from 0 to {last}, got {start}"),
