@@ -7,6 +7,7 @@ mod conv;
 mod gemm;
 mod global_average_pool;
 mod lookup;
+mod mat_mul;
 mod movement;
 mod softmax;
 
@@ -94,6 +95,7 @@ const ALL: &[(&str, Compile)] = &[
     ("gemm", gemm::compile),
     ("global_average_pool", global_average_pool::compile),
     ("lookup", lookup::compile),
+    ("mat_mul", mat_mul::compile),
     ("movement", movement::compile),
     ("softmax", softmax::compile),
 ];

@@ -11,7 +11,7 @@ use crate::{OpError, PrepareContext};
 
 /// The right-hand side of `(a - a_zero_point) * (b - b_zero_point) + bias`, packed.
 #[derive(Debug)]
-pub(super) struct IntegerMatrix {
+pub(crate) struct IntegerMatrix {
     shape: Vec<usize>,
     /// Which input it is, for messages.
     idx: usize,
@@ -43,7 +43,7 @@ impl IntegerMatrix {
     ///
     /// # Errors
     /// Rank 0, dtypes or zero points that do not fit.
-    pub(super) fn new(
+    pub(crate) fn new(
         idx: usize,
         b: &Tensor,
         zero_point: (usize, Option<&Tensor>),
@@ -195,7 +195,7 @@ impl IntegerMatrix {
     ///
     /// # Errors
     /// As [`IntegerMatrix::sums`].
-    pub(super) fn requantized(
+    pub(crate) fn requantized(
         &self,
         a: &Tensor,
         zero_point: i32,
