@@ -1,7 +1,7 @@
 """Trains with Brevitas, and exports as QCDQ: QuantizeLinear, Clip, DequantizeLinear.
 
 Usage: python tools/quantized_zoo/brevitas_qat.py
-Needs: brevitas==0.13.4 torch==2.8.0 onnx onnxscript numpy setuptools<80
+Needs: brevitas==0.13.4 torch==2.8.0 onnx onnxscript onnxoptimizer numpy setuptools<80
 
 Brevitas folds nothing into a float network of its own, so that none is written.
 """

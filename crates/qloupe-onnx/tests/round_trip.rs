@@ -9,7 +9,8 @@ mod round_trip {
 
     /// The models of the repository, and those of the folder `QLOUPE_MODELS`.
     fn models() -> Vec<PathBuf> {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models")];
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+        let mut folders = vec![testdata.join("models"), testdata.join("quantized")];
         match std::env::var_os("QLOUPE_MODELS") {
             Some(folder) => folders.push(folder.into()),
             None => println!("QLOUPE_MODELS is not set: only the models of the repository are tested"),
