@@ -334,17 +334,47 @@ def dequantize_linear(domain, dtypes, blocks=False):
         yield Case("DequantizeLinear", [Fed(quantized(dtype, shape)), s, z], [np.float32], domain, **attributes)
 
 
+def dynamic_quantize_lstm():
+    for dtype in EIGHT:
+        for direction, n in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+            for per_column in (False, True):
+                x, hidden = np.float32(random.normal(size=(6, 2, 10))), 8
+                weights = [quantized(dtype, (n, k, 4 * hidden)) for k in (10, hidden)]
+                shape = (n, 4 * hidden) if per_column else (n,)
+                weight_params = [v for _ in weights for v in (np.float32(random.uniform(0.002, 0.01, shape)),
+                                                              np.full(shape, 128 if dtype == np.uint8 else 0, dtype))]
+                bias = np.float32(random.normal(size=(n, 8 * hidden)) * 0.1)
+                states = [np.float32(random.normal(size=(n, 2, hidden)) * 0.3) for _ in range(2)]
+                yield Case("DynamicQuantizeLSTM", [Fed(x), *weights, bias, None, *states, None, *weight_params],
+                           [np.float32] * 3, direction=direction, hidden_size=hidden)
+
+
+def q_embed_layer_normalization():
+    for dtype in EIGHT:
+        for segments in (False, True):
+            hidden, ids = 24, np.int32(random.integers(0, 50, (2, 7)))
+            tables = [quantized(dtype, s) for s in ((50, hidden), (9, hidden), (3, hidden), (hidden,), (hidden,))]
+            inputs = [Fed(ids), Fed(np.int32(random.integers(0, 3, (2, 7)))), *tables, Fed(np.int32(random.random((2, 7)) < 0.7))]
+            scales, zeros = [scale() for _ in tables], [quantized(dtype, ()) for _ in tables]
+            if not segments:
+                inputs[1], inputs[4], scales[2], zeros[2] = None, None, None, None
+            yield Case("QEmbedLayerNormalization", inputs + scales + zeros, [np.float32, np.int32], epsilon=1e-5)
+
+
 SIXTEEN = (np.uint8, np.int8, np.uint16, np.int16)
 
 # Name, cases, bound (see `check`), opset.
 OPERATORS = [
     ("ConvInteger", lambda: [c for c in conv("ConvInteger", "") if c.inputs[0].array.dtype == np.uint8], 0, 21),
     ("DequantizeLinear", lambda: dequantize_linear("", SIXTEEN, True), 0, 21),
+    # The state is quantized at every step: one step of it is the bound.
+    ("DynamicQuantizeLSTM", dynamic_quantize_lstm, 0.02, 21),
     ("DynamicQuantizeLinear", dynamic_quantize_linear, 0, 21),
     ("DynamicQuantizeMatMul", dynamic_quantize_mat_mul, 0, 21),
     ("MatMulInteger", mat_mul_integer, 0, 21),
     ("MatMulIntegerToFloat", mat_mul_integer_to_float, 0, 21),
     ("NhwcMaxPool", nhwc_max_pool, 0, 21),
+    ("QEmbedLayerNormalization", q_embed_layer_normalization, 2e-6, 21),
     ("QGemm", q_gemm, 0, 21),
     ("QLinearAdd", lambda: binary("QLinearAdd"), 0, 21),
     ("QLinearAveragePool", average_pool, 0, 21),

@@ -62,6 +62,7 @@ mod det;
 mod dft;
 mod div;
 mod dropout;
+mod dynamic_product;
 mod dynamic_quantize_linear;
 mod einsum;
 mod elementwise;
@@ -136,6 +137,7 @@ mod microsoft_bias_add;
 mod microsoft_bias_gelu;
 mod microsoft_bias_softmax;
 mod microsoft_dequantize_linear;
+mod microsoft_dynamic_quantize_lstm;
 mod microsoft_dynamic_quantize_mat_mul;
 mod microsoft_embed_layer_normalization;
 mod microsoft_fast_gelu;
@@ -148,6 +150,7 @@ mod microsoft_mat_mul_integer_to_float;
 mod microsoft_mat_mul_n_bits;
 mod microsoft_multi_head_attention;
 mod microsoft_nhwc_max_pool;
+mod microsoft_q_embed_layer_normalization;
 mod microsoft_q_gemm;
 mod microsoft_qlinear_add;
 mod microsoft_qlinear_average_pool;
@@ -412,6 +415,7 @@ pub const ALL: &[&dyn Operator] = &[
     &microsoft_bias_gelu::BiasGelu,
     &microsoft_bias_softmax::BiasSoftmax,
     &microsoft_dequantize_linear::MicrosoftDequantizeLinear,
+    &microsoft_dynamic_quantize_lstm::DynamicQuantizeLstm,
     &microsoft_dynamic_quantize_mat_mul::DynamicQuantizeMatMul,
     &microsoft_embed_layer_normalization::EmbedLayerNormalization,
     &microsoft_fast_gelu::FastGelu,
@@ -425,6 +429,7 @@ pub const ALL: &[&dyn Operator] = &[
     &microsoft_mat_mul_n_bits::MatMulNBits,
     &microsoft_multi_head_attention::MultiHeadAttention,
     &microsoft_nhwc_max_pool::NhwcMaxPool,
+    &microsoft_q_embed_layer_normalization::QEmbedLayerNormalization,
     &microsoft_q_gemm::QGemm,
     &microsoft_qlinear_add::QLinearAdd,
     &microsoft_qlinear_average_pool::QLinearAveragePool,

@@ -65,7 +65,11 @@ impl Operator for Gru {
             Ok(GruCell {
                 hidden: layer.hidden,
                 activations: layer.activations(direction),
-                candidate: reset_first.then(|| layer.recurrence(direction, 2..3)),
+                candidate: if reset_first {
+                    layer.recurrence(direction, 2..3)
+                } else {
+                    None
+                },
             })
         };
         layer.run(ctx, cell_of, |_| ())

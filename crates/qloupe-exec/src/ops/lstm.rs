@@ -73,41 +73,54 @@ impl Operator for Lstm {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let layer = Recurrent::new(ctx, 4, &["Sigmoid", "Tanh", "Tanh"])?;
-        let state = layer.state(ctx, 6)?;
-        let (n, per_direction) = (layer.hidden, layer.batch * layer.hidden);
-        let peepholes = match ctx.input(7) {
-            Some(p) if p.shape().last() == Some(&(3 * n)) && p.len() * layer.batch == 3 * state.len() => {
-                Some(to_float32(p, 7)?)
-            }
-            Some(p) => {
-                return Err(OpError::input(
-                    7,
-                    format!(
-                        "wrong shape, expected [directions, {}], got {:?}",
-                        3 * n,
-                        p.shape()
-                    ),
-                ));
-            }
-            None => None,
-        };
-        let mut last_c: Vec<f32> = Vec::with_capacity(state.len());
-        let cell_of = |direction: usize| {
-            Ok(LstmCell {
-                hidden: n,
-                c: state[direction * per_direction..][..per_direction].to_vec(),
-                peepholes: peepholes
-                    .as_ref()
-                    .map(|p| p[direction * 3 * n..][..3 * n].to_vec()),
-                activations: layer.activations(direction),
-                input_forget: ctx.int("input_forget", 0) != 0,
-            })
-        };
-        let mut outputs = layer.run(ctx, cell_of, |cell| last_c.extend(cell.c))?;
-        outputs.push(layer.state_tensor(ctx, last_c)?);
-        Ok(outputs)
+        run_lstm(ctx, &Recurrent::new(ctx, N_GATES, ACTIVATIONS)?)
     }
+}
+
+/// The gates of an LSTM.
+pub(super) const N_GATES: usize = 4;
+
+/// The activations of an LSTM without the attribute.
+pub(super) const ACTIVATIONS: &[&str] = &["Sigmoid", "Tanh", "Tanh"];
+
+/// Walks over time; peepholes and the initial cell state come from the inputs of LSTM.
+///
+/// # Errors
+/// Peepholes or states that do not fit.
+pub(super) fn run_lstm(ctx: &EvalContext<'_>, layer: &Recurrent) -> Result<Vec<Tensor>, OpError> {
+    let state = layer.state(ctx, 6)?;
+    let (n, per_direction) = (layer.hidden, layer.batch * layer.hidden);
+    let peepholes = match ctx.input(7) {
+        Some(p) if p.shape().last() == Some(&(3 * n)) && p.len() * layer.batch == 3 * state.len() => {
+            Some(to_float32(p, 7)?)
+        }
+        Some(p) => {
+            return Err(OpError::input(
+                7,
+                format!(
+                    "wrong shape, expected [directions, {}], got {:?}",
+                    3 * n,
+                    p.shape()
+                ),
+            ));
+        }
+        None => None,
+    };
+    let mut last_c: Vec<f32> = Vec::with_capacity(state.len());
+    let cell_of = |direction: usize| {
+        Ok(LstmCell {
+            hidden: n,
+            c: state[direction * per_direction..][..per_direction].to_vec(),
+            peepholes: peepholes
+                .as_ref()
+                .map(|p| p[direction * 3 * n..][..3 * n].to_vec()),
+            activations: layer.activations(direction),
+            input_forget: ctx.int("input_forget", 0) != 0,
+        })
+    };
+    let mut outputs = layer.run(ctx, cell_of, |cell| last_c.extend(cell.c))?;
+    outputs.push(layer.state_tensor(ctx, last_c)?);
+    Ok(outputs)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use qloupe_ir::{AttributeValue, Node};
 use qloupe_kernels::{GemmF32, UnaryKernel, unary_in_place};
 use qloupe_tensor::Tensor;
 
+use super::dynamic_product::DynamicProduct;
 use super::float_tensor::{from_float32, to_float32};
 use super::movement::View;
 use super::parameters::{integers, require_rank, size};
@@ -130,32 +131,48 @@ pub(super) struct Recurrent {
     activations: Vec<Activations>,
     /// `W x + Wb` of each direction: `[steps, batch, gates * hidden]`.
     products: Vec<Vec<f32>>,
-    /// `R` of each direction: `[gates * hidden, hidden]`, and `Rb`.
-    recurrences: Vec<(Vec<f32>, Vec<f32>)>,
+    recurrences: Recurrences,
 }
 
-impl Recurrent {
-    pub(super) fn new(ctx: &EvalContext<'_>, n_gates: usize, default: &[&str]) -> Result<Self, OpError> {
-        let batch_first = ctx.int("layout", 0) == 1;
+/// `R` of each direction.
+#[derive(Debug)]
+pub(super) enum Recurrences {
+    /// `[gates * hidden, hidden]`, and `Rb`.
+    Float(Vec<(Vec<f32>, Vec<f32>)>),
+    /// With the state quantized by its range at every step.
+    Quantized(Vec<DynamicProduct>),
+}
+
+/// `R h + Rb` of all gates of a direction.
+enum StepProduct<'a> {
+    Float(GemmF32),
+    Quantized(&'a DynamicProduct),
+}
+
+/// The inputs of a recurrent layer but for its weights.
+pub(super) struct Sequences {
+    /// `[steps, batch, input]`.
+    pub(super) x: Tensor,
+    /// For each direction, whether it runs backwards.
+    pub(super) reversed: &'static [bool],
+    bias: Vec<f32>,
+    lengths: Vec<usize>,
+    /// Gates times hidden.
+    pub(super) rows: usize,
+}
+
+impl Sequences {
+    /// Reads the inputs of a layer of `rows` rows.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub(super) fn read(ctx: &EvalContext<'_>, rows: usize) -> Result<Self, OpError> {
         let x = ctx.require(0)?;
         require_rank(x, 0, 3)?;
+        let batch_first = ctx.int("layout", 0) == 1;
         let x = if batch_first { swap_leading(x)? } else { x.clone() };
-        let [steps, batch, input] = [x.shape()[0], x.shape()[1], x.shape()[2]];
+        let (steps, batch) = (x.shape()[0], x.shape()[1]);
         let reversed = directions_of(ctx.node)?;
-        let (weight, recurrence) = (ctx.require(1)?, ctx.require(2)?);
-        let hidden = recurrence.shape().last().copied().unwrap_or(0);
-        let rows = n_gates * hidden;
-        let require_shape = |idx: usize, tensor: &Tensor, expected: &[usize]| {
-            if tensor.shape() == expected {
-                return Ok(());
-            }
-            Err(OpError::input(
-                idx,
-                format!("wrong shape, expected {expected:?}, got {:?}", tensor.shape()),
-            ))
-        };
-        require_shape(1, weight, &[reversed.len(), rows, input])?;
-        require_shape(2, recurrence, &[reversed.len(), rows, hidden])?;
         let bias = match ctx.input(3) {
             Some(bias) => {
                 require_shape(3, bias, &[reversed.len(), 2 * rows])?;
@@ -174,33 +191,93 @@ impl Recurrent {
             }
             None => vec![steps; batch],
         };
+        Ok(Self {
+            x,
+            reversed,
+            bias,
+            lengths,
+            rows,
+        })
+    }
+
+    /// `Wb` of a direction.
+    pub(super) fn input_bias(&self, direction: usize) -> &[f32] {
+        &self.bias[direction * 2 * self.rows..][..self.rows]
+    }
+
+    /// `Rb` of a direction.
+    pub(super) fn recurrence_bias(&self, direction: usize) -> &[f32] {
+        &self.bias[(direction * 2 + 1) * self.rows..][..self.rows]
+    }
+}
+
+/// Refuses a tensor of another shape.
+///
+/// # Errors
+/// See above.
+pub(super) fn require_shape(idx: usize, tensor: &Tensor, expected: &[usize]) -> Result<(), OpError> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(OpError::input(
+        idx,
+        format!("wrong shape, expected {expected:?}, got {:?}", tensor.shape()),
+    ))
+}
+
+impl Recurrent {
+    pub(super) fn new(ctx: &EvalContext<'_>, n_gates: usize, default: &[&str]) -> Result<Self, OpError> {
+        let (weight, recurrence) = (ctx.require(1)?, ctx.require(2)?);
+        let hidden = recurrence.shape().last().copied().unwrap_or(0);
+        let sequences = Sequences::read(ctx, n_gates.saturating_mul(hidden))?;
+        let (rows, directions) = (sequences.rows, sequences.reversed.len());
+        let [steps, batch, input] = [0, 1, 2].map(|axis| sequences.x.shape()[axis]);
+        require_shape(1, weight, &[directions, rows, input])?;
+        require_shape(2, recurrence, &[directions, rows, hidden])?;
         let (values, weights, recurrences) = (
-            to_float32(&x, 0)?,
+            to_float32(&sequences.x, 0)?,
             to_float32(weight, 1)?,
             to_float32(recurrence, 2)?,
         );
         let product = |direction: usize| {
             let matrix = transposed(&weights[direction * rows * input..][..rows * input], rows, input);
-            let gemm = GemmF32::new(&matrix, input, rows, Some(&bias[direction * 2 * rows..][..rows]));
+            let gemm = GemmF32::new(&matrix, input, rows, Some(sequences.input_bias(direction)));
             let mut out = vec![0.0; steps * batch * rows];
             gemm.run(&values, steps * batch, &mut out);
             out
         };
         let recurrence_of = |direction: usize| {
             let matrix = recurrences[direction * rows * hidden..][..rows * hidden].to_vec();
-            (matrix, bias[(direction * 2 + 1) * rows..][..rows].to_vec())
+            (matrix, sequences.recurrence_bias(direction).to_vec())
         };
+        let products = (0..directions).map(product).collect();
+        let recurrences = Recurrences::Float((0..directions).map(recurrence_of).collect());
+        Self::of_products(ctx, n_gates, default, &sequences, products, recurrences)
+    }
+
+    /// A layer whose products with the input are known.
+    ///
+    /// # Errors
+    /// Activations that do not exist.
+    pub(super) fn of_products(
+        ctx: &EvalContext<'_>,
+        n_gates: usize,
+        default: &[&str],
+        sequences: &Sequences,
+        products: Vec<Vec<f32>>,
+        recurrences: Recurrences,
+    ) -> Result<Self, OpError> {
         Ok(Self {
-            steps,
-            batch,
-            hidden,
+            steps: sequences.x.shape()[0],
+            batch: sequences.x.shape()[1],
+            hidden: sequences.rows / n_gates.max(1),
             n_gates,
-            reversed,
-            batch_first,
-            lengths,
-            activations: activations_of(ctx.node, reversed.len(), default)?,
-            products: (0..reversed.len()).map(product).collect(),
-            recurrences: (0..reversed.len()).map(recurrence_of).collect(),
+            reversed: sequences.reversed,
+            batch_first: ctx.int("layout", 0) == 1,
+            lengths: sequences.lengths.clone(),
+            activations: activations_of(ctx.node, sequences.reversed.len(), default)?,
+            products,
+            recurrences,
         })
     }
 
@@ -209,13 +286,28 @@ impl Recurrent {
         &self.activations[direction]
     }
 
-    /// The recurrence of some gates of a direction, packed.
-    pub(super) fn recurrence(&self, direction: usize, gates: std::ops::Range<usize>) -> GemmF32 {
-        let (matrix, bias) = &self.recurrences[direction];
+    /// The recurrence of some gates of a direction, packed; `None` where it is quantized.
+    pub(super) fn recurrence(&self, direction: usize, gates: std::ops::Range<usize>) -> Option<GemmF32> {
+        match &self.recurrences {
+            Recurrences::Float(recurrences) => Some(self.packed(&recurrences[direction], gates)),
+            Recurrences::Quantized(_) => None,
+        }
+    }
+
+    fn packed(&self, (matrix, bias): &(Vec<f32>, Vec<f32>), gates: std::ops::Range<usize>) -> GemmF32 {
         let rows = gates.start * self.hidden..gates.end * self.hidden;
         let part = &matrix[rows.start * self.hidden..rows.end * self.hidden];
         let matrix = transposed(part, rows.len(), self.hidden);
         GemmF32::new(&matrix, self.hidden, rows.len(), Some(&bias[rows]))
+    }
+
+    fn step_product(&self, direction: usize) -> StepProduct<'_> {
+        match &self.recurrences {
+            Recurrences::Float(recurrences) => {
+                StepProduct::Float(self.packed(&recurrences[direction], 0..self.n_gates))
+            }
+            Recurrences::Quantized(products) => StepProduct::Quantized(&products[direction]),
+        }
     }
 
     /// An optional state `[directions, batch, hidden]`; zeros where it is absent.
@@ -251,11 +343,14 @@ impl Recurrent {
         let mut y = vec![0.0; self.steps * n_directions * batch * hidden];
         for (direction, &reversed) in self.reversed.iter().enumerate() {
             let mut cell = cell_of(direction)?;
-            let recurrence = self.recurrence(direction, 0..self.n_gates);
+            let recurrence = self.step_product(direction);
             let h = &mut last[direction * batch * hidden..][..batch * hidden];
             let mut products = vec![0.0; batch * rows];
             for step in 0..self.steps {
-                recurrence.run(h, batch, &mut products);
+                match &recurrence {
+                    StepProduct::Float(gemm) => gemm.run(h, batch, &mut products),
+                    StepProduct::Quantized(product) => products = product.run(h, batch)?,
+                }
                 for b in (0..batch).filter(|&b| step < self.lengths[b]) {
                     let time = if reversed {
                         self.lengths[b] - 1 - step
