@@ -2,6 +2,7 @@
 
 mod analyze;
 mod build;
+mod evaluate;
 mod infer;
 mod inspect;
 mod quantize;
@@ -22,7 +23,13 @@ pub(crate) trait Command: Sync {
 }
 
 /// Every command, by name.
-const ALL: &[&dyn Command] = &[&analyze::Analyze, &build::Build, &infer::Infer, &inspect::Inspect];
+const ALL: &[&dyn Command] = &[
+    &analyze::Analyze,
+    &build::Build,
+    &evaluate::Evaluate,
+    &infer::Infer,
+    &inspect::Inspect,
+];
 
 /// The whole command line.
 pub(crate) fn cli() -> clap::Command {

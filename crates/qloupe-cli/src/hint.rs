@@ -19,7 +19,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
             "keep the part before them with --crop-outputs, or export the model without them".to_owned()
         }
         Error::Exec { source: ExecError::WrongInput { what: "shape", name, .. }, .. } => {
-            format!("feed \"{name}\" an array of that shape; pictures become one sample of the input's size, batch 1")
+            format!("feed \"{name}\" an array of that shape; pictures become samples of the input's size, as many as its batch")
         }
         Error::Exec { source: ExecError::MissingInput { name }, .. } => format!("feed it with --input {name}=FILE"),
         Error::Exec { source: ExecError::Node { .. }, .. } => {

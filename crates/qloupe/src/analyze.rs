@@ -16,6 +16,7 @@ use crate::metrics::{Comparison, Representable};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::report::{Layer, ModelSummary, Output, Phase, Report, Samples, Slice, Timing, ValueRange};
+use crate::samples::Batch;
 
 pub use costs::{CostOptions, measure_costs};
 use rows::{Row, Rows};
@@ -147,16 +148,13 @@ impl<'a> Analysis<'a> {
         &self.program
     }
 
-    /// Runs one sample through both programs and compares.
+    /// Runs the samples of a batch through both programs and compares them one by one.
     ///
     /// # Errors
     /// A run that fails; inputs that do not fit.
-    pub fn observe(
-        &mut self,
-        inputs: &[(String, Tensor)],
-        mut tap: Option<&mut dyn Tap>,
-    ) -> Result<(), Error> {
+    pub fn observe(&mut self, batch: &Batch, mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
         let network = self.network;
+        let inputs = &batch.inputs;
         let goals: Vec<&str> = network
             .model
             .graph
@@ -180,7 +178,7 @@ impl<'a> Analysis<'a> {
         };
         for (name, tensor) in inputs {
             let stored = Stored::plain(tensor.clone());
-            let test = self.compare_input(name, &stored);
+            let test = self.compare_input(batch, name, &stored);
             if let Some(tap) = &mut tap {
                 tap.value(name, tensor, test.to_plain())?;
             }
@@ -219,16 +217,16 @@ impl<'a> Analysis<'a> {
                     let range = form.params().and_then(Representable::of_params);
                     row.observe_shape(&reference);
                     if self.views.entire {
-                        compare(&mut row.compared.entire, &reference, &test_value, range);
+                        compare(batch, &mut row.compared.entire, &reference, &test_value, range);
                     }
                     if let Some(local_value) = &local_value {
-                        compare(&mut row.compared.local, &reference, local_value, range);
+                        compare(batch, &mut row.compared.local, &reference, local_value, range);
                     }
                     if self.views.tensor {
                         let once = self
                             .program
                             .to_float(name, &self.program.to_form(name, &reference));
-                        compare(&mut row.compared.tensor, &reference, &once, range);
+                        compare(batch, &mut row.compared.tensor, &reference, &once, range);
                     }
                 }
                 if let Some(tap) = &mut tap {
@@ -243,13 +241,13 @@ impl<'a> Analysis<'a> {
         }
         golden.finish(&mut self.rows).map_err(|e| network.located(e))?;
         *self.seconds.entry("golden").or_default() += golden.seconds;
-        self.compare_outputs(ends);
-        self.n_samples += 1;
+        self.compare_outputs(batch, ends);
+        self.n_samples += batch.n_samples;
         Ok(())
     }
 
     /// Compares an input with what is left of it after quantization, which it gives back.
-    fn compare_input(&mut self, name: &str, stored: &Stored) -> Stored {
+    fn compare_input(&mut self, batch: &Batch, name: &str, stored: &Stored) -> Stored {
         let form = self.program.form(name);
         let range = form.params().and_then(Representable::of_params);
         let once = self.program.to_float(name, &self.program.to_form(name, stored));
@@ -264,7 +262,7 @@ impl<'a> Analysis<'a> {
             (views.tensor, &mut row.compared.tensor),
         ];
         for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            compare(comparison, stored, &once, range);
+            compare(batch, comparison, stored, &once, range);
         }
         once
     }
@@ -285,7 +283,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    fn compare_outputs(&mut self, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
+    fn compare_outputs(&mut self, batch: &Batch, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
         for state in &mut self.outputs {
             let Some((golden, test, local)) = ends.get(&state.name) else {
                 continue;
@@ -312,10 +310,10 @@ impl<'a> Analysis<'a> {
                 .params()
                 .and_then(Representable::of_params);
             if self.views.entire {
-                compare(&mut state.whole.entire, golden, test, range);
+                compare(batch, &mut state.whole.entire, golden, test, range);
             }
             if let Some(local) = local {
-                compare(&mut state.whole.local, golden, local, range);
+                compare(batch, &mut state.whole.local, golden, local, range);
             }
             // A dynamic output may have another shape in a later sample: its slices stay those of the first.
             for (spec, compared) in state.slices.iter_mut().filter(|_| golden.shape() == state.shape) {
@@ -326,8 +324,9 @@ impl<'a> Analysis<'a> {
                 ];
                 for (value, comparison) in pairs {
                     if let Some(value) = value {
-                        let observed = comparison.observe(&reference, &spec.cut(value.to_plain()), range);
-                        observed.expect("invariant: both slices have the same length");
+                        let test = spec.cut(value.to_plain());
+                        let shape = if spec.axis == 0 { &[][..] } else { &state.shape };
+                        compare_parts(batch, comparison, shape, (&reference, &test), range);
                     }
                 }
             }
@@ -514,14 +513,37 @@ impl Golden<'_> {
 }
 
 /// Compares two float values in whichever order the test is stored; other dtypes are no rows.
-fn compare(comparison: &mut Comparison, reference: &Stored, test: &Stored, range: Option<Representable>) {
+fn compare(
+    batch: &Batch,
+    comparison: &mut Comparison,
+    reference: &Stored,
+    test: &Stored,
+    range: Option<Representable>,
+) {
     let reference = reference.in_layout(test.layout());
     let (Some(a), Some(b)) = (reference.as_slice::<f32>(), test.physical().as_slice::<f32>()) else {
         return;
     };
     if a.len() == b.len() {
+        compare_parts(batch, comparison, reference.shape(), (a, b), range);
+    }
+}
+
+/// Compares each sample of two values of one length. Samples are outermost in every order of storage.
+fn compare_parts(
+    batch: &Batch,
+    comparison: &mut Comparison,
+    shape: &[usize],
+    (reference, test): (&[f32], &[f32]),
+    range: Option<Representable>,
+) {
+    let pairs = batch
+        .parts(shape, reference)
+        .into_iter()
+        .zip(batch.parts(shape, test));
+    for (reference, test) in pairs {
         comparison
-            .observe(a, b, range)
+            .observe(reference, test, range)
             .expect("invariant: the lengths are equal");
     }
 }

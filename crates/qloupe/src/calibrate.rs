@@ -7,9 +7,10 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Program, Stored};
-use qloupe_tensor::{Range, Tensor};
+use qloupe_tensor::Range;
 
 use crate::Error;
+use crate::samples::Batch;
 
 /// A calibration algorithm: how the values that were seen become a range.
 pub trait Algorithm: Sync {
@@ -86,21 +87,23 @@ impl<'p> Calibration<'p> {
         }
     }
 
-    /// Runs one sample and observes every float value.
+    /// Runs the samples of a batch and observes every float value.
     ///
     /// # Errors
     /// A run that fails; a value that is NaN or infinite, with its name, the sample and the count.
-    pub fn observe(&mut self, sample: &str, inputs: &[(String, Tensor)]) -> Result<(), Error> {
+    pub fn observe(&mut self, batch: &Batch) -> Result<(), Error> {
+        let sample = format!("sample {}", batch.first);
         let in_file = |source| Error::Exec {
-            file: sample.to_owned(),
+            file: sample.clone(),
             source,
         };
-        let given: Vec<(String, Stored)> = inputs
+        let given: Vec<(String, Stored)> = batch
+            .inputs
             .iter()
             .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
             .collect();
         for (name, value) in &given {
-            self.observe_value(sample, name, value)?;
+            self.observe_value(&sample, batch, name, value)?;
         }
         let goals: Vec<&str> = self
             .program
@@ -113,15 +116,21 @@ impl<'p> Calibration<'p> {
         while let Some(stepped) = walk.step().map_err(in_file)? {
             for (name, value) in &stepped.outputs {
                 if let Some(tensor) = value.as_tensor() {
-                    self.observe_value(sample, name, tensor)?;
+                    self.observe_value(&sample, batch, name, tensor)?;
                 }
             }
         }
-        self.n_samples += 1;
+        self.n_samples += batch.n_samples;
         Ok(())
     }
 
-    fn observe_value(&mut self, sample: &str, name: &str, value: &Stored) -> Result<(), Error> {
+    fn observe_value(
+        &mut self,
+        sample: &str,
+        batch: &Batch,
+        name: &str,
+        value: &Stored,
+    ) -> Result<(), Error> {
         let Some(values) = value.physical().as_slice::<f32>() else {
             return Ok(());
         };
@@ -134,13 +143,13 @@ impl<'p> Calibration<'p> {
                 len: values.len(),
             });
         }
-        match self.observers.get_mut(name) {
-            Some(observer) => observer.observe(values),
-            None => {
-                let mut observer = self.algorithm.observer();
-                observer.observe(values);
-                self.observers.insert(name.to_owned(), observer);
-            }
+        let algorithm = self.algorithm;
+        let observer = self
+            .observers
+            .entry(name.to_owned())
+            .or_insert_with(|| algorithm.observer());
+        for part in batch.parts(value.physical().shape(), values) {
+            observer.observe(part);
         }
         Ok(())
     }

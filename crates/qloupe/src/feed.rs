@@ -42,6 +42,9 @@ pub fn board_inputs(session: &Session, plan: &QuantPlan) -> Vec<BoardInput> {
 }
 
 fn preprocessing(spec: &InputSpec) -> String {
+    if let Some(value) = spec.recipe.value {
+        return format!("{value} in every element, as the recipe does");
+    }
     let Ok(image) = &spec.image else {
         return "an array in the model's own layout and dtype".to_owned();
     };

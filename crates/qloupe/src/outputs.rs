@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use qloupe_tensor::{DType, Tensor};
+use qloupe_tensor::Tensor;
 
 use crate::Error;
 use crate::analyze::Tap;
 use crate::array::write_npy;
+use crate::leading_axis;
 
 /// How many classes a summary lists.
 const TOP_K: usize = 5;
@@ -53,24 +54,13 @@ fn join(name: &str, list: &[Tensor]) -> Result<Tensor, Error> {
             other.shape()
         )));
     }
-    let rows = list.iter().map(|t| t.shape().first().copied().unwrap_or(1)).sum();
-    let shape = [&[rows], tail.as_slice()].concat();
-    macro_rules! concatenate {
-        ($($dtype:ident => $ty:ty),*) => {
-            match first.dtype() {
-                $(DType::$dtype => {
-                    let mut values: Vec<$ty> = Vec::new();
-                    for tensor in list {
-                        values.extend_from_slice(tensor.require::<$ty>()?);
-                    }
-                    Ok(Tensor::new(&shape, values)?)
-                })*
-                dtype => Err(Error::Options(format!("output \"{name}\" is {dtype}, which cannot be stored as an array"))),
-            }
-        };
-    }
-    concatenate!(Float32 => f32, Float64 => f64, Float16 => half::f16, Int64 => i64, Int32 => i32, Int16 => i16,
-        Int8 => i8, UInt8 => u8, UInt16 => u16, UInt32 => u32, UInt64 => u64, Bool => bool)
+    let unstored = || {
+        let dtype = first.dtype();
+        Error::Options(format!(
+            "output \"{name}\" is {dtype}, which cannot be stored as an array"
+        ))
+    };
+    Ok(leading_axis::join(list).ok_or_else(unstored)??)
 }
 
 /// One output of one sample in a line.

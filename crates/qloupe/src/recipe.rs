@@ -52,6 +52,8 @@ pub struct InputRecipe {
     pub dtype: Option<DType>,
     /// Arrays go through scale, mean and std as pictures do; else they are taken as they are.
     pub normalize_arrays: bool,
+    /// Every element of the input, which then takes no file: an initial state, a sampling rate.
+    pub value: Option<f64>,
 }
 
 /// Where the channels of an input are.
@@ -126,6 +128,7 @@ impl Default for InputRecipe {
             size: None,
             dtype: None,
             normalize_arrays: false,
+            value: None,
         }
     }
 }
@@ -279,7 +282,18 @@ fn parse_input(mut keys: Keys<'_>) -> Result<InputRecipe, RecipeError> {
         size: keys.pair("size", MAX_SIZE)?,
         dtype: keys.choice("dtype", &dtypes)?,
         normalize_arrays: keys.bool("normalize_arrays")?.unwrap_or(false),
+        value: keys.real("value")?,
     };
+    let alone = InputRecipe {
+        value: recipe.value,
+        ..InputRecipe::default()
+    };
+    if recipe.value.is_some() && recipe != alone {
+        return Err(keys.error(
+            "value",
+            "an input with a value takes no file, expected no other key beside it",
+        ));
+    }
     if recipe.std.contains(&0.0) {
         return Err(keys.error("std", "value 0 divides by zero, expected numbers other than 0"));
     }
@@ -351,6 +365,8 @@ mod tests {
             [input.z]
             resize = "keep-height"
             pad = 0
+            [input.rate]
+            value = 16000
         "#;
         let recipe = Recipe::parse(text, "\"r.toml\"").unwrap();
         let expected = InputRecipe {
@@ -364,10 +380,12 @@ mod tests {
             size: Some([48, 192]),
             dtype: Some(DType::Float64),
             normalize_arrays: true,
+            value: None,
         };
         assert_eq!(recipe.inputs["x:0"], expected);
         assert_eq!(recipe.inputs["y"].resize, Resize::Letterbox { pad: 114 });
         assert_eq!(recipe.inputs["z"].resize, Resize::KeepHeight { pad: Some(0) });
+        assert_eq!(recipe.inputs["rate"].value, Some(16000.0));
     }
 
     #[test]
@@ -397,6 +415,9 @@ mod tests {
             Case { text: "[input.x]\npad = 1", error: "\"r.toml\", input.x.pad: only resize = \"letterbox\" and \"keep-height\" fill" },
             Case { text: "[input.x]\nsize = 224", error: "\"r.toml\", input.x.size: wrong value, expected [height, width], got 224" },
             Case { text: "[input.x]\nnormalize_arrays = 1", error: "\"r.toml\", input.x.normalize_arrays: wrong value, expected true or false, got 1" },
+            Case { text: "[input.x]\nvalue = \"0\"", error: "\"r.toml\", input.x.value: wrong value, expected a number, got \"0\"" },
+            Case { text: "[input.x]\nvalue = inf", error: "\"r.toml\", input.x.value: wrong value, expected a finite number, got inf" },
+            Case { text: "[input.x]\nvalue = 0\nmean = 1", error: "\"r.toml\", input.x.value: an input with a value takes no file, expected no other key beside it" },
         ];
         for Case { text, error } in cases {
             assert_eq!(

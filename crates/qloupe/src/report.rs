@@ -6,7 +6,7 @@
 mod csv;
 mod figure;
 mod gate;
-mod grid;
+pub(crate) mod grid;
 mod json;
 mod md;
 mod ranking;
@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use gate::parse_limit;
 pub use gate::{Gate, GateError, GateOutcome};
 pub use ranking::Verdict;
 pub use view::View;

@@ -4,12 +4,14 @@
 //! kept.
 
 mod array_input;
+mod batch;
 mod cast;
 mod dataset_txt;
 mod error;
 mod fit;
 mod image_tensor;
 mod input_spec;
+mod labelled;
 mod labels;
 mod pixels;
 mod resize;
@@ -20,9 +22,10 @@ use std::path::Path;
 use qloupe_ir::suggestion;
 use qloupe_tensor::Tensor;
 
+pub use batch::Batch;
 pub use error::{SampleError, SamplePlace};
 pub use input_spec::{ImageInput, InputSpec};
-pub use labels::{Label, read_labels};
+pub use labelled::{Label, LabelValue, Labelled};
 pub use resize::Interpolation;
 
 use source::{Item, Sources};
@@ -31,8 +34,10 @@ use source::{Item, Sources};
 #[derive(Debug)]
 pub struct Dataset {
     inputs: Vec<InputSpec>,
-    /// For each input, one item a sample.
+    /// For each input, one item a sample; none for inputs that the recipe feeds.
     columns: Vec<Vec<Item>>,
+    /// Samples that the model takes at once.
+    n_rows: usize,
     notes: Vec<String>,
 }
 
@@ -78,16 +83,23 @@ impl Dataset {
 
     fn of(sources: Sources<'_>, inputs: &[InputSpec]) -> Result<Self, SampleError> {
         let (columns, notes) = sources.finish()?;
+        let n_rows = n_rows(inputs, &columns)?;
         Ok(Self {
             inputs: inputs.to_vec(),
             columns,
+            n_rows,
             notes,
         })
     }
 
     /// The number of samples.
     pub fn len(&self) -> usize {
-        self.columns.first().map_or(0, Vec::len)
+        self.columns.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The number of runs that take all samples.
+    pub fn n_batches(&self) -> usize {
+        self.len().div_ceil(self.n_rows)
     }
 
     /// True when there are no samples: only for a model without inputs.
@@ -109,9 +121,65 @@ impl Dataset {
     /// # Panics
     /// When there is no sample `idx`.
     pub fn sample(&self, idx: usize) -> Result<Vec<(String, Tensor)>, SampleError> {
-        let of = |(spec, column): (&InputSpec, &Vec<Item>)| Ok((spec.name.clone(), column[idx].read(spec)?));
+        let of = |(spec, column): (&InputSpec, &Vec<Item>)| {
+            let tensor = match &spec.constant {
+                Some(constant) => constant.clone(),
+                None => column[idx].read(spec)?,
+            };
+            Ok((spec.name.clone(), tensor))
+        };
         self.inputs.iter().zip(&self.columns).map(of).collect()
     }
+
+    /// Reads what run `idx` takes: one sample, or as many as the fixed batch of the model.
+    ///
+    /// # Errors
+    /// As [`Dataset::sample`]; samples of one batch whose shapes differ.
+    /// # Panics
+    /// When there is no batch `idx`.
+    pub fn batch(&self, idx: usize) -> Result<Batch, SampleError> {
+        if self.n_rows == 1 {
+            return Ok(Batch::single(idx, self.sample(idx)?));
+        }
+        let first = idx * self.n_rows;
+        let end = usize::min(first + self.n_rows, self.len());
+        let samples = (first..end)
+            .map(|idx| self.sample(idx))
+            .collect::<Result<_, _>>()?;
+        Batch::join(first, self.n_rows, samples, |input| {
+            self.inputs[input].constant.is_some()
+        })
+    }
+
+    /// The file of sample `idx`, when it holds no other sample.
+    pub fn file(&self, idx: usize) -> Option<&Path> {
+        self.columns
+            .iter()
+            .find_map(|column| column.get(idx))?
+            .only_file()
+    }
+}
+
+/// How many samples one run takes: as many as the fixed batch of the inputs that are fed sample by sample.
+fn n_rows(inputs: &[InputSpec], columns: &[Vec<Item>]) -> Result<usize, SampleError> {
+    let items = inputs
+        .iter()
+        .zip(columns)
+        .flat_map(|(spec, column)| column.iter().map(move |item| (spec, item)));
+    let mut first: Option<(&InputSpec, usize)> = None;
+    for (spec, item) in items {
+        let Some(n) = item.n_rows(spec) else { continue };
+        let (known, n_rows) = *first.get_or_insert((spec, n));
+        if n != n_rows {
+            return Err(SampleError::BatchSize {
+                input: known.name.clone(),
+                n_rows,
+                other: spec.name.clone(),
+                n_other: n,
+            });
+        }
+    }
+    Ok(first.map_or(1, |(_, n_rows)| n_rows))
 }
 
 #[cfg(test)]

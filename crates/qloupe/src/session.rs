@@ -15,7 +15,7 @@ use crate::prepare::{Crop, Network, load_model};
 use crate::recipe::Recipe;
 use crate::samples::{Dataset, InputSpec};
 
-/// Told after every sample how many are done, of how many.
+/// Told after every batch how many are done, of how many.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// A model, its golden program, and how its inputs are fed.
@@ -64,7 +64,7 @@ impl Session {
         Ok(changes)
     }
 
-    /// Runs the first `n_samples` of a dataset in float and observes every value. Samples are shared among the threads;
+    /// Runs the first `n_batches` of a dataset in float and observes every value. Samples are shared among the threads;
     /// the statistics do not depend on how many there are.
     ///
     /// # Errors
@@ -72,18 +72,17 @@ impl Session {
     pub fn calibrate(
         &self,
         dataset: &Dataset,
-        n_samples: usize,
+        n_batches: usize,
         algorithm: &'static dyn Algorithm,
         progress: Progress<'_>,
     ) -> Result<Statistics, Error> {
-        let n_parts = rayon::current_num_threads().min(n_samples).max(1);
+        let n_parts = rayon::current_num_threads().min(n_batches).max(1);
         let done = AtomicUsize::new(0);
         let calibrate_part = |part: usize| {
             let mut calibration = Calibration::new(&self.network.program, algorithm);
-            for idx in part * n_samples / n_parts..(part + 1) * n_samples / n_parts {
-                let inputs = dataset.sample(idx)?;
-                calibration.observe(&format!("sample {idx}"), &inputs)?;
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, n_samples);
+            for idx in part * n_batches / n_parts..(part + 1) * n_batches / n_parts {
+                calibration.observe(&dataset.batch(idx)?)?;
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, n_batches);
             }
             Ok(calibration)
         };

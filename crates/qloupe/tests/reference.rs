@@ -11,7 +11,7 @@ mod reference {
     use qloupe::plan::{Method, PlanOptions, Precision, QuantPlan, build_plan};
     use qloupe::prepare::{Crop, Prepared};
     use qloupe::recipe::Recipe;
-    use qloupe::samples::Dataset;
+    use qloupe::samples::{Batch, Dataset};
     use qloupe::session::Session;
     use qloupe::targets;
     use qloupe_exec::{Mode, Stored, UnitCompute};
@@ -129,7 +129,7 @@ mod reference {
         assert_eq!(changes.len(), 5, "{changes:?}");
         let target = targets::find("onnxruntime").unwrap();
         let mut calibration = Calibration::new(&session.network.program, calibrate::find("min_max").unwrap());
-        calibration.observe("noise", &sample).unwrap();
+        calibration.observe(&Batch::single(0, sample.clone())).unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();
         let options = PlanOptions {
             target,

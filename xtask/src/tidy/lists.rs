@@ -27,6 +27,10 @@ const LISTS: &[List] = &[
         constant: Some("ALL"),
     },
     List {
+        file: "crates/qloupe/src/evaluate/tasks.rs",
+        constant: Some("ALL"),
+    },
+    List {
         file: "crates/qloupe/src/metrics.rs",
         constant: Some("ALL"),
     },

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::Error;
 use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
 use qloupe::write::write_atomically;
-use qloupe::{Error, Mode};
 
 use super::{Command, quantize};
 use crate::args::{ModelArgs, QuantizeArgs};
@@ -19,8 +19,6 @@ use crate::{GATE_FAILED, progress};
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
-
-const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode::FakeQuant)];
 
 const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
@@ -87,7 +85,7 @@ impl Command for Analyze {
         let outputs = Outputs::check(&args)?;
         let choices = quantize::check(&args.quantize)?;
         let views = ViewSet::parse(args.views.iter().map(String::as_str))?;
-        let mode = parse_mode(&args.mode)?;
+        let mode = quantize::parse_mode(&args.mode)?;
         let mut session = args.model.open(args.quantize.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
         let loaded = start.elapsed().as_secs_f64();
@@ -108,26 +106,26 @@ impl Command for Analyze {
         )?;
         let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
         let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
-        for idx in 0..dataset.len() {
-            let inputs = dataset.sample(idx).map_err(Error::from)?;
+        for idx in 0..dataset.n_batches() {
+            let batch = dataset.batch(idx).map_err(Error::from)?;
             if let Some(dump) = &mut dump {
                 dump.begin_sample(idx);
             }
-            analysis.observe(&inputs, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
-            bar.inc(1);
+            analysis.observe(&batch, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
+            bar.inc(batch.n_samples as u64);
         }
         bar.finish_and_clear();
         if let Some(dump) = dump {
             dump.finish()?;
         }
         let mut report = analysis.finish();
-        let first = dataset.sample(0).map_err(Error::from)?;
+        let first = dataset.batch(0).map_err(Error::from)?;
         let cost_options = CostOptions { n_runs: N_COST_RUNS };
         report.costs = measure_costs(
             &session.network,
             &quantized.prepared,
             &quantized.plan,
-            &first,
+            &first.inputs,
             cost_options,
         )?;
         report.samples.source = args.input.join(" ");
@@ -144,11 +142,6 @@ impl Command for Analyze {
         );
         outputs.write(&args, &report)
     }
-}
-
-fn parse_mode(name: &str) -> anyhow::Result<Mode> {
-    let found = MODES.iter().find(|(id, _)| *id == name).map(|(_, mode)| *mode);
-    Ok(found.ok_or_else(|| Error::unknown_choice("mode", name, MODES.iter().map(|(id, _)| *id)))?)
 }
 
 /// Where the report goes, checked before the work.

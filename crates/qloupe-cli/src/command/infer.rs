@@ -7,10 +7,10 @@ use anyhow::bail;
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::array::{Compression, write_npz};
 use qloupe::outputs::{Collected, DumpWriter, Summary};
-use qloupe::samples::Dataset;
+use qloupe::runner::{Named, Runner};
+use qloupe::samples::{Batch, Dataset};
 use qloupe::session::Session;
 use qloupe::{Error, Mode};
-use qloupe_exec::{QuantizedProgram, Stored};
 use qloupe_tensor::Tensor;
 
 use super::{Command, quantize};
@@ -86,30 +86,33 @@ impl Command for Infer {
         }
         let mut session = args.model.open(args.recipe.as_deref())?;
         let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
-        let program = args.compile(mode, &mut session, &dataset)?;
+        let runner = args.runner(mode, &mut session, &dataset)?;
         let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
         let mut collected = Collected::default();
         let mut summaries = Vec::new();
         let bar = progress::bar("infer", dataset.len(), args.model.quiet);
-        for idx in 0..dataset.len() {
-            let inputs = dataset.sample(idx).map_err(Error::from)?;
-            if let Some(dump) = &mut dump {
-                dump.begin_sample(idx);
-            }
-            let outputs = match &program {
-                None => run_float(&session, inputs, dump.as_mut())?,
-                Some(program) => run_quantized(&session, program, &inputs, dump.as_mut())?,
+        for idx in 0..dataset.n_batches() {
+            let batch = dataset.batch(idx).map_err(Error::from)?;
+            let outputs = match &mut dump {
+                None => runner.run(&session.network, &batch.inputs, None)?,
+                Some(dump) => {
+                    dump.begin_sample(idx);
+                    let mut write = |name: &str, tensor: &Tensor| dump.write("values", name, tensor);
+                    runner.run(&session.network, &batch.inputs, Some(&mut write))?
+                }
             };
-            summaries.push(
-                outputs
-                    .iter()
-                    .map(|(name, tensor)| Summary::of(name, tensor))
-                    .collect::<Vec<_>>(),
-            );
-            if args.out.is_some() {
-                collected.add(outputs);
+            let samples = split(&batch, &outputs);
+            for (offset, outputs) in samples.into_iter().enumerate() {
+                let summary = |(name, tensor): &(String, Tensor)| Summary::of(name, tensor);
+                summaries.push((
+                    batch.first + offset,
+                    outputs.iter().map(summary).collect::<Vec<_>>(),
+                ));
+                if args.out.is_some() {
+                    collected.add(outputs);
+                }
             }
-            bar.inc(1);
+            bar.inc(batch.n_samples as u64);
         }
         bar.finish_and_clear();
         if let Some(dump) = dump {
@@ -119,14 +122,10 @@ impl Command for Infer {
             write_npz(out, &collected.join()?, Compression::Stored).map_err(Error::from)?;
         }
         if args.json {
-            let json: Vec<serde_json::Value> = summaries.iter().map(|s| to_json(s)).collect();
+            let json: Vec<serde_json::Value> = summaries.iter().map(|(_, s)| to_json(s)).collect();
             progress::result(&serde_json::to_string_pretty(&json)?)?;
         } else {
-            let text: Vec<String> = summaries
-                .iter()
-                .enumerate()
-                .map(|(idx, s)| to_text(idx, s))
-                .collect();
+            let text: Vec<String> = summaries.iter().map(|(idx, s)| to_text(*idx, s)).collect();
             progress::result(&text.join("\n"))?;
         }
         for note in dataset.notes().iter().filter(|_| !args.model.quiet) {
@@ -137,15 +136,10 @@ impl Command for Infer {
 }
 
 impl Arguments {
-    /// The program of a mode; `None` for float.
-    fn compile(
-        &self,
-        mode: &str,
-        session: &mut Session,
-        dataset: &Dataset,
-    ) -> anyhow::Result<Option<QuantizedProgram>> {
+    /// What runs in a mode.
+    fn runner(&self, mode: &str, session: &mut Session, dataset: &Dataset) -> anyhow::Result<Runner> {
         if mode == "float" {
-            return Ok(None);
+            return Ok(Runner::Float);
         }
         let quantize_args = QuantizeArgs {
             plan: self.plan.clone(),
@@ -160,93 +154,22 @@ impl Arguments {
         } else {
             Mode::Integer
         };
-        Ok(Some(quantized.prepared.quantized(
-            &session.network,
-            &quantized.plan,
-            mode,
-        )?))
+        quantized.runner(session, mode)
     }
 }
 
-type Outputs = Vec<(String, Tensor)>;
-
-fn run_float(
-    session: &Session,
-    inputs: Outputs,
-    mut dump: Option<&mut DumpWriter>,
-) -> anyhow::Result<Outputs> {
-    let network = &session.network;
-    if let Some(dump) = &mut dump {
-        for (name, tensor) in &inputs {
-            dump.write("values", name, tensor)?;
-        }
+/// The outputs of each sample of a batch; those of a whole batch where an output does not tell its samples apart.
+fn split(batch: &Batch, outputs: &[(String, Tensor)]) -> Vec<Named> {
+    let parts: Vec<Vec<Tensor>> = outputs.iter().map(|(_, tensor)| batch.split(tensor)).collect();
+    if parts.iter().any(|parts| parts.len() != batch.n_samples) {
+        return vec![outputs.to_vec()];
     }
-    let goals: Vec<&str> = network
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
-    let given = inputs
-        .into_iter()
-        .map(|(name, tensor)| (name, Stored::plain(tensor)))
-        .collect();
-    let mut walk = network
-        .program
-        .walk(given, &goals)
-        .map_err(|e| network.located(e))?;
-    while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
-        if let Some(dump) = &mut dump {
-            for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    dump.write("values", name, tensor.to_plain())?;
-                }
-            }
-        }
-    }
-    let output = |name: &&str| {
-        let value = walk.require(name).map_err(|e| network.located(e))?;
-        Ok(((*name).to_owned(), value.to_plain().clone()))
+    let of = |sample: usize| {
+        let named =
+            |((name, _), parts): (&(String, Tensor), &Vec<Tensor>)| (name.clone(), parts[sample].clone());
+        outputs.iter().zip(&parts).map(named).collect()
     };
-    goals.iter().map(output).collect()
-}
-
-fn run_quantized(
-    session: &Session,
-    program: &QuantizedProgram,
-    inputs: &[(String, Tensor)],
-    mut dump: Option<&mut DumpWriter>,
-) -> anyhow::Result<Outputs> {
-    let network = &session.network;
-    if let Some(dump) = &mut dump {
-        for (name, tensor) in inputs {
-            let in_form = program.to_form(name, &Stored::plain(tensor.clone()));
-            dump.write("values", name, program.to_float(name, &in_form).to_plain())?;
-        }
-    }
-    let mut walk = program.walk(inputs).map_err(|e| network.located(e))?;
-    while let Some((unit, results)) = walk.step().map_err(|e| network.located(e))? {
-        if let Some(dump) = &mut dump {
-            for (name, value) in unit.outputs().iter().zip(&results) {
-                if let Some(tensor) = value.as_tensor() {
-                    dump.write("values", name, program.to_float(name, tensor).to_plain())?;
-                }
-            }
-        }
-    }
-    let output = |name: &String| {
-        let value = walk.float_value(name).map_err(|e| network.located(e))?;
-        Ok((name.clone(), value.to_plain().clone()))
-    };
-    network
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|o| &o.name)
-        .map(output)
-        .collect()
+    (0..batch.n_samples).map(of).collect()
 }
 
 fn to_text(sample: usize, summaries: &[Summary]) -> String {

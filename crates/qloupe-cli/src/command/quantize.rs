@@ -1,17 +1,26 @@
-//! What `analyze`, `build` and `infer` share: from arguments to a prepared graph and a plan.
+//! What `analyze`, `build`, `evaluate` and `infer` share: from arguments to a prepared graph and a plan.
 
 use std::path::Path;
 
 use anyhow::bail;
 use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan, parse_plan};
 use qloupe::prepare::Prepared;
+use qloupe::runner::Runner;
 use qloupe::samples::Dataset;
 use qloupe::session::Session;
 use qloupe::targets::Target;
-use qloupe::{Error, calibrate, targets};
+use qloupe::{Error, Mode, calibrate, targets};
 
 use crate::args::QuantizeArgs;
 use crate::progress;
+
+const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode::FakeQuant)];
+
+/// How quantized units compute.
+pub(super) fn parse_mode(name: &str) -> anyhow::Result<Mode> {
+    let found = MODES.iter().find(|(id, _)| *id == name).map(|(_, mode)| *mode);
+    Ok(found.ok_or_else(|| Error::unknown_choice("mode", name, MODES.iter().map(|(id, _)| *id)))?)
+}
 
 /// Choices that are checked before any work begins.
 pub(super) struct Choices {
@@ -62,6 +71,14 @@ pub(super) struct Quantized {
     pub(super) plan: QuantPlan,
 }
 
+impl Quantized {
+    /// What runs under the plan.
+    pub(super) fn runner(&self, session: &Session, mode: Mode) -> anyhow::Result<Runner> {
+        let program = self.prepared.quantized(&session.network, &self.plan, mode)?;
+        Ok(Runner::Quantized(Box::new(program)))
+    }
+}
+
 /// Reads the plan, or calibrates one. `inputs` are the samples of the command, for a plan that needs no calibration.
 pub(super) fn quantize(
     args: &QuantizeArgs,
@@ -93,10 +110,10 @@ pub(super) fn quantize(
     };
     resolve_branches(session, Some(dataset), quiet)?;
     let prepared = Prepared::new(&session.network, target, args.optimization_level())?;
-    // float16 needs no ranges: one sample tells which values are float.
-    let n_samples = if needs_dataset { dataset.len() } else { 1 };
-    let bar = progress::bar("calibrate", n_samples, quiet);
-    let statistics = session.calibrate(dataset, n_samples, choices.algorithm, &|done, _| {
+    // float16 needs no ranges: one run tells which values are float.
+    let n_batches = if needs_dataset { dataset.n_batches() } else { 1 };
+    let bar = progress::bar("calibrate", n_batches, quiet);
+    let statistics = session.calibrate(dataset, n_batches, choices.algorithm, &|done, _| {
         bar.set_position(done as u64)
     })?;
     bar.finish_and_clear();
@@ -132,8 +149,8 @@ fn resolve_branches(session: &mut Session, dataset: Option<&Dataset>, quiet: boo
     let Some(dataset) = dataset.filter(|_| has_branches) else {
         return Ok(());
     };
-    let sample = dataset.sample(0).map_err(Error::from)?;
-    for change in session.resolve_branches(&sample)?.iter().filter(|_| !quiet) {
+    let batch = dataset.batch(0).map_err(Error::from)?;
+    for change in session.resolve_branches(&batch.inputs)?.iter().filter(|_| !quiet) {
         progress::message(&format!("note: {change}"));
     }
     Ok(())

@@ -22,6 +22,11 @@ fn build() {
 }
 
 #[test]
+fn evaluate() {
+    insta::assert_snapshot!(help("evaluate --help"));
+}
+
+#[test]
 fn infer() {
     insta::assert_snapshot!(help("infer --help"));
 }

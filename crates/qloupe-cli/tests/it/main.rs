@@ -5,7 +5,11 @@ mod arguments;
 #[cfg(test)]
 mod bits;
 #[cfg(test)]
+mod evaluate;
+#[cfg(test)]
 mod help;
+#[cfg(test)]
+mod inputs;
 #[cfg(test)]
 mod inspect;
 #[cfg(test)]

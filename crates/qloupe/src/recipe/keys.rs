@@ -54,6 +54,14 @@ impl<'a> Keys<'a> {
         self.finite(key, &value).map(Some)
     }
 
+    /// A number in double precision: whole numbers stay exact.
+    pub(super) fn real(&mut self, key: &'static str) -> Result<Option<f64>, RecipeError> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        self.finite_real(key, &value).map(Some)
+    }
+
     /// A list of numbers, or one number.
     pub(super) fn numbers(&mut self, key: &'static str) -> Result<Vec<f32>, RecipeError> {
         match self.take(key) {
@@ -152,12 +160,20 @@ impl<'a> Keys<'a> {
     fn finite(&self, key: &str, value: &Value) -> Result<f32, RecipeError> {
         #[expect(
             clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
             reason = "preprocessing computes in f32; what overflows is refused below"
         )]
+        let number = self.finite_real(key, value)? as f32;
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(self.wrong(key, value, "a finite number"))
+        }
+    }
+
+    fn finite_real(&self, key: &str, value: &Value) -> Result<f64, RecipeError> {
         let number = match value {
-            Value::Integer(number) => *number as f32,
-            Value::Float(number) => *number as f32,
+            Value::Integer(number) => *number as f64,
+            Value::Float(number) => *number,
             other => return Err(self.wrong(key, other, "a number")),
         };
         if number.is_finite() {

@@ -47,10 +47,12 @@ impl Gate {
 #[non_exhaustive]
 pub enum GateError {
     /// No limit.
-    #[error("gate \"{gate}\": limit is missing, expected [VIEW.]METRIC=X, for example sqnr_db=20")]
+    #[error("gate \"{gate}\": limit is missing, expected {form}")]
     NoLimit {
         /// The text.
         gate: String,
+        /// How a gate is written.
+        form: &'static str,
     },
     /// The limit is no number.
     #[error("gate \"{gate}\": wrong limit, expected a number, got \"{limit}\"")]
@@ -86,44 +88,63 @@ pub enum GateError {
     },
 }
 
-impl FromStr for Gate {
-    type Err = GateError;
-
-    fn from_str(text: &str) -> Result<Self, GateError> {
-        let gate = || text.to_owned();
-        let unknown = |what, name: &str, choices: &[&str]| GateError::Unknown {
-            gate: gate(),
+impl GateError {
+    /// Refuses a name in a gate that is none of `choices`.
+    pub(crate) fn check_name(
+        gate: &str,
+        what: &'static str,
+        name: &str,
+        choices: &[&str],
+    ) -> Result<(), Self> {
+        if choices.contains(&name) {
+            return Ok(());
+        }
+        Err(Self::Unknown {
+            gate: gate.to_owned(),
             what,
             name: name.to_owned(),
             help: suggestion(name, choices.iter().copied()),
             choices: choices.join(", "),
-        };
-        let (path, limit) = text
-            .split_once('=')
-            .ok_or_else(|| GateError::NoLimit { gate: gate() })?;
-        let (view, metric) = match path.trim().rsplit_once('.') {
-            Some((view, metric)) => (Some(view), metric),
-            None => (None, path.trim()),
-        };
-        let view = view
-            .map(|id| View::from_id(id).ok_or_else(|| unknown("view", id, &View::ALL.map(View::id))))
-            .transpose()?;
-        let metric = metrics::metric(metric).ok_or_else(|| {
-            let ids: Vec<_> = metrics::ALL.iter().map(|m| m.id()).collect();
-            unknown("metric", metric, &ids)
-        })?;
-        let limit = limit.trim();
-        match limit.parse::<f64>() {
-            Ok(number) if !number.is_nan() => Ok(Self {
-                view,
-                metric,
-                limit: number,
-            }),
-            _ => Err(GateError::Limit {
-                gate: gate(),
-                limit: limit.to_owned(),
-            }),
+        })
+    }
+}
+
+/// The parts of `[WHERE.]METRIC=X`; `form` says in messages how such a gate is written.
+pub(crate) fn parse_limit<'t>(
+    gate: &'t str,
+    form: &'static str,
+) -> Result<(Option<&'t str>, &'t str, f64), GateError> {
+    let (path, limit) = gate.split_once('=').ok_or_else(|| GateError::NoLimit {
+        gate: gate.to_owned(),
+        form,
+    })?;
+    let limit = limit.trim();
+    let number = limit.parse::<f64>().ok().filter(|number| !number.is_nan());
+    let number = number.ok_or_else(|| GateError::Limit {
+        gate: gate.to_owned(),
+        limit: limit.to_owned(),
+    })?;
+    Ok(match path.trim().rsplit_once('.') {
+        Some((place, metric)) => (Some(place), metric, number),
+        None => (None, path.trim(), number),
+    })
+}
+
+impl FromStr for Gate {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Self, GateError> {
+        let (view, metric, limit) = parse_limit(text, "[VIEW.]METRIC=X, for example sqnr_db=20")?;
+        if let Some(view) = view {
+            GateError::check_name(text, "view", view, &View::ALL.map(View::id))?;
         }
+        let ids: Vec<_> = metrics::ALL.iter().map(|m| m.id()).collect();
+        GateError::check_name(text, "metric", metric, &ids)?;
+        Ok(Self {
+            view: view.and_then(View::from_id),
+            metric: metrics::metric(metric).expect("invariant: the id was checked"),
+            limit,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// How a cell looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     #[default]
     Plain,
     Bold,
@@ -31,14 +31,14 @@ impl Style {
 
 /// Where a cell sits in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub(crate) enum Align {
     Left,
     Right,
 }
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     text: String,
     style: Style,
     /// Columns that the cell runs over.
@@ -48,7 +48,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(text: impl AsRef<str>, style: Style) -> Self {
+    pub(crate) fn new(text: impl AsRef<str>, style: Style) -> Self {
         Self {
             text: printable(text.as_ref()),
             style,
@@ -57,41 +57,41 @@ impl Cell {
         }
     }
 
-    pub(super) fn plain(text: impl AsRef<str>) -> Self {
+    pub(crate) fn plain(text: impl AsRef<str>) -> Self {
         Self::new(text, Style::Plain)
     }
 
-    pub(super) fn over(self, span: usize) -> Self {
+    pub(crate) fn over(self, span: usize) -> Self {
         Self { span, ..self }
     }
 
-    pub(super) fn right(self) -> Self {
+    pub(crate) fn right(self) -> Self {
         Self { right: true, ..self }
     }
 }
 
 /// Rows of cells.
 #[derive(Clone, Debug)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     align: Vec<Align>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Grid {
-    pub(super) fn new(align: Vec<Align>) -> Self {
+    pub(crate) fn new(align: Vec<Align>) -> Self {
         Self {
             align,
             rows: Vec::new(),
         }
     }
 
-    pub(super) fn push(&mut self, row: Vec<Cell>) {
+    pub(crate) fn push(&mut self, row: Vec<Cell>) {
         self.rows.push(row);
     }
 
     /// The rows as lines, two spaces between columns, nothing after the last cell. A cell over several columns does not
     /// widen them: the last column may overhang.
-    pub(super) fn lines(&self, indent: usize, colour: bool) -> Vec<String> {
+    pub(crate) fn lines(&self, indent: usize, colour: bool) -> Vec<String> {
         let widths = self.widths();
         self.rows
             .iter()
@@ -137,19 +137,19 @@ impl Grid {
 }
 
 /// Columns that a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
 /// The text without control characters: names come from model files and must not steer the terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
 /// The text in at most `room` columns, shortened in the middle: both ends of a layer name matter.
-pub(super) fn shorten(text: &str, room: usize) -> String {
+pub(crate) fn shorten(text: &str, room: usize) -> String {
     let n = width(text);
     if n <= room {
         return text.to_owned();
@@ -163,7 +163,7 @@ pub(super) fn shorten(text: &str, room: usize) -> String {
 }
 
 /// Lines of at most `room` columns, broken at spaces.
-pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in printable(text).split_whitespace() {
         match lines.last_mut() {

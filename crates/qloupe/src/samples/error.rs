@@ -132,6 +132,97 @@ pub enum SampleError {
         /// Its samples.
         n_other: usize,
     },
+    /// A sample that the labels do not name.
+    #[error("\"{file}\" has no label in \"{labels}\"")]
+    Unlabelled {
+        /// The file of the sample.
+        file: String,
+        /// The list of labels.
+        labels: String,
+    },
+    /// A sample that no list of files can name.
+    #[error(
+        "sample {sample} is one of several of its file, which \"{labels}\" cannot name; give labels as an array (.npy, .npz, .safetensors)"
+    )]
+    Unnamed {
+        /// The sample.
+        sample: usize,
+        /// The list of labels.
+        labels: String,
+    },
+    /// Labels without samples.
+    #[error("\"{labels}\" holds labels only, expected the samples with --input FILE")]
+    NoSamples {
+        /// The array file.
+        labels: String,
+    },
+    /// Another number of labels than of samples.
+    #[error("\"{labels}\" holds {n_labels} labels, expected {n_samples} as there are samples")]
+    LabelCount {
+        /// The array file.
+        labels: String,
+        /// Its labels.
+        n_labels: usize,
+        /// The samples.
+        n_samples: usize,
+    },
+    /// A file of arrays without labels.
+    #[error("{place} has no array \"label\" or \"labels\", it holds {held}")]
+    NoLabelArray {
+        /// Where.
+        place: SamplePlace,
+        /// The arrays of the file.
+        held: String,
+    },
+    /// An array that is no label.
+    #[error("{place}: labels are {what}, expected numbers")]
+    LabelArray {
+        /// Where.
+        place: SamplePlace,
+        /// `string`.
+        what: String,
+    },
+    /// Samples that cannot be fed together.
+    #[error(
+        "input \"{input}\": sample {sample} does not fit a batch of {n_rows}, expected shape {expected:?} as sample {}, \
+         got {got:?}; set size in the recipe", sample - sample % n_rows
+    )]
+    Batch {
+        /// The input.
+        input: String,
+        /// Samples that the model takes at once.
+        n_rows: usize,
+        /// The sample that differs.
+        sample: usize,
+        /// The shape of the first sample of the batch.
+        expected: Vec<usize>,
+        /// Its shape.
+        got: Vec<usize>,
+    },
+    /// Inputs of different fixed batches.
+    #[error("input \"{other}\" takes {n_other} samples at once, expected {n_rows} as input \"{input}\" does")]
+    BatchSize {
+        /// The first input.
+        input: String,
+        /// Its samples.
+        n_rows: usize,
+        /// The other input.
+        other: String,
+        /// Its samples.
+        n_other: usize,
+    },
+    /// A file for an input that the recipe feeds.
+    #[error(
+        "{place} feeds input \"{input}\", which the recipe feeds with value = {value}; remove one of them"
+    )]
+    FedByRecipe {
+        /// Where.
+        place: SamplePlace,
+        /// The input.
+        input: String,
+        /// The value.
+        value: f64,
+    },
     /// `NAME=FILE` names no input.
     #[error("the model has no input \"{name}\"{help}")]
     UnknownInput {

@@ -1,7 +1,7 @@
 //! What a model's input expects, and how the recipe says to get there.
 
 use qloupe_ir::{Dim, ValueInfo, suggestion};
-use qloupe_tensor::DType;
+use qloupe_tensor::{DType, Tensor, n_elements};
 
 use super::SampleError;
 use super::cast::cast;
@@ -9,6 +9,8 @@ use crate::recipe::{ChannelOrder, InputRecipe, Layout, Recipe, RecipeError, Resi
 
 /// Levels of an 8-bit channel.
 const N_LEVELS: u16 = 256;
+/// The largest input that the recipe may feed with one value.
+const MAX_CONSTANT_ELEMENTS: usize = 1 << 28;
 
 /// One input of a model with its preprocessing, checked against each other.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct InputSpec {
     pub has_recipe: bool,
     /// How pictures feed the input, or why they cannot.
     pub image: Result<ImageInput, String>,
+    /// The tensor that the recipe feeds without a file: its value in every element, open dimensions are 1.
+    pub constant: Option<Tensor>,
 }
 
 /// An input that pictures can feed: every default is resolved.
@@ -90,13 +94,28 @@ impl InputSpec {
             recipe: own.cloned().unwrap_or_default(),
             has_recipe: own.is_some(),
             image: Err(String::new()),
+            constant: None,
         };
-        spec.image = spec.resolve_image().map_err(|(key, what)| RecipeError::Value {
+        let error = |(key, what)| RecipeError::Value {
             origin: recipe.origin.clone(),
             key: format!("input.{name}.{key}"),
             what,
-        })?;
+        };
+        spec.image = spec.resolve_image().map_err(error)?;
+        spec.constant = spec.resolve_constant().map_err(|what| error(("value", what)))?;
         Ok(spec)
+    }
+
+    fn resolve_constant(&self) -> Result<Option<Tensor>, String> {
+        let Some(value) = self.recipe.value else {
+            return Ok(None);
+        };
+        let shape: Vec<usize> = self.shape.iter().map(|dim| dim.unwrap_or(1)).collect();
+        let n = n_elements(&shape).filter(|&n| n <= MAX_CONSTANT_ELEMENTS);
+        let n = n.ok_or_else(|| {
+            format!("input \"{}\" is too large, expected at most {MAX_CONSTANT_ELEMENTS} elements, got shape {shape:?}", self.name)
+        })?;
+        cast(&shape, vec![value; n], self.dtype).map(Some)
     }
 
     /// The dimensions, open ones as `?`.
@@ -366,6 +385,26 @@ mod tests {
                 .unwrap()
                 .image
                 .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_value_fills_the_input_in_its_dtype() {
+        let state = spec(&[2, 0, 3], DType::Float32, "value = 0.5").unwrap();
+        assert_eq!(
+            state.constant,
+            Some(Tensor::new(&[2, 1, 3], vec![0.5_f32; 6]).unwrap())
+        );
+        let rate = spec(&[], DType::Int64, "value = 16000").unwrap();
+        assert_eq!(rate.constant, Some(Tensor::scalar(16000_i64)));
+        let error = |shape, dtype, recipe| spec(shape, dtype, recipe).unwrap_err().to_string();
+        assert_eq!(
+            error(&[], DType::Int64, "value = 0.5"),
+            "\"r.toml\", input.x.value: int64 cannot hold the value 0.5, expected whole numbers from -9007199254740992 to 9007199254740992"
+        );
+        assert_eq!(
+            error(&[usize::MAX, 2], DType::Float32, "value = 0"),
+            "\"r.toml\", input.x.value: input \"x\" is too large, expected at most 268435456 elements, got shape [18446744073709551615, 2]"
         );
     }
 

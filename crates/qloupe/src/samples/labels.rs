@@ -1,32 +1,38 @@
-//! Labels of a classification dataset: `labels.csv` with lines `path,label`.
+//! The lines `path,label` of a `labels.csv`.
 
 use std::path::{Path, PathBuf};
 
 use super::error::{SampleError, SamplePlace};
+use super::source::unreadable;
 
 /// One line of `labels.csv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label {
-    /// The picture, with the folder of the list before it.
-    pub path: PathBuf,
+pub(super) struct LabelLine {
+    /// From 1.
+    pub(super) number: usize,
+    /// The file of the sample as it is written.
+    pub(super) file: String,
     /// The label as it is written.
-    pub label: String,
+    pub(super) label: String,
+}
+
+impl LabelLine {
+    /// The file, with the folder of the list before it.
+    pub(super) fn path(&self, list: &Path) -> PathBuf {
+        list.parent().unwrap_or(Path::new("")).join(&self.file)
+    }
 }
 
 /// Reads `labels.csv`: `path,label` a line, a header `path,...` is optional, quotes protect commas.
 ///
 /// # Errors
 /// An unreadable file, a line without exactly two fields, no label at all.
-pub fn read_labels(path: &Path) -> Result<Vec<Label>, SampleError> {
+pub(super) fn read_labels(path: &Path) -> Result<Vec<LabelLine>, SampleError> {
     let place = SamplePlace {
         list: None,
         file: path.display().to_string(),
     };
-    let text = std::fs::read_to_string(path).map_err(|source| SampleError::Read {
-        place: place.clone(),
-        source,
-    })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let text = std::fs::read_to_string(path).map_err(|source| unreadable(place.clone(), source))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut labels = Vec::new();
     for (idx, line) in text
@@ -48,8 +54,9 @@ pub fn read_labels(path: &Path) -> Result<Vec<Label>, SampleError> {
         if idx == 0 && file.eq_ignore_ascii_case("path") {
             continue;
         }
-        labels.push(Label {
-            path: folder.join(file),
+        labels.push(LabelLine {
+            number: idx + 1,
+            file: file.clone(),
             label: label.clone(),
         });
     }
@@ -93,13 +100,16 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             read_labels(&path)
         };
-        let expected = [("a b.png", "3"), ("c.png", "say \"hi\", you")].map(|(file, label)| Label {
-            path: folder.path().join(file),
-            label: label.to_owned(),
-        });
+        let expected = |first: usize| {
+            [(0, "a b.png", "3"), (2, "c.png", "say \"hi\", you")].map(|(line, file, label)| LabelLine {
+                number: first + line,
+                file: file.to_owned(),
+                label: label.to_owned(),
+            })
+        };
         let lines = "a b.png, 3\r\n\n\"c.png\",\"say \"\"hi\"\", you\"\n";
-        assert_eq!(read(lines).unwrap(), expected);
-        assert_eq!(read(&format!("path,label\n{lines}")).unwrap(), expected);
+        assert_eq!(read(lines).unwrap(), expected(1));
+        assert_eq!(read(&format!("path,label\n{lines}")).unwrap(), expected(2));
 
         let shown = path.display();
         let cases = [
@@ -118,7 +128,7 @@ mod tests {
         }
         assert_eq!(
             read_labels(Path::new("none.csv")).unwrap_err().to_string(),
-            "\"none.csv\" cannot be read: No such file or directory (os error 2)"
+            "\"none.csv\" does not exist"
         );
     }
 }

@@ -14,7 +14,7 @@ use super::error::{SampleError, SamplePlace, quoted};
 use super::image_tensor::read_image;
 use super::input_spec::InputSpec;
 use super::pixels::{DecodeError, is_image_path};
-use crate::array::{ArrayFile, ArrayInfo};
+use crate::array::ArrayFile;
 
 const DATASET_KINDS: &str = "a folder, .txt, .npy, .npz, .safetensors, .jpg, .png or .bmp";
 const FILE_KINDS: &str = ".jpg, .png, .bmp, .npy, .npz or .safetensors";
@@ -34,6 +34,30 @@ enum Content {
 }
 
 impl Item {
+    /// How many such samples one run takes: 1 of arrays that hold a whole batch; `None` where the batch is open.
+    pub(super) fn n_rows(&self, spec: &InputSpec) -> Option<usize> {
+        let is_row = match &self.content {
+            Content::Image(_) => true,
+            Content::Array(file, array, part) => {
+                let rank = file.arrays()[*array].shape.len();
+                rank + 1 == spec.shape.len() || (rank == spec.shape.len() && part.is_some())
+            }
+        };
+        let n = spec.shape.first().copied().filter(|_| is_row).unwrap_or(Some(1));
+        n.map(|n| n.max(1))
+    }
+
+    /// The file as the user wrote it, when it is one sample and no more.
+    pub(super) fn only_file(&self) -> Option<&Path> {
+        match &self.content {
+            Content::Image(path) => Some(path),
+            Content::Array(file, array, part) => {
+                let is_only = part.is_none() || file.arrays()[*array].shape.first() == Some(&1);
+                is_only.then(|| file.path())
+            }
+        }
+    }
+
     pub(super) fn read(&self, spec: &InputSpec) -> Result<Tensor, SampleError> {
         let place = || self.place.clone();
         match &self.content {
@@ -71,6 +95,8 @@ pub(super) struct Sources<'a> {
     inputs: &'a [InputSpec],
     columns: Vec<Vec<Item>>,
     notes: Vec<String>,
+    /// Arrays of a file that feed no input but are used.
+    used: Vec<String>,
 }
 
 impl<'a> Sources<'a> {
@@ -79,7 +105,21 @@ impl<'a> Sources<'a> {
             inputs,
             columns: inputs.iter().map(|_| Vec::new()).collect(),
             notes: Vec::new(),
+            used: Vec::new(),
         }
+    }
+
+    /// Does not tell of this array that it is ignored.
+    pub(super) fn use_array(&mut self, name: &str) {
+        self.used.push(name.to_owned());
+    }
+
+    /// The inputs that files feed; the recipe feeds the others.
+    fn fed(&self) -> impl Iterator<Item = (usize, &'a InputSpec)> + use<'a> {
+        self.inputs
+            .iter()
+            .enumerate()
+            .filter(|(_, spec)| spec.constant.is_none())
     }
 
     /// Adds all samples of a folder, a list, or a file that is not bound to one input.
@@ -104,12 +144,56 @@ impl<'a> Sources<'a> {
                 expected: DATASET_KINDS,
             });
         }
-        self.require_one_input(
+        let input = self.require_one_input(
             &place,
             "name each file's input with NAME=FILE, or use dataset.txt",
         )?;
-        let shown = place.file;
-        self.add_file(0, path, &shown, None)
+        self.add_file(input, path, &place.file, None)
+    }
+
+    /// Adds the one sample of a line of a list: a file for each input that files feed, or one file of named arrays.
+    pub(super) fn add_line(
+        &mut self,
+        folder: &Path,
+        files: &[String],
+        list: &str,
+    ) -> Result<(), SampleError> {
+        let line_error = |what| SampleError::Line {
+            list: list.to_owned(),
+            what,
+        };
+        let before: Vec<usize> = self.columns.iter().map(Vec::len).collect();
+        let fed: Vec<(usize, &InputSpec)> = self.fed().collect();
+        if fed.len() == files.len() {
+            for ((input, _), file) in fed.iter().zip(files) {
+                self.add_file(*input, &folder.join(file), file, Some(list))?;
+            }
+        } else if let [file] = files
+            && has_extension(Path::new(file), &["npz", "safetensors"])
+        {
+            let place = SamplePlace {
+                list: Some(list.to_owned()),
+                file: file.clone(),
+            };
+            self.add_named_arrays(&folder.join(file), &place)?;
+        } else {
+            return Err(line_error(format!(
+                "wrong number of files, expected {} ({}), got {}",
+                fed.len(),
+                quoted(fed.iter().map(|(_, input)| input.name.as_str())),
+                files.len()
+            )));
+        }
+        for (position, (input, _)) in fed.iter().enumerate() {
+            let n_samples = self.columns[*input].len() - before[*input];
+            if n_samples != 1 {
+                let file = files.get(position).unwrap_or(&files[0]);
+                return Err(line_error(format!(
+                    "\"{file}\" holds {n_samples} samples, expected 1 a line"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Adds the samples of one file to one input.
@@ -124,6 +208,10 @@ impl<'a> Sources<'a> {
             list: list.map(str::to_owned),
             file: shown.to_owned(),
         };
+        if let Some(value) = self.inputs[input].recipe.value {
+            let input = self.inputs[input].name.clone();
+            return Err(SampleError::FedByRecipe { place, input, value });
+        }
         let metadata = fs::metadata(path).map_err(|source| unreadable(place.clone(), source))?;
         if is_image_path(path) && metadata.is_file() {
             require_image(&self.inputs[input], &place)?;
@@ -150,16 +238,18 @@ impl<'a> Sources<'a> {
 
     /// The items of each input, and the notes.
     pub(super) fn finish(mut self) -> Result<(Vec<Vec<Item>>, Vec<String>), SampleError> {
-        for (spec, column) in self.inputs.iter().zip(&self.columns) {
+        let first = self.fed().next().map_or(0, |(input, _)| input);
+        for (input, spec) in self.fed() {
+            let column = &self.columns[input];
             if column.is_empty() {
                 return Err(SampleError::UnfedInput {
                     name: spec.name.clone(),
                 });
             }
-            if column.len() != self.columns[0].len() {
+            if column.len() != self.columns[first].len() {
                 return Err(SampleError::Count {
-                    input: self.inputs[0].name.clone(),
-                    n_samples: self.columns[0].len(),
+                    input: self.inputs[first].name.clone(),
+                    n_samples: self.columns[first].len(),
                     other: spec.name.clone(),
                     n_other: column.len(),
                 });
@@ -173,7 +263,7 @@ impl<'a> Sources<'a> {
     }
 
     fn add_folder(&mut self, path: &Path, place: SamplePlace) -> Result<(), SampleError> {
-        self.require_one_input(&place, "use dataset.txt")?;
+        let input = self.require_one_input(&place, "use dataset.txt")?;
         let read = fs::read_dir(path).and_then(|entries| {
             entries
                 .map(|entry| entry.map(|entry| entry.path()))
@@ -189,7 +279,7 @@ impl<'a> Sources<'a> {
             });
         }
         for file in files {
-            self.add_file(0, &file, &file.display().to_string(), None)?;
+            self.add_file(input, &file, &file.display().to_string(), None)?;
         }
         Ok(())
     }
@@ -210,38 +300,22 @@ impl<'a> Sources<'a> {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         for (number, files) in lines {
-            if files.len() != self.inputs.len() {
-                let what = format!(
-                    "wrong number of files, expected {} ({}), got {}",
-                    self.inputs.len(),
-                    quoted(self.inputs.iter().map(|input| input.name.as_str())),
-                    files.len()
-                );
-                return Err(line_error(number, what));
-            }
-            for (input, file) in files.iter().enumerate() {
-                let before = self.columns[input].len();
-                self.add_file(input, &folder.join(file), file, Some(&list(number)))?;
-                let n_samples = self.columns[input].len() - before;
-                if n_samples != 1 {
-                    let what = format!("\"{file}\" holds {n_samples} samples, expected 1 a line");
-                    return Err(line_error(number, what));
-                }
-            }
+            self.add_line(folder, &files, &list(number))?;
         }
         Ok(())
     }
 
     fn add_named_arrays(&mut self, path: &Path, place: &SamplePlace) -> Result<(), SampleError> {
-        let file = Arc::new(open_arrays(path, None)?);
-        for ArrayInfo { name, .. } in file.arrays() {
-            if !self.inputs.iter().any(|input| input.name == *name) {
-                self.notes.push(format!(
-                    "{place}: array \"{name}\" is no input of the model and is ignored"
-                ));
-            }
-        }
-        for input in 0..self.inputs.len() {
+        let file = Arc::new(open_arrays(path, place.list.as_deref())?);
+        let is_fed = |name: &str| self.fed().any(|(_, input)| input.name == name);
+        let unused = |name: &&str| !is_fed(name) && !self.used.iter().any(|used| used == name);
+        let names = file.arrays().iter().map(|info| info.name.as_str());
+        let notes: Vec<String> = names
+            .filter(unused)
+            .map(|name| self.ignored(name, place))
+            .collect();
+        self.notes.extend(notes);
+        for (input, _) in self.fed() {
             let array = self.require_array(&file, input, place)?;
             self.add_array(input, &file, array, place)?;
         }
@@ -280,14 +354,24 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    fn require_one_input(&self, place: &SamplePlace, remedy: &'static str) -> Result<(), SampleError> {
-        if self.inputs.len() == 1 {
-            return Ok(());
+    fn ignored(&self, array: &str, place: &SamplePlace) -> String {
+        let fed_by_recipe = self.inputs.iter().find(|input| input.name == array);
+        match fed_by_recipe.and_then(|input| input.recipe.value) {
+            Some(value) => format!("{place}: array \"{array}\" is ignored, the recipe feeds value = {value}"),
+            None => format!("{place}: array \"{array}\" is no input of the model and is ignored"),
+        }
+    }
+
+    /// The only input that files feed.
+    fn require_one_input(&self, place: &SamplePlace, remedy: &'static str) -> Result<usize, SampleError> {
+        let fed: Vec<(usize, &InputSpec)> = self.fed().collect();
+        if let [(input, _)] = fed[..] {
+            return Ok(input);
         }
         Err(SampleError::SeveralInputs {
             place: place.clone(),
-            n_inputs: self.inputs.len(),
-            names: quoted(self.inputs.iter().map(|input| input.name.as_str())),
+            n_inputs: fed.len(),
+            names: quoted(fed.iter().map(|(_, input)| input.name.as_str())),
             remedy,
         })
     }
@@ -317,14 +401,14 @@ fn require_image<'s>(spec: &'s InputSpec, place: &SamplePlace) -> Result<&'s sup
     })
 }
 
-fn open_arrays(path: &Path, list: Option<&str>) -> Result<ArrayFile, SampleError> {
+pub(super) fn open_arrays(path: &Path, list: Option<&str>) -> Result<ArrayFile, SampleError> {
     ArrayFile::open(path).map_err(|source| SampleError::ArrayFile {
         list: list.map(str::to_owned),
         source,
     })
 }
 
-fn unreadable(place: SamplePlace, source: io::Error) -> SampleError {
+pub(super) fn unreadable(place: SamplePlace, source: io::Error) -> SampleError {
     if source.kind() == io::ErrorKind::NotFound {
         SampleError::Missing { place }
     } else {
@@ -332,7 +416,7 @@ fn unreadable(place: SamplePlace, source: io::Error) -> SampleError {
     }
 }
 
-fn has_extension(path: &Path, known: &[&str]) -> bool {
+pub(super) fn has_extension(path: &Path, known: &[&str]) -> bool {
     path.extension()
         .is_some_and(|extension| known.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

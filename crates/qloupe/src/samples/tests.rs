@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use qloupe_tensor::DType;
 
+use super::labels::read_labels;
 use super::*;
 use crate::array::{Compression, write_npy, write_npz};
 use crate::recipe::Recipe;
@@ -30,14 +31,15 @@ fn a_folder_and_its_list_give_the_same_normalized_samples() {
     let list = Dataset::open(&testdata().join("fmnist/calib/dataset.txt"), &inputs).unwrap();
     assert_eq!((folder.len(), list.len()), (20, 20));
     assert!(folder.notes().is_empty());
-    let labels = read_labels(&testdata().join("fmnist/calib/labels.csv")).unwrap();
-    assert_eq!(labels.len(), 20);
-    for (idx, label) in labels.iter().enumerate() {
+    let labels = testdata().join("fmnist/calib/labels.csv");
+    let lines = read_labels(&labels).unwrap();
+    assert_eq!(lines.len(), 20);
+    for (idx, line) in lines.iter().enumerate() {
         let sample = folder.sample(idx).unwrap();
         assert_eq!(sample, list.sample(idx).unwrap());
         let (name, tensor) = &sample[0];
         assert_eq!((name.as_str(), tensor.shape()), ("input", &[1, 1, 28, 28][..]));
-        let raw = image::open(&label.path).unwrap().into_luma8().into_raw();
+        let raw = image::open(line.path(&labels)).unwrap().into_luma8().into_raw();
         for (got, level) in tensor.as_slice::<f32>().unwrap().iter().zip(raw) {
             assert_eq!(got.to_bits(), ((f32::from(level) - 72.93) / 90.015).to_bits());
         }
@@ -246,5 +248,86 @@ fn each_refusal_of_arguments_has_its_text() {
     assert_eq!(
         refused.to_string(),
         "d.txt:1: \"a.png\" cannot be read: permission denied"
+    );
+}
+
+#[test]
+fn samples_of_a_fixed_batch_are_grouped() {
+    let recipe = Recipe::default();
+    let inputs = [spec("x", &[3, 1, 28, 28], &recipe)];
+    let folder = Dataset::open(&testdata().join("fmnist/calib"), &inputs).unwrap();
+    assert_eq!((folder.len(), folder.n_batches()), (20, 7));
+    let last = folder.batch(6).unwrap();
+    assert_eq!((last.first, last.n_samples), (18, 2));
+    let x = &last.inputs[0].1;
+    assert_eq!(x.shape(), [3, 1, 28, 28]);
+    let samples: Vec<Tensor> = (18..20)
+        .map(|idx| folder.sample(idx).unwrap()[0].1.clone())
+        .collect();
+    assert_eq!(last.split(x), samples);
+
+    let temporary = tempfile::tempdir().unwrap();
+    let path = |name: &str| temporary.path().join(name);
+    let array = |n: usize| Tensor::new(&[n, 2], vec![0.5_f32; 2 * n]).unwrap();
+    write_npy(&path("rows.npy"), &array(5)).unwrap();
+    write_npy(&path("whole.npy"), &array(3)).unwrap();
+    let opened = |name: &str, inputs: &[InputSpec]| Dataset::open(&path(name), inputs).unwrap();
+    let rows = opened("rows.npy", &[plain("x", &[3, 2])]);
+    assert_eq!((rows.len(), rows.n_batches()), (5, 2));
+    let whole = opened("whole.npy", &[plain("x", &[3, 2])]);
+    assert_eq!((whole.len(), whole.n_batches()), (1, 1), "a whole batch as it is");
+    assert_eq!(whole.batch(0).unwrap().inputs[0].1, array(3));
+    let args = ["x", "y"].map(|name| format!("{name}={}", path("rows.npy").display()));
+    let two = |y: &[usize]| Dataset::from_args(&args, &[plain("x", &[3, 2]), plain("y", y)]);
+    assert_eq!(
+        two(&[0, 2]).unwrap().batch(1).unwrap().inputs[1].1.shape(),
+        [3, 2]
+    );
+    assert_eq!(
+        two(&[4, 2]).unwrap_err().to_string(),
+        "input \"y\" takes 4 samples at once, expected 3 as input \"x\" does"
+    );
+}
+
+#[test]
+fn the_recipe_feeds_inputs_without_files() {
+    let recipe = Recipe::parse("[input.state]\nvalue = 0\n[input.rate]\nvalue = 16", "").unwrap();
+    let inputs = [
+        spec("state", &[2, 0, 4], &recipe),
+        spec("x", &[0, 1, 28, 28], &recipe),
+        spec("rate", &[], &recipe),
+    ];
+    let folder = Dataset::open(&testdata().join("fmnist/calib"), &inputs).unwrap();
+    assert_eq!(folder.len(), 20);
+    let batch = folder.batch(19).unwrap();
+    assert_eq!(
+        batch.inputs[0].1,
+        Tensor::new(&[2, 1, 4], vec![0_f32; 8]).unwrap()
+    );
+    assert_eq!(batch.inputs[1].1.shape(), [1, 1, 28, 28]);
+    assert_eq!(batch.inputs[2].1, Tensor::scalar(16_f32));
+    let list = Dataset::open(&testdata().join("fmnist/calib/dataset.txt"), &inputs).unwrap();
+    assert_eq!(list.batch(3).unwrap(), folder.batch(3).unwrap());
+
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("d.npz");
+    let x = Tensor::new(&[2, 1, 28, 28], vec![0.5_f32; 2 * 28 * 28]).unwrap();
+    let arrays = [
+        ("x".to_owned(), x),
+        ("rate".to_owned(), Tensor::vector(vec![1_f32; 2])),
+    ];
+    write_npz(&path, &arrays, Compression::Stored).unwrap();
+    let dataset = Dataset::open(&path, &inputs).unwrap();
+    assert_eq!(dataset.len(), 2);
+    assert_eq!(
+        dataset.notes(),
+        [format!(
+            "{path:?}: array \"rate\" is ignored, the recipe feeds value = 16"
+        )]
+    );
+    let args = [format!("rate={}", path.display())];
+    assert_eq!(
+        Dataset::from_args(&args, &inputs).unwrap_err().to_string(),
+        format!("{path:?} feeds input \"rate\", which the recipe feeds with value = 16; remove one of them")
     );
 }
