@@ -150,6 +150,7 @@ mod microsoft_mat_mul_integer_to_float;
 mod microsoft_mat_mul_n_bits;
 mod microsoft_multi_head_attention;
 mod microsoft_nhwc_max_pool;
+mod microsoft_q_attention;
 mod microsoft_q_embed_layer_normalization;
 mod microsoft_q_gemm;
 mod microsoft_qlinear_add;
@@ -429,6 +430,7 @@ pub const ALL: &[&dyn Operator] = &[
     &microsoft_mat_mul_n_bits::MatMulNBits,
     &microsoft_multi_head_attention::MultiHeadAttention,
     &microsoft_nhwc_max_pool::NhwcMaxPool,
+    &microsoft_q_attention::QAttention,
     &microsoft_q_embed_layer_normalization::QEmbedLayerNormalization,
     &microsoft_q_gemm::QGemm,
     &microsoft_qlinear_add::QLinearAdd,

@@ -2,7 +2,7 @@
 
 use qloupe_ir::Node;
 use qloupe_kernels::GemmF32;
-use qloupe_tensor::Tensor;
+use qloupe_tensor::{DType, Tensor};
 
 use super::attention_core::{
     after_past, computing, dims_of, has_products, merge_heads, n_heads, probabilities, scores, split_heads,
@@ -146,15 +146,29 @@ impl Projection {
         let mut values = vec![0.0; batch * length * all];
         self.gemm.run(&to_float32(x, 0)?, batch * length, &mut values);
         let projected = Tensor::new(&[batch, length, all], values)?;
-        let part = |idx: usize| {
-            let (start, columns) = (self.columns[..idx].iter().sum(), self.columns[idx]);
-            let strides = [length * all, all, 1].map(|stride| stride as isize);
-            let shape = [batch, length, columns];
-            let part = View::new(start, &shape, strides.to_vec()).copy(&projected, &shape)?;
-            split_heads(&part, WEIGHT, heads)
-        };
-        Ok([part(0)?, part(1)?, part(2)?])
+        heads_of_projection(&projected, self.columns, heads)
     }
+}
+
+/// Heads of queries, keys and values of a projection `[batch, length, columns]`, given the columns of each.
+///
+/// # Errors
+/// Columns that the heads do not divide.
+pub(super) fn heads_of_projection(
+    projected: &Tensor,
+    columns: [usize; 3],
+    heads: usize,
+) -> Result<[Tensor; 3], OpError> {
+    let all: usize = columns.iter().sum();
+    let (batch, length) = (projected.shape()[0], projected.shape()[1]);
+    let part = |idx: usize| {
+        let start = columns[..idx].iter().sum();
+        let strides = [length * all, all, 1].map(|stride| stride as isize);
+        let shape = [batch, length, columns[idx]];
+        let part = View::new(start, &shape, strides.to_vec()).copy(projected, &shape)?;
+        split_heads(&part, WEIGHT, heads)
+    };
+    Ok([part(0)?, part(1)?, part(2)?])
 }
 
 impl Prepared for Projection {
@@ -165,30 +179,63 @@ impl Prepared for Projection {
                 remedy: ": export the model with GroupQueryAttention".to_owned(),
             });
         }
-        let dtype = ctx.require(0)?.dtype();
-        let [q, k, v] = self.heads(ctx.require(0)?, n_heads(ctx.node, "num_heads")?)?;
-        let (past_key, past_value) = match ctx.input(PAST) {
-            Some(past) => (Some(half(past, 0)?), Some(half(past, 1)?)),
-            None => (None, None),
+        let heads = self.heads(ctx.require(0)?, n_heads(ctx.node, "num_heads")?)?;
+        let inputs = AttentionInputs {
+            mask: MASK,
+            past: PAST,
+            score_bias: SCORE_BIAS,
         };
-        let k = after_past(past_key.as_ref(), &k, PAST)?;
-        let v = after_past(past_value.as_ref(), &v, PAST)?;
-        let [batch, _, queries, size] = dims_of(&q, 0)?;
-        let keys = dims_of(&k, PAST)?[2];
-        let sight = Sight {
-            bias: bias_of(ctx, MASK, SCORE_BIAS, Extent { batch, queries, keys })?,
-            positions: vec![(keys - queries) as i64],
-            ahead: (ctx.int("unidirectional", 0) != 0).then_some(0),
-            ..Sight::default()
-        };
-        let limited = sight.limit(scores(&q, &k, scale_of(ctx, size))?, SCORE_BIAS)?;
-        let y = weighted(&probabilities(&limited, None)?, &v)?;
-        let mut outputs = vec![cast(&merge_heads(&y, 0)?, dtype)?];
-        if ctx.node.output(1).is_some() {
-            outputs.push(cast(&stacked(&k, &v)?, dtype)?);
-        }
-        Ok(outputs)
+        attend(ctx, heads, inputs, ctx.require(0)?.dtype())
     }
+}
+
+/// Which inputs of the node hold what; an index beyond the inputs is an absent one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttentionInputs {
+    pub(super) mask: usize,
+    pub(super) past: usize,
+    pub(super) score_bias: usize,
+}
+
+/// The outputs of an attention, of type `dtype`, from heads of queries, keys and values.
+///
+/// # Errors
+/// A mask, bias or past that does not fit.
+pub(super) fn attend(
+    ctx: &EvalContext<'_>,
+    [q, k, v]: [Tensor; 3],
+    inputs: AttentionInputs,
+    dtype: DType,
+) -> Result<Vec<Tensor>, OpError> {
+    let (past_key, past_value) = match ctx.input(inputs.past) {
+        Some(past) => (
+            Some(half(past, inputs.past, 0)?),
+            Some(half(past, inputs.past, 1)?),
+        ),
+        None => (None, None),
+    };
+    let k = after_past(past_key.as_ref(), &k, inputs.past)?;
+    let v = after_past(past_value.as_ref(), &v, inputs.past)?;
+    let [batch, _, queries, size] = dims_of(&q, 0)?;
+    let keys = dims_of(&k, inputs.past)?[2];
+    let sight = Sight {
+        bias: bias_of(
+            ctx,
+            inputs.mask,
+            inputs.score_bias,
+            Extent { batch, queries, keys },
+        )?,
+        positions: vec![(keys - queries) as i64],
+        ahead: (ctx.int("unidirectional", 0) != 0).then_some(0),
+        ..Sight::default()
+    };
+    let limited = sight.limit(scores(&q, &k, scale_of(ctx, size))?, inputs.score_bias)?;
+    let y = weighted(&probabilities(&limited, None)?, &v)?;
+    let mut outputs = vec![cast(&merge_heads(&y, 0)?, dtype)?];
+    if ctx.node.output(1).is_some() {
+        outputs.push(cast(&stacked(&k, &v)?, dtype)?);
+    }
+    Ok(outputs)
 }
 
 /// The attribute `scale`; 0 and absence are `1 / sqrt(size)`.
@@ -200,10 +247,10 @@ pub(super) fn scale_of(ctx: &EvalContext<'_>, size: usize) -> f64 {
 }
 
 /// Keys (0) or values (1) of the past, in the type that computes.
-fn half(past: &Tensor, which: usize) -> Result<Tensor, OpError> {
+fn half(past: &Tensor, idx: usize, which: usize) -> Result<Tensor, OpError> {
     let &[2, batch, heads, length, size] = past.shape() else {
         return Err(OpError::input(
-            PAST,
+            idx,
             format!(
                 "wrong shape, expected [2, batch, heads, length, size], got {:?}",
                 past.shape()
@@ -216,7 +263,7 @@ fn half(past: &Tensor, which: usize) -> Result<Tensor, OpError> {
         &[batch, heads, length, size],
         [Run::contiguous(which * n, n)],
     )?;
-    computing(&half, PAST)
+    computing(&half, idx)
 }
 
 /// Keys and values as one tensor.
