@@ -11,6 +11,7 @@ mod inline;
 mod model;
 mod nearest;
 mod node;
+mod order;
 mod topology;
 mod types;
 

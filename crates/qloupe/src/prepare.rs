@@ -76,12 +76,13 @@ impl Network {
     }
 }
 
-/// Reads a model, replaces its functions and the branches it always takes by their nodes, and crops it.
+/// Reads a model, orders its nodes, replaces its functions and the branches it always takes by their nodes, and crops it.
 ///
 /// # Errors
 /// A file that is no ONNX model, functions without end, a crop that does not fit.
 pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
     let mut model = qloupe_onnx::read_model(path)?;
+    model.graph.order_nodes();
     model.inline_functions().map_err(|source| Error::Graph {
         file: path.display().to_string(),
         source,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::inspect::{format_text, inspect, to_json};
+use qloupe::passes::resolve_branches::resolve_branches;
 use qloupe::prepare::load_model;
 use qloupe::targets;
 
@@ -44,9 +45,11 @@ impl Command for Inspect {
         let args = Arguments::from_arg_matches(arguments)?;
         args.model.set_threads()?;
         let target = args.target.as_deref().map(targets::find).transpose()?;
-        let model = load_model(&args.model.model, &args.model.crop())?;
+        let mut model = load_model(&args.model.model, &args.model.crop())?;
         let file = args.model.model.display().to_string();
-        let inspection = inspect(&model, &file, &args.model.shapes()?, target)?;
+        let shapes = args.model.shapes()?;
+        resolve_branches(&mut model, &shapes);
+        let inspection = inspect(&model, &file, &shapes, target)?;
         if args.json {
             progress::result(&serde_json::to_string_pretty(&to_json(&inspection))?)?;
         } else {
