@@ -35,11 +35,14 @@ def check_float(qloupe, model, arrays, *args):
         run = session(model, optimized=False)
         given = np.load(arrays)
         n = len(next(iter(given.values())))
-        reference = [run.run(None, {k: v[i:i + 1] for k, v in given.items()}) for i in range(n)]
+        # Arrays with a sample axis of their own lose it; others keep it as their batch.
+        rank = {x.name: len(x.shape) for x in run.get_inputs()}
+        one = lambda k, v, i: np.asarray(v[i]) if v.ndim > rank[k] else v[i:i + 1]
+        reference = [run.run(None, {k: one(k, v, i) for k, v in given.items()}) for i in range(n)]
         worst = 0.0
         for position, info in enumerate(run.get_outputs()):
             ref = np.concatenate([r[position] for r in reference]).astype(np.float64)
-            test = ours[info.name].astype(np.float64)
+            test = ours[info.name].astype(np.float64).reshape(ref.shape)
             scale = max(ref.max() - ref.min(), np.abs(ref).max(), 1e-3)
             error = np.abs(ref - test).max() / scale
             # Classes are on the last axis; of a map the largest pixel counts.
@@ -114,7 +117,7 @@ def check_units(path, integer_dump, fake_dump):
             if any(i.removesuffix("_quantized") not in dump for i in inputs) or value not in dump:
                 skipped.append(value)
                 continue
-            feed = {i: integers(i) for i in inputs}
+            feed = {i: np.asarray(integers(i)) for i in inputs}
             dtype = helper.np_dtype_to_tensor_dtype(next(iter(feed.values())).dtype)
             model = units.submodel(nodes, inputs, quantize.output[0], dtype, {k: v.shape for k, v in feed.items()})
             reference = session(model, optimized).run(None, feed)[0].astype(np.int32)
