@@ -14,7 +14,8 @@ use qloupe::write::check_writable;
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
     /// The ONNX model
-    pub(crate) model: PathBuf,
+    #[arg(required = true)]
+    model: Option<PathBuf>,
     /// Fix an input's shape, for example x=1,3,48,320 (can be repeated)
     #[arg(long, value_name = "NAME=DIMS")]
     shape: Vec<String>,
@@ -33,6 +34,17 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The model, where it is given: only a command that says so can do without.
+    pub(crate) fn given_path(&self) -> Option<&Path> {
+        self.model.as_deref()
+    }
+
+    /// The model.
+    pub(crate) fn path(&self) -> &Path {
+        self.given_path()
+            .expect("invariant: required, but for a command that asks for the given path")
+    }
+
     /// What part of the model is wanted.
     pub(crate) fn crop(&self) -> Crop {
         Crop {
@@ -49,12 +61,9 @@ impl ModelArgs {
     /// Sets up the threads and opens the model.
     pub(crate) fn open(&self, recipe: Option<&Path>) -> anyhow::Result<Session> {
         self.set_threads()?;
-        let recipe = match recipe {
-            Some(path) => Recipe::read(path).map_err(qloupe::Error::from)?,
-            None => Recipe::default(),
-        };
+        let recipe = read_recipe(recipe)?;
         Ok(Session::open(
-            &self.model,
+            self.path(),
             &self.crop(),
             &self.shapes()?,
             &recipe,
@@ -71,7 +80,7 @@ impl ModelArgs {
 
     /// Checks before the work that an output can be written and is not the model itself.
     pub(crate) fn check_output(&self, output: &Path) -> anyhow::Result<()> {
-        if is_same_file(output, &self.model) {
+        if self.given_path().is_some_and(|model| is_same_file(output, model)) {
             bail!("{output:?} cannot be written: it is the model that is read, expected another file");
         }
         Ok(check_writable(output).map_err(qloupe::Error::from)?)
@@ -79,8 +88,16 @@ impl ModelArgs {
 
     /// The path of an output beside the model: `model.onnx` becomes `model.int8.onnx`.
     pub(crate) fn beside(&self, extension: &str) -> PathBuf {
-        self.model.with_extension(extension)
+        self.path().with_extension(extension)
     }
+}
+
+/// The recipe of a file, or that of none.
+pub(crate) fn read_recipe(path: Option<&Path>) -> anyhow::Result<Recipe> {
+    Ok(match path {
+        Some(path) => Recipe::read(path).map_err(qloupe::Error::from)?,
+        None => Recipe::default(),
+    })
 }
 
 /// True when both paths lead to one file that exists.
@@ -140,8 +157,18 @@ impl QuantizeArgs {
 
     /// The options that say what a plan says already.
     pub(crate) fn given_beside_plan(&self) -> Vec<&'static str> {
+        let mut given = self.given_beside_quantized();
+        given.retain(|name| *name != "--plan");
+        if self.target.is_some() {
+            given.insert(0, "--target");
+        }
+        given
+    }
+
+    /// The options that say how to quantize, which a model that is quantized already says itself.
+    pub(crate) fn given_beside_quantized(&self) -> Vec<&'static str> {
         let options = [
-            ("--target", self.target.is_some()),
+            ("--plan", self.plan.is_some()),
             ("--dataset", self.dataset.is_some()),
             ("--precision", self.precision.is_some()),
             ("--algorithm", self.algorithm.is_some()),

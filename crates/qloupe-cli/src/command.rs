@@ -6,6 +6,7 @@ mod evaluate;
 mod infer;
 mod inspect;
 mod quantize;
+mod stored;
 
 use std::process::ExitCode;
 

@@ -29,6 +29,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
             "look at the sample, at the mean and std of the recipe, and with `qloupe inspect MODEL` at the weights".to_owned()
         }
         Error::NanConstant { .. } => "export the model again; `qloupe inspect MODEL` lists every such constant".to_owned(),
+        Error::Quantized { file, .. } => {
+            format!("`qloupe analyze --quantized {file} [MODEL.onnx] --input FILE` shows where a quantized model loses accuracy")
+        }
         Error::Plan { .. } => "`qloupe build` writes a plan that fits the model".to_owned(),
         Error::Graph { .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
         _ => return None,

@@ -23,7 +23,9 @@ pub use operator::{
     EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
 };
 pub use program::Program;
-pub use quantized::{Assignment, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec};
+pub use quantized::{
+    Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec,
+};
 pub use stored::Stored;
 pub use sym_dim::SymDim;
 pub use value::Value;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
-pub use form::{Form, Mode};
-pub use unit::{Unit, UnitCompute, UnitSpec};
+pub use form::{Cast, Form, Mode};
+pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 
 use crate::{ExecError, Program, Stored, Value};
 
@@ -113,10 +113,9 @@ impl QuantizedProgram {
                 .iter()
                 .find(|(given, _)| given == name)
                 .ok_or_else(|| ExecError::MissingInput { name: name.clone() })?;
-            values.insert(
-                name.clone(),
-                self.to_form(name, &Stored::plain(tensor.clone())).into(),
-            );
+            let stored = Stored::plain(tensor.clone());
+            form::check_scales(name, &stored, self.form(name))?;
+            values.insert(name.clone(), self.to_form(name, &stored).into());
         }
         let live_bytes = values.values().map(Value::size_bytes).sum();
         Ok(QuantizedWalk {

@@ -5,17 +5,20 @@ mod findings;
 mod rows;
 mod slices;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Value, Walk};
+use qloupe_ir::Topology;
 use qloupe_tensor::Tensor;
 
 use crate::Error;
 use crate::metrics::{Comparison, Representable};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
-use crate::report::{Layer, ModelSummary, Output, Phase, Report, Samples, Slice, Timing, ValueRange};
+use crate::report::{
+    Layer, ModelSummary, Output, Phase, Report, Samples, Skipped, Slice, Timing, ValueRange,
+};
 use crate::samples::Batch;
 
 pub use costs::{CostOptions, measure_costs};
@@ -71,6 +74,8 @@ pub struct Analysis<'a> {
     outputs: Vec<OutputState>,
     /// How many units need a golden value.
     uses: HashMap<String, usize>,
+    /// What the golden run computes: the network outputs, and values that units need but no output does.
+    goals: Vec<String>,
     n_samples: usize,
     seconds: BTreeMap<&'static str, f64>,
 }
@@ -129,6 +134,7 @@ impl<'a> Analysis<'a> {
         });
         let outputs = outputs.collect();
         let rows = Rows::new(network, prepared);
+        let goals = goals(network, &uses)?;
         Ok(Self {
             network,
             prepared,
@@ -138,6 +144,7 @@ impl<'a> Analysis<'a> {
             rows,
             outputs,
             uses,
+            goals,
             n_samples: 0,
             seconds: BTreeMap::new(),
         })
@@ -155,13 +162,7 @@ impl<'a> Analysis<'a> {
     pub fn observe(&mut self, batch: &Batch, mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
         let network = self.network;
         let inputs = &batch.inputs;
-        let goals: Vec<&str> = network
-            .model
-            .graph
-            .outputs
-            .iter()
-            .map(|o| o.name.as_str())
-            .collect();
+        let goals: Vec<&str> = self.goals.iter().map(String::as_str).collect();
         let given = inputs
             .iter()
             .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
@@ -232,7 +233,7 @@ impl<'a> Analysis<'a> {
                 if let Some(tap) = &mut tap {
                     tap.value(name, reference.to_plain(), test_value.to_plain())?;
                 }
-                if goals.contains(&name.as_str()) {
+                if self.outputs.iter().any(|output| output.name == *name) {
                     ends.insert(name.clone(), (reference, test_value, local_value));
                 }
             }
@@ -357,9 +358,14 @@ impl<'a> Analysis<'a> {
                 source: String::new(),
                 n_calibration: self.plan.n_samples,
             },
-            layers: self.rows.iter().map(|row| self.layer(row)).collect(),
+            layers: self
+                .rows
+                .iter()
+                .filter(|row| self.is_shown(row))
+                .map(|row| self.layer(row))
+                .collect(),
             outputs: self.outputs.iter().map(|o| self.output(o)).collect(),
-            skipped: self.rows.skipped(),
+            skipped: self.skipped(),
             notes: self.prepared.target.note.iter().map(|&n| n.to_owned()).collect(),
             timing: Timing {
                 total_seconds: 0.0,
@@ -376,6 +382,33 @@ impl<'a> Analysis<'a> {
         };
         report.findings = findings::find(&report, self.prepared, self.plan);
         report
+    }
+
+    /// False for a value of the float model that a model which is quantized already does not have.
+    fn is_shown(&self, row: &Row) -> bool {
+        self.prepared.stored.is_none() || row.fused_into.is_some() || !row.is_empty()
+    }
+
+    /// The values without a row, with the reason.
+    fn skipped(&self) -> Vec<Skipped> {
+        let mut skipped = self.rows.skipped();
+        let missing = self.rows.iter().filter(|row| !self.is_shown(row));
+        skipped.extend(missing.map(|row| Skipped {
+            name: row.name.clone(),
+            op_type: row.op_type.clone(),
+            reason: "the quantized model has no value of this name".to_owned(),
+        }));
+        if self.prepared.stored.is_some() {
+            let outputs = self.program.units().iter().flat_map(|unit| unit.outputs());
+            let unknown =
+                outputs.filter(|name| !self.network.program.values().any(|known| known == name.as_str()));
+            skipped.extend(unknown.map(|name| Skipped {
+                name: name.clone(),
+                op_type: String::new(),
+                reason: "the float model has no value of this name".to_owned(),
+            }));
+        }
+        skipped
     }
 
     fn layer(&self, row: &Row) -> Layer {
@@ -449,6 +482,23 @@ impl Compared {
             ..Default::default()
         }
     }
+}
+
+/// The network outputs, and the values of a network that `uses` names although no output depends on them.
+fn goals(network: &Network, uses: &HashMap<String, usize>) -> Result<Vec<String>, Error> {
+    let graph = &network.model.graph;
+    let topology = Topology::new(graph).map_err(|source| Error::Graph {
+        file: network.file.clone(),
+        source,
+    })?;
+    let mut goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let needed = topology.needed_for(graph, &goals, &BTreeSet::new()).values;
+    goals.extend(
+        topology
+            .values()
+            .filter(|name| uses.contains_key(*name) && !needed.contains(name)),
+    );
+    Ok(goals.into_iter().map(str::to_owned).collect())
 }
 
 /// The golden run, kept just ahead of the run under test.

@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A model that is quantized already, where a float one is expected.
+    #[error("{file}: the model is quantized already, expected the float model it was made from, got {what}")]
+    Quantized {
+        /// The model file.
+        file: String,
+        /// What makes it one.
+        what: String,
+    },
     /// A value of the network is NaN or infinite.
     #[error("value \"{value}\", {sample}: {count} of {len} elements are NaN or infinite")]
     NotFinite {

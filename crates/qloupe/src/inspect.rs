@@ -20,10 +20,12 @@ pub use weights::{DEAD_CHANNEL, HazardKind, MAX_SPREAD, WeightHazard};
 
 use crate::Error;
 use crate::prepare::{Network, Prepared};
+use crate::prequantized::{Prequantized, Summary, is_quantized};
 use crate::recipe::{Layout, Recipe};
+use crate::report::Finding;
 use crate::samples::InputSpec;
 use crate::shapes::{self, ShapeFinding};
-use crate::targets::Target;
+use crate::targets::{self, Target};
 use macs::{Macs, node_macs};
 use placement::place;
 use weights::weight_hazards;
@@ -66,8 +68,19 @@ pub struct Inspection {
     pub hazards: Vec<WeightHazard>,
     /// Nodes that could not be inferred, and declarations that contradict.
     pub findings: Vec<ShapeFinding>,
+    /// How the model is quantized already; absent for a float model.
+    pub quantization: Option<Quantization>,
     /// What the target does; absent without a target, or when operators are missing.
     pub placement: Option<Placement>,
+}
+
+/// How a model is quantized already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantization {
+    /// By what scheme, and how much of it in which type.
+    pub summary: Summary,
+    /// What is wrong with it for the target, or for ONNX Runtime without one.
+    pub findings: Vec<Finding>,
 }
 
 /// A network input.
@@ -123,8 +136,12 @@ pub fn inspect(
     census.add(&model.graph);
     let mut operators = count_operators(model, &counted.facts);
     let uncounted = uncounted_nodes(&model.graph, &counted.facts);
+    let stored = match is_quantized(model) {
+        true => Some(Prequantized::read(file.to_owned(), model.clone())?),
+        false => None,
+    };
     let placement = match target.filter(|_| unsupported.is_empty()) {
-        Some(target) => Some(place_on(model, file, shapes, target)?),
+        Some(target) => Some(place_on(model, stored.as_ref(), file, shapes, target)?),
         None => None,
     };
     for line in &mut operators {
@@ -167,6 +184,10 @@ pub fn inspect(
         unsupported,
         hazards: weight_hazards(&model.graph),
         findings: named.findings,
+        quantization: stored.map(|stored| Quantization {
+            summary: stored.summary(),
+            findings: stored.audit(target.unwrap_or(&targets::ONNXRUNTIME)),
+        }),
         placement,
     })
 }
@@ -185,10 +206,12 @@ fn full_name(op_type: &str, domain: &str) -> String {
 
 fn place_on(
     model: &Model,
+    stored: Option<&Prequantized>,
     file: &str,
     shapes: &BTreeMap<String, Vec<usize>>,
     target: &'static Target,
 ) -> Result<Placement, Error> {
+    let model = stored.map_or(model, Prequantized::twin);
     let program = Program::new(model).map_err(|source| Error::Exec {
         file: file.to_owned(),
         source,
@@ -198,7 +221,10 @@ fn place_on(
         model: model.clone(),
         program,
     };
-    let prepared = Prepared::new(&network, target, OPTIMIZATION_LEVEL)?;
+    let prepared = match stored {
+        Some(stored) => stored.prepare(&network, target)?.0,
+        None => Prepared::new(&network, target, OPTIMIZATION_LEVEL)?,
+    };
     let inference = shapes::infer_with_batch(&prepared.model, shapes, 1);
     let facts = inference
         .map_err(|error| Error::Options(format!("{file}: {error}")))?

@@ -16,6 +16,7 @@ pub mod outputs;
 pub mod passes;
 pub mod plan;
 pub mod prepare;
+pub mod prequantized;
 pub mod qdq;
 pub mod recipe;
 pub mod report;

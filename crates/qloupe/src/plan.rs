@@ -5,7 +5,7 @@ mod file;
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::Form;
+use qloupe_exec::{Cast, Form};
 use qloupe_tensor::{QuantParams, Range};
 
 pub use build::{PlanOptions, build_plan};
@@ -73,8 +73,8 @@ pub struct ValuePlan {
     pub unit: String,
     /// Its precision.
     pub precision: Precision,
-    /// The parameters with which integer units read it when it is not integer itself.
-    pub cast: Option<QuantParams>,
+    /// How integer units read it when it is not integer itself.
+    pub cast: Option<Cast>,
     /// The range that was calibrated.
     pub range: Option<Range>,
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use qloupe_exec::{Assignment, Form, Mode, Program, QuantizedProgram, SymDim, UnitCompute, UnitSpec};
+use qloupe_exec::{
+    Assignment, Bias, Cast, Form, Mode, Program, QuantizedProgram, SymDim, UnitCompute, UnitSpec,
+};
 use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::{DType, Requantize};
 
@@ -14,7 +16,7 @@ use crate::passes::{
 use crate::plan::QuantPlan;
 use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
-use crate::units::{UnitGroup, float_inputs, group_units, is_state, unit_outputs, unit_support};
+use crate::units::{UnitGroup, float_inputs, group_units, is_product, is_state, unit_outputs, unit_support};
 
 /// The opset that per-channel QuantizeLinear and DequantizeLinear need.
 const QDQ_OPSET: i64 = 13;
@@ -81,19 +83,25 @@ impl Network {
 /// # Errors
 /// A file that is no ONNX model, functions without end, a crop that does not fit.
 pub fn load_model(path: &Path, crop: &Crop) -> Result<Model, Error> {
+    let file = path.display().to_string();
     let mut model = qloupe_onnx::read_model(path)?;
     model.graph.order_nodes();
     model.inline_functions().map_err(|source| Error::Graph {
-        file: path.display().to_string(),
+        file: file.clone(),
         source,
     })?;
     resolve_branches(&mut model, &BTreeMap::new());
+    crop_model(model, &file, crop)
+}
+
+/// Crops a model; `file` is for messages.
+pub(crate) fn crop_model(mut model: Model, file: &str, crop: &Crop) -> Result<Model, Error> {
     if !crop.inputs.is_empty() || !crop.outputs.is_empty() {
         declare_inferred(&mut model, |name| crop.inputs.iter().any(|input| input == name))
-            .map_err(|e| Error::Options(format!("{}: {e}", path.display())))?;
+            .map_err(|e| Error::Options(format!("{file}: {e}")))?;
         let cropped = model.graph.crop(&crop.inputs, &crop.outputs);
         cropped.map_err(|source| Error::Graph {
-            file: path.display().to_string(),
+            file: file.to_owned(),
             source,
         })?;
     }
@@ -123,23 +131,21 @@ fn declare_inferred(model: &mut Model, wanted: impl Fn(&str) -> bool) -> Result<
 }
 
 /// Refuses a model that is quantized already: quantizing it again would hide its own scales.
+///
+/// # Errors
+/// [`Error::Quantized`] with the first node on integers.
 fn refuse_quantized(file: &str, model: &Model) -> Result<(), Error> {
-    let quantizes =
-        |op: &str| op == "QuantizeLinear" || op.starts_with("QLinear") || op == "DynamicQuantizeLinear";
-    let nodes: Vec<_> = model
-        .graph
-        .nodes
-        .iter()
-        .filter(|n| quantizes(&n.op_type))
-        .collect();
+    let nodes = crate::prequantized::quantizing_nodes(model);
     let Some(first) = nodes.first() else { return Ok(()) };
-    Err(Error::Options(format!(
-        "{file}: the model is quantized already, expected the float model it was made from, got {} quantizing nodes, \
-         the first is \"{}\" ({})",
-        nodes.len(),
-        first.label(),
-        first.op_type
-    )))
+    Err(Error::Quantized {
+        file: file.to_owned(),
+        what: format!(
+            "{} quantizing nodes, the first is \"{}\" ({})",
+            nodes.len(),
+            first.label(),
+            first.op_type
+        ),
+    })
 }
 
 /// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
@@ -169,6 +175,19 @@ pub struct Prepared {
     pub fused: Vec<Fused>,
     /// What the opset upgrade changed.
     pub changes: Vec<String>,
+    /// What the file holds, for the twin of a model that is quantized already.
+    pub(crate) stored: Option<StoredQuantization>,
+}
+
+/// What the file of a quantized model holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoredQuantization {
+    /// Its size.
+    pub(crate) file_size_bytes: Option<u64>,
+    /// Bytes of its stored tensors.
+    pub(crate) weight_bytes: u64,
+    /// The integers of biases.
+    pub(crate) biases: BTreeMap<String, Vec<i32>>,
 }
 
 impl Prepared {
@@ -195,7 +214,7 @@ impl Prepared {
         }
         let program = Program::new(&model).map_err(|e| network.located(e))?;
         let topology = Topology::new(&model.graph).map_err(in_graph)?;
-        let units = group_units(&program, &topology, target);
+        let units = group_units(&program, &topology, target, &BTreeSet::new());
         Ok(Self {
             target,
             model,
@@ -204,6 +223,40 @@ impl Prepared {
             units,
             fused,
             changes,
+            stored: None,
+        })
+    }
+
+    /// Groups the float twin of a model that is quantized already: nothing is rewritten, and units end where a value is
+    /// quantized. `stored` is what its file holds.
+    ///
+    /// # Errors
+    /// Operators that cannot run, a malformed graph.
+    pub(crate) fn of_twin(
+        twin: &Network,
+        target: &'static Target,
+        quantized: &BTreeSet<String>,
+        stored: StoredQuantization,
+    ) -> Result<Self, Error> {
+        let program = Program::new(&twin.model).map_err(|e| twin.located(e))?;
+        let topology = Topology::new(program.graph()).map_err(|source| Error::Graph {
+            file: twin.file.clone(),
+            source,
+        })?;
+        let mut units = group_units(&program, &topology, target, quantized);
+        for unit in &mut units {
+            // A bias that the model keeps in float stays so.
+            unit.bias = unit.bias.take().filter(|name| stored.biases.contains_key(name));
+        }
+        Ok(Self {
+            target,
+            model: twin.model.clone(),
+            program,
+            topology,
+            units,
+            fused: Vec::new(),
+            changes: Vec::new(),
+            stored: Some(stored),
         })
     }
 
@@ -269,7 +322,8 @@ impl Prepared {
             Support::Int8(policy) => policy,
             _ => Requantize::FloatScaleZeroPointAfter,
         };
-        let compute = if support.is_integer() && quantized && readable && !half {
+        let dynamic = self.reads_dynamic(unit, forms);
+        let compute = if (support.is_integer() && quantized && readable && !half) || dynamic {
             UnitCompute::Quantized
         } else if half || (quantized && support == Support::Fp16) {
             UnitCompute::Fp16
@@ -285,7 +339,13 @@ impl Prepared {
         } else {
             Vec::new()
         };
-        let bias = unit.bias.clone().filter(|_| !weights.is_empty());
+        let bias = unit.bias.as_ref().filter(|_| !weights.is_empty());
+        let bias = bias.map(
+            |name| match self.stored.as_ref().and_then(|stored| stored.biases.get(name)) {
+                Some(integers) => Bias::Stored(name.clone(), integers.clone()),
+                None => Bias::Derived(name.clone()),
+            },
+        );
         UnitSpec {
             node_idxs: unit.node_idxs.clone(),
             compute,
@@ -294,6 +354,13 @@ impl Prepared {
             weights,
             bias,
         }
+    }
+
+    /// True for a product that quantizes what it reads by the range at hand.
+    fn reads_dynamic(&self, unit: &UnitGroup, forms: &BTreeMap<String, Form>) -> bool {
+        let main = &self.program.graph().nodes[unit.main_idx];
+        let mut read = main.inputs.iter().take(2);
+        is_product(main) && read.any(|name| forms.get(name).and_then(Form::cast) == Some(&Cast::Dynamic))
     }
 
     /// Checks a plan that was read from `file`: it tells the precision of each float value, and each unit that

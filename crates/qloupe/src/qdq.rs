@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::{Assignment, Form, UnitCompute, UnitSpec};
+use qloupe_exec::{Assignment, Bias, Cast, Form, UnitCompute, UnitSpec};
 use qloupe_ir::{AttributeValue, Graph, Model, Node, ValueInfo};
 use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, quantize_bias, quantize_linear};
 
@@ -23,6 +23,7 @@ const MIN_IR_VERSION: i64 = 7;
 /// A weight that does not fit its parameters.
 pub fn export_qdq(prepared: &Prepared, plan: &QuantPlan) -> Result<Model, Error> {
     let assignment = prepared.assignment(plan);
+    refuse_unwritable(&assignment)?;
     let mut writer = Writer::new(prepared, &assignment);
     for input in prepared.model.graph.runtime_inputs() {
         writer.after_value(&input.name, &input.name);
@@ -48,6 +49,31 @@ pub fn export_qdq(prepared: &Prepared, plan: &QuantPlan) -> Result<Model, Error>
     }
     drop_unused(&mut model.graph);
     Ok(model)
+}
+
+/// Refuses forms that a hand can write into a plan, but that have no place in a QDQ model of this tool.
+fn refuse_unwritable(assignment: &Assignment) -> Result<(), Error> {
+    for (name, form) in &assignment.forms {
+        let fixed = form
+            .read_params()
+            .is_some_and(|params| params.as_per_tensor().is_none());
+        if fixed || form.cast() == Some(&Cast::Dynamic) {
+            let what = if fixed { "several scales" } else { "`dynamic`" };
+            return Err(Error::Options(format!(
+                "value \"{name}\": a QDQ model is written with one scale for a value, expected one, got {what}"
+            )));
+        }
+    }
+    for (name, params) in assignment.units.iter().flat_map(|unit| &unit.weights) {
+        let blocks = matches!(params.granularity(), Granularity::PerBlock { .. });
+        if blocks || params.zero_point().iter().any(|&z| z != 0) {
+            return Err(Error::Options(format!(
+                "weight \"{name}\": a QDQ model is written with symmetric weights for the tensor or each channel, got {}",
+                params.granularity()
+            )));
+        }
+    }
+    Ok(())
 }
 
 struct Writer<'a> {
@@ -169,7 +195,15 @@ impl<'a> Writer<'a> {
             (Form::Fp16 { .. }, false) => format!("{name}_fp16_float"),
         };
         match (form, reading) {
-            (Form::Float { cast: Some(params) } | Form::Fp16 { cast: Some(params) }, Reading::Quantized) => {
+            (
+                Form::Float {
+                    cast: Some(Cast::Fixed(params)),
+                }
+                | Form::Fp16 {
+                    cast: Some(Cast::Fixed(params)),
+                },
+                Reading::Quantized,
+            ) => {
                 let target = format!("{name}_cast_dequantized");
                 if self.written.insert(target.clone()) {
                     self.quantize_dequantize(&format!("{name}_cast"), &stored, &params, &target);
@@ -244,7 +278,7 @@ impl<'a> Writer<'a> {
             }
             return Ok(target);
         }
-        if unit.bias.as_deref() == Some(name)
+        if matches!(&unit.bias, Some(Bias::Derived(bias)) if bias == name)
             && let Some((quantized, params)) = self.bias(&stored, unit)?
         {
             // One bias may serve units of different scales.

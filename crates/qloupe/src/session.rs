@@ -39,11 +39,28 @@ impl Session {
         shapes: &BTreeMap<String, Vec<usize>>,
         recipe: &Recipe,
     ) -> Result<Self, Error> {
-        let mut model = load_model(path, crop)?;
-        fix_shapes(&mut model, &path.display().to_string(), shapes)?;
+        Self::of_model(
+            path.display().to_string(),
+            load_model(path, crop)?,
+            shapes,
+            recipe,
+        )
+    }
+
+    /// As [`Session::open`], with a model that was read and cropped before; `file` is for messages.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn of_model(
+        file: String,
+        mut model: Model,
+        shapes: &BTreeMap<String, Vec<usize>>,
+        recipe: &Recipe,
+    ) -> Result<Self, Error> {
+        fix_shapes(&mut model, &file, shapes)?;
         resolve_branches(&mut model, &BTreeMap::new());
         let inputs = InputSpec::of_model(&model.graph.runtime_inputs(), recipe)?;
-        let network = Network::new(path.display().to_string(), model)?;
+        let network = Network::new(file, model)?;
         Ok(Self { network, inputs })
     }
 

@@ -8,6 +8,8 @@ use qloupe_tensor::{DType, QuantScheme, Requantize};
 
 use crate::Error;
 
+pub(crate) use onnxruntime::ONNXRUNTIME;
+
 /// What a target does with an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {

@@ -53,13 +53,26 @@ pub(crate) fn is_state(unit: &UnitGroup, program: &Program, output: &str) -> boo
     is_recurrent(main) && main.output(0) != Some(output)
 }
 
-/// Groups the nodes that run; constants and nodes on constants alone are no units.
-pub fn group_units(program: &Program, topology: &Topology, target: &Target) -> Vec<UnitGroup> {
+/// True for the operators that multiply a value with a weight.
+pub(crate) fn is_product(node: &Node) -> bool {
+    ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+        .iter()
+        .any(|op| node.is_onnx(op))
+}
+
+/// Groups the nodes that run; constants and nodes on constants alone are no units. `ends` are values that no unit hides.
+pub fn group_units(
+    program: &Program,
+    topology: &Topology,
+    target: &Target,
+    ends: &BTreeSet<String>,
+) -> Vec<UnitGroup> {
     let graph = program.graph();
     let grouping = Grouping {
         program,
         topology,
         target,
+        ends,
     };
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut units: Vec<UnitGroup> = Vec::new();
@@ -126,6 +139,7 @@ struct Grouping<'a> {
     program: &'a Program,
     topology: &'a Topology,
     target: &'a Target,
+    ends: &'a BTreeSet<String>,
 }
 
 impl Grouping<'_> {
@@ -140,14 +154,13 @@ impl Grouping<'_> {
         let constants = |idxs: &[usize]| -> Option<Vec<String>> {
             idxs.iter().map(|&idx| self.constant_name(node, idx)).collect()
         };
-        let weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
         if is_recurrent(node) && computed(0) {
             return (constants(&[1, 2]).unwrap_or_default(), None);
         }
         if node.is_onnx("MatMul") && !computed(0) && computed(1) {
             return (constants(&[0]).unwrap_or_default(), None);
         }
-        if !weighted.iter().any(|op| node.is_onnx(op)) || !computed(0) {
+        if !is_product(node) || !computed(0) {
             return (Vec::new(), None);
         }
         let weights = constants(&[1]).unwrap_or_default();
@@ -156,13 +169,15 @@ impl Grouping<'_> {
         (weights, bias)
     }
 
-    /// The only consumer of a node's only output, if the output is not a network output.
+    /// The only consumer of a node's only output, if a unit may hide the output.
     fn only_consumer(&self, idx: usize) -> Option<usize> {
         let nodes = &self.program.graph().nodes;
         let output = nodes[idx].output(0)?;
         let is_output = self.program.graph().outputs.iter().any(|o| o.name == output);
         match self.topology.consumers(output) {
-            [next] if !is_output && nodes[idx].outputs.len() == 1 => Some(*next),
+            [next] if !is_output && !self.ends.contains(output) && nodes[idx].outputs.len() == 1 => {
+                Some(*next)
+            }
             _ => None,
         }
     }

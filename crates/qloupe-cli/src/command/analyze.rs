@@ -11,9 +11,12 @@ use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
+use qloupe::session::Session;
+use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
-use super::{Command, quantize};
+use super::quantize::{Choices, Quantized};
+use super::{Command, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
 
@@ -22,8 +25,9 @@ const N_COST_RUNS: usize = 3;
 
 const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
-const EXAMPLE: &str = "Example:
-  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json";
+const EXAMPLE: &str = "Examples:
+  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json
+  qloupe analyze model.onnx --quantized model.quantized.onnx --recipe recipe.toml --input test/";
 
 #[derive(Args, Debug)]
 struct Arguments {
@@ -31,6 +35,9 @@ struct Arguments {
     model: ModelArgs,
     #[command(flatten)]
     quantize: QuantizeArgs,
+    /// A model that is quantized already: compared with MODEL, or without it with its own de-quantized weights
+    #[arg(long, value_name = "Q.onnx")]
+    quantized: Option<PathBuf>,
     /// Samples to compare on: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     input: Vec<String>,
@@ -75,6 +82,9 @@ impl Command for Analyze {
     fn define(&self) -> clap::Command {
         let about = "Compare the quantized model with the float model, layer by layer";
         Arguments::augment_args(clap::Command::new(self.name()))
+            .mut_arg("model", |model| {
+                model.required(false).required_unless_present("quantized")
+            })
             .about(about)
             .after_help(EXAMPLE)
     }
@@ -83,19 +93,14 @@ impl Command for Analyze {
         let args = Arguments::from_arg_matches(arguments)?;
         let start = Instant::now();
         let outputs = Outputs::check(&args)?;
-        let choices = quantize::check(&args.quantize)?;
+        let subject = Subject::check(&args)?;
         let views = ViewSet::parse(args.views.iter().map(String::as_str))?;
         let mode = quantize::parse_mode(&args.mode)?;
-        let mut session = args.model.open(args.quantize.recipe.as_deref())?;
-        let dataset = Dataset::from_args(&args.input, &session.inputs).map_err(Error::from)?;
+        let mut opened = subject.open(&args)?;
+        let dataset = Dataset::from_args(&args.input, &opened.session().inputs).map_err(Error::from)?;
         let loaded = start.elapsed().as_secs_f64();
-        let quantized = quantize::quantize(
-            &args.quantize,
-            &choices,
-            &mut session,
-            Some(&dataset),
-            args.model.quiet,
-        )?;
+        let quantized = opened.quantize(&args, &dataset)?;
+        let session = opened.session();
         let calibrated = start.elapsed().as_secs_f64();
         let mut analysis = Analysis::new(
             &session.network,
@@ -128,6 +133,11 @@ impl Command for Analyze {
             &first.inputs,
             cost_options,
         )?;
+        if let Opened::Stored(stored) = &opened {
+            report.findings.extend(stored.audit());
+            report.findings.sort_by_key(|finding| finding.severity);
+            report.notes.push(stored.agreement(&quantized, &first.inputs));
+        }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
         report.notes.extend(dataset.notes().iter().cloned());
@@ -141,6 +151,58 @@ impl Command for Analyze {
             [phase("load", loaded), phase("calibrate", calibrated - loaded)],
         );
         outputs.write(&args, &report)
+    }
+}
+
+/// What is analyzed, checked before the work.
+enum Subject {
+    /// A model that is quantized for the analysis.
+    Float(Choices),
+    /// A model that another tool quantized.
+    Quantized(PathBuf, &'static Target),
+}
+
+impl Subject {
+    fn check(args: &Arguments) -> anyhow::Result<Self> {
+        Ok(match &args.quantized {
+            Some(path) => Self::Quantized(path.clone(), stored::check(&args.quantize)?),
+            None => Self::Float(quantize::check(&args.quantize)?),
+        })
+    }
+
+    fn open(&self, args: &Arguments) -> anyhow::Result<Opened<'_>> {
+        let recipe = args.quantize.recipe.as_deref();
+        Ok(match self {
+            Self::Quantized(path, target) => {
+                Opened::Stored(Box::new(stored::Stored::open(path, &args.model, recipe, target)?))
+            }
+            Self::Float(choices) => Opened::Float(Box::new(args.model.open(recipe)?), choices),
+        })
+    }
+}
+
+/// The models, opened.
+enum Opened<'a> {
+    Float(Box<Session>, &'a Choices),
+    Stored(Box<stored::Stored>),
+}
+
+impl Opened<'_> {
+    /// The golden model.
+    fn session(&self) -> &Session {
+        match self {
+            Self::Float(session, _) => session,
+            Self::Stored(stored) => stored.golden(),
+        }
+    }
+
+    fn quantize(&mut self, args: &Arguments, dataset: &Dataset) -> anyhow::Result<Quantized> {
+        match self {
+            Self::Float(session, choices) => {
+                quantize::quantize(&args.quantize, choices, session, Some(dataset), args.model.quiet)
+            }
+            Self::Stored(stored) => stored.quantized(),
+        }
     }
 }
 

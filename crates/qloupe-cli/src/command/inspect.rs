@@ -45,8 +45,8 @@ impl Command for Inspect {
         let args = Arguments::from_arg_matches(arguments)?;
         args.model.set_threads()?;
         let target = args.target.as_deref().map(targets::find).transpose()?;
-        let mut model = load_model(&args.model.model, &args.model.crop())?;
-        let file = args.model.model.display().to_string();
+        let mut model = load_model(args.model.path(), &args.model.crop())?;
+        let file = args.model.path().display().to_string();
         let shapes = args.model.shapes()?;
         resolve_branches(&mut model, &shapes);
         let inspection = inspect(&model, &file, &shapes, target)?;

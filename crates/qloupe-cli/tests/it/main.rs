@@ -19,6 +19,8 @@ mod outputs;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod quantized;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod sandbox;

@@ -134,12 +134,12 @@ fn edits_that_make_no_sense_are_refused() {
         Case {
             from: "\"functional_1/Add:0\" = { precision = \"int8\"",
             to: "\"functional_1/Add:0\" = { precision = \"fp61\"",
-            text: "value \"functional_1/Add:0\": unknown precision \"fp61\", did you mean \"fp16\"? expected one of int8, uint8, fp16, float",
+            text: "value \"functional_1/Add:0\": unknown precision \"fp61\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, fp16, float",
         },
         Case {
             from: "\"functional_1/Add:0\" = { precision = \"int8\"",
             to: "\"functional_1/Add:0\" = { precision = \"posit\"",
-            text: "value \"functional_1/Add:0\": unknown precision \"posit\", expected one of int8, uint8, fp16, float",
+            text: "value \"functional_1/Add:0\": unknown precision \"posit\", expected one of int8, uint8, int16, uint16, fp16, float",
         },
         Case {
             from: "target = \"rk3588\"",

@@ -46,9 +46,11 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     let interpolates = node.is_onnx("Resize") && node.string("mode").unwrap_or("nearest") != "nearest";
     let keeps_scale = spec.output_params.iter().all(|p| p.is_some_and(|p| p == *input));
     let all_outputs = spec.output_params.len() == node.outputs.iter().filter(|o| !o.is_empty()).count();
+    // A maximum is found among 8-bit integers, and several scales may lie along an axis that moves.
+    let fits = input.as_per_tensor().is_some() && (!node.is_onnx("MaxPool") || spec.all_inputs_8_bit());
     let first_is_input = node.input(0) == spec.inputs.first().map(String::as_str);
     let moves = node.domain.is_empty() && MOVING.contains(&node.op_type.as_str());
-    if interpolates || !keeps_scale || !all_outputs || !moves || !first_is_input {
+    if !fits || interpolates || !keeps_scale || !all_outputs || !moves || !first_is_input {
         return Ok(None);
     }
     let mut arguments = Vec::with_capacity(node.inputs.len());

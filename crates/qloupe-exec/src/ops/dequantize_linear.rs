@@ -30,27 +30,59 @@ impl Operator for DequantizeLinear {
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let q = ctx.require(0)?;
-        let params = linear_params(ctx, q.shape(), q.dtype())?;
-        let integers = match q.dtype() {
-            DType::UInt8 => q.as_slice().map(QuantizedSlice::U8),
-            DType::Int8 => q.as_slice().map(QuantizedSlice::I8),
-            _ => None,
-        };
-        let x = match (params.as_per_tensor(), integers) {
-            (Some((scale, zero_point)), Some(integers)) => {
-                let mut x = vec![0.0; q.len()];
-                dequantize(integers, scale, zero_point, &mut x);
-                Tensor::new(q.shape(), x)?
-            }
-            _ if q.dtype().integer_range().is_none() => scale_floats(q, &params)?,
-            _ => match params.granularity() {
-                Granularity::PerChannel { axis } => dequantize_channels(q, &params, axis)?,
-                _ => dequantize_linear(q, &params)?,
-            },
+        let scale = cast(ctx.require(1)?, DType::Float32)?;
+        let x = match scale.as_slice::<f32>() {
+            Some(values) if values.iter().any(|s| s.is_finite() && *s < 0.0) => negative_scales(ctx, &scale)?,
+            _ => dequantized(ctx, &linear_params(ctx, q.shape(), q.dtype())?)?,
         };
         let dtype = dtype_attribute(ctx.node, "output_dtype")?.unwrap_or(ctx.require(1)?.dtype());
         Ok(vec![cast(&x, dtype)?])
     }
+}
+
+/// Scales of which some are negative, as some quantizers of weights write them: `q` times the magnitude, then the sign.
+fn negative_scales(ctx: &EvalContext<'_>, scale: &Tensor) -> Result<Tensor, OpError> {
+    let q = ctx.require(0)?;
+    let scale = scale.require::<f32>()?;
+    let magnitudes = Tensor::new(ctx.require(1)?.shape(), scale.iter().map(|s| s.abs()).collect())?;
+    let mut inputs = ctx.inputs.to_vec();
+    inputs[1] = Some(&magnitudes);
+    let positive = EvalContext {
+        node: ctx.node,
+        opset: ctx.opset,
+        layout: ctx.layout,
+        inputs: &inputs,
+    };
+    let params = linear_params(&positive, q.shape(), q.dtype())?;
+    let mut x = dequantized(&positive, &params)?.into_vec::<f32>()?;
+    for (i, x) in x.iter_mut().enumerate() {
+        if scale[params.idx_of(i, q.shape())] < 0.0 {
+            *x = -*x;
+        }
+    }
+    Ok(Tensor::new(q.shape(), x)?)
+}
+
+/// The real numbers, as float32.
+fn dequantized(ctx: &EvalContext<'_>, params: &QuantParams) -> Result<Tensor, OpError> {
+    let q = ctx.require(0)?;
+    let integers = match q.dtype() {
+        DType::UInt8 => q.as_slice().map(QuantizedSlice::U8),
+        DType::Int8 => q.as_slice().map(QuantizedSlice::I8),
+        _ => None,
+    };
+    Ok(match (params.as_per_tensor(), integers) {
+        (Some((scale, zero_point)), Some(integers)) => {
+            let mut x = vec![0.0; q.len()];
+            dequantize(integers, scale, zero_point, &mut x);
+            Tensor::new(q.shape(), x)?
+        }
+        _ if q.dtype().integer_range().is_none() => scale_floats(q, params)?,
+        _ => match params.granularity() {
+            Granularity::PerChannel { axis } => dequantize_channels(q, params, axis)?,
+            _ => dequantize_linear(q, params)?,
+        },
+    })
 }
 
 /// `q * scale` for floats of 4 and 8 bits.
@@ -80,6 +112,22 @@ fn dequantize_channels(q: &Tensor, params: &QuantParams, axis: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_scale_turns_the_sign() {
+        let node = qloupe_ir::Node::new("DequantizeLinear", "", &["q", "s"], &["x"])
+            .with_attribute("axis", qloupe_ir::AttributeValue::Int(0));
+        let q = Tensor::new(&[2, 2], vec![-3_i8, 5, -3, 5]).unwrap();
+        let scale = Tensor::vector(vec![-0.5_f32, 0.5]);
+        let ctx = EvalContext {
+            node: &node,
+            opset: 21,
+            layout: crate::Layout::Plain,
+            inputs: &[Some(&q), Some(&scale)],
+        };
+        let x = DequantizeLinear.eval(&ctx).unwrap();
+        assert_eq!(x[0].as_slice::<f32>().unwrap(), [1.5, -2.5, -1.5, 2.5]);
+    }
 
     #[test]
     fn channels_equal_the_specification_bit_for_bit() {

@@ -44,3 +44,50 @@ pub(super) fn quantize_by_range(x: &[f32]) -> (Vec<u8>, f32, u8) {
     quantize(x, scale, i32::from(zero_point), QuantizedSliceMut::U8(&mut q));
     (q, scale, zero_point)
 }
+
+/// The real numbers that are left of `x` after DynamicQuantizeLinear: on the grid of its own range.
+pub(crate) fn dynamic_fake_quantize(x: &[f32]) -> Vec<f32> {
+    let (q, scale, zero_point) = quantize_by_range(x);
+    let real = |q: u8| f32::from(i16::from(q) - i16::from(zero_point)) * scale;
+    q.into_iter().map(real).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_its_own() {
+        struct Case {
+            x: Vec<f32>,
+            expected: Vec<f32>,
+        }
+        let cases = [
+            Case {
+                x: vec![-1.0, 0.0, 0.3, 254.0],
+                expected: vec![-1.0, 0.0, 0.0, 254.0],
+            },
+            Case {
+                x: vec![0.0, 0.0],
+                expected: vec![0.0, 0.0],
+            },
+            Case {
+                x: vec![1e-45, 0.0],
+                expected: vec![0.0, 0.0],
+            },
+            Case {
+                x: vec![],
+                expected: vec![],
+            },
+        ];
+        for Case { x, expected } in cases {
+            assert_eq!(dynamic_fake_quantize(&x), expected, "{x:?}");
+        }
+        assert!(
+            dynamic_fake_quantize(&[1.0, f32::INFINITY])
+                .iter()
+                .all(|y| y.is_nan()),
+            "an infinite range leaves nothing"
+        );
+    }
+}

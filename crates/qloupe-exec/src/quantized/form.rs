@@ -1,10 +1,11 @@
 //! The form in which a value travels between units.
 
 use qloupe_kernels::{QuantizedSlice, QuantizedSliceMut};
-use qloupe_tensor::{DType, QuantParams, Rounding};
+use qloupe_tensor::{DType, QuantParams, Rounding, fake_quantize_linear};
 
-use crate::Stored;
+use crate::ops::dynamic_fake_quantize;
 use crate::stored::with_values;
+use crate::{ExecError, Stored};
 
 /// How quantized values are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +16,27 @@ pub enum Mode {
     FakeQuant,
 }
 
+/// How quantized consumers read a value that travels in float.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cast {
+    /// With these parameters.
+    Fixed(QuantParams),
+    /// As uint8 with the range of the value at hand, as DynamicQuantizeLinear does.
+    Dynamic,
+}
+
 /// How a value travels between units.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form {
-    /// float32. `cast`: the parameters with which quantized consumers read it.
+    /// float32. `cast`: how quantized consumers read it.
     Float {
         /// See above.
-        cast: Option<QuantParams>,
+        cast: Option<Cast>,
     },
     /// float16 (computed with as f32 values that float16 holds). `cast` as above.
     Fp16 {
         /// See above.
-        cast: Option<QuantParams>,
+        cast: Option<Cast>,
     },
     /// Integers with these parameters.
     Quantized(QuantParams),
@@ -54,16 +64,43 @@ impl Form {
         }
     }
 
-    /// The parameters with which a quantized consumer reads it.
+    /// The parameters with which a quantized consumer reads it, where they are fixed.
     pub fn read_params(&self) -> Option<&QuantParams> {
         match self {
             Self::Quantized(params) => Some(params),
+            Self::Float { cast } | Self::Fp16 { cast } => match cast {
+                Some(Cast::Fixed(params)) => Some(params),
+                Some(Cast::Dynamic) | None => None,
+            },
+        }
+    }
+
+    /// How a quantized consumer reads it when it travels in float.
+    pub fn cast(&self) -> Option<&Cast> {
+        match self {
+            Self::Quantized(_) => None,
             Self::Float { cast } | Self::Fp16 { cast } => cast.as_ref(),
         }
     }
 }
 
-/// Brings real numbers into a form; values that are not float32 pass.
+/// Checks that the scales of a form fit a value.
+///
+/// # Errors
+/// A number of scales that the shape does not have.
+pub(crate) fn check_scales(name: &str, value: &Stored, form: &Form) -> Result<(), ExecError> {
+    let Some(params) = form.params().filter(|_| value.dtype() == DType::Float32) else {
+        return Ok(());
+    };
+    params.check_shape(&value.shape()).map_err(|e| ExecError::Node {
+        node: name.to_owned(),
+        op_type: "value".to_owned(),
+        source: e.into(),
+    })
+}
+
+/// Brings real numbers into a form; values that are not float32 pass, and those whose shape does not fit its scales (see
+/// [`check_scales`]). With several scales they stay real numbers on the grid in either mode: no kernel reads them.
 pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
     let Some(x) = value.physical().as_slice::<f32>() else {
         return value.clone();
@@ -74,6 +111,10 @@ pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
             let mut rounded = x.to_vec();
             qloupe_kernels::round_to_fp16(&mut rounded);
             with_values(value, rounded)
+        }
+        Form::Quantized(params) if params.as_per_tensor().is_none() => {
+            fake_quantize_linear(value.to_plain(), params, Rounding::TiesEven)
+                .map_or_else(|_| value.clone(), Stored::plain)
         }
         Form::Quantized(params) => match (mode, params.dtype()) {
             (Mode::Integer, DType::UInt8) => {
@@ -102,6 +143,15 @@ pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
                 with_values(value, y)
             }
         },
+    }
+}
+
+/// Real numbers as a quantized consumer reads them; values that are not float32 pass.
+pub(crate) fn fake_cast(value: &Stored, cast: &Cast) -> Stored {
+    match (cast, value.physical().as_slice::<f32>()) {
+        (Cast::Fixed(params), _) => to_form(value, &Form::Quantized(params.clone()), Mode::FakeQuant),
+        (Cast::Dynamic, Some(x)) => with_values(value, dynamic_fake_quantize(x)),
+        (Cast::Dynamic, None) => value.clone(),
     }
 }
 

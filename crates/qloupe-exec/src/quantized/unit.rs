@@ -8,7 +8,7 @@ use qloupe_tensor::{
     QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place,
 };
 
-use super::form::{Form, Mode, to_float, to_form};
+use super::form::{Form, Mode, check_scales, fake_cast, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
 use crate::{ExecError, OpError, Program, Stored, Value};
 
@@ -36,8 +36,17 @@ pub struct UnitSpec {
     pub float_inputs: Vec<String>,
     /// Constants that are quantized, with their parameters.
     pub weights: Vec<(String, QuantParams)>,
-    /// A constant that is quantized to int32 with the scale of the input times the scale of the weight.
-    pub bias: Option<String>,
+    /// A constant that is quantized to int32.
+    pub bias: Option<Bias>,
+}
+
+/// How the bias of a unit became int32.
+#[derive(Clone, Debug)]
+pub enum Bias {
+    /// By the scale of the input times the scale of the weight.
+    Derived(String),
+    /// It was stored so: the constant is what the integers stand for, by whatever scale.
+    Stored(String, Vec<i32>),
 }
 
 /// A unit, compiled for its forms.
@@ -190,9 +199,11 @@ impl Unit {
             .iter()
             .zip(&self.output_forms)
             .map(|(name, form)| {
-                Ok(map_tensor(walk.require_value(name)?, |x| {
-                    to_form(x, form, self.mode)
-                }))
+                let value = walk.require_value(name)?;
+                if let Some(tensor) = value.as_tensor() {
+                    check_scales(name, tensor, form)?;
+                }
+                Ok(map_tensor(value, |x| to_form(x, form, self.mode)))
             })
             .collect()
     }
@@ -222,11 +233,8 @@ impl Unit {
 
     /// An input as real numbers; a quantized unit reads float and fp16 values through their cast.
     fn read_float(&self, value: &Stored, form: &Form) -> Stored {
-        match (self.compute, form) {
-            (
-                UnitCompute::Quantized,
-                Form::Float { cast: Some(params) } | Form::Fp16 { cast: Some(params) },
-            ) => to_form(value, &Form::Quantized(params.clone()), Mode::FakeQuant),
+        match (self.compute, form.cast()) {
+            (UnitCompute::Quantized, Some(cast)) => fake_cast(value, cast),
             (UnitCompute::Fp16, _) => to_form(&to_float(value, form), &Form::Fp16 { cast: None }, self.mode),
             _ => to_float(value, form),
         }
@@ -249,12 +257,9 @@ fn locate(node: &Node, source: OpError) -> ExecError {
 }
 
 fn read_integer(value: &Stored, form: &Form) -> Stored {
-    match form {
-        Form::Quantized(_) => value.clone(),
-        Form::Float { cast } | Form::Fp16 { cast } => match cast {
-            Some(params) => to_form(value, &Form::Quantized(params.clone()), Mode::Integer),
-            None => value.clone(),
-        },
+    match form.cast().and(form.read_params()) {
+        Some(params) => to_form(value, &Form::Quantized(params.clone()), Mode::Integer),
+        None => value.clone(),
     }
 }
 
@@ -327,11 +332,18 @@ fn prepare_constants(
                 fake_quantize_linear(stored, params, Rounding::TiesEven)
                     .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))?
             }
-            (UnitCompute::Quantized, None) if spec.bias.as_ref() == Some(name) => {
-                let (quantized, real) = quantized_bias(stored, spec, nodes, forms)?;
-                constants.bias = Some(quantized);
-                real
-            }
+            (UnitCompute::Quantized, None) => match &spec.bias {
+                Some(Bias::Derived(bias)) if bias == name => {
+                    let (quantized, real) = quantized_bias(stored, spec, nodes, forms)?;
+                    constants.bias = Some(quantized);
+                    real
+                }
+                Some(Bias::Stored(bias, integers)) if bias == name => {
+                    constants.bias = Some(integers.clone());
+                    stored.clone()
+                }
+                _ => stored.clone(),
+            },
             (UnitCompute::Fp16, _) if is_float => {
                 let mut values = stored
                     .require::<f32>()

@@ -33,11 +33,11 @@ pub fn measure_costs(
 ) -> Result<Vec<Cost>, Error> {
     let device = cpu_name();
     let float = time(options, || run_float(network, inputs)).map_err(|e| network.located(e))?;
-    let weight_bytes = weight_bytes(&network.model);
+    let float_bytes = weight_bytes(&network.model);
     let mut costs = vec![Cost {
         precision: "float32".to_owned(),
         file_size_bytes: std::fs::metadata(&network.file).ok().map(|m| m.len()),
-        weight_bytes: Some(weight_bytes),
+        weight_bytes: Some(float_bytes),
         peak_activation_bytes: Some(float.peak_bytes),
         latency_ms: Some(float.latency_ms),
         device: Some(device.clone()),
@@ -47,7 +47,7 @@ pub fn measure_costs(
     costs.push(Cost {
         precision: "float16".to_owned(),
         file_size_bytes: half.as_ref().ok().and_then(file_size),
-        weight_bytes: Some(weight_bytes / 2),
+        weight_bytes: Some(float_bytes / 2),
         peak_activation_bytes: Some(float.peak_bytes / 2),
         latency_ms: None,
         device: None,
@@ -64,11 +64,17 @@ pub fn measure_costs(
             Ok(walk.peak_bytes())
         };
         let integer = time(options, run).map_err(|e| network.located(e))?;
-        let model = export_qdq(prepared, plan)?;
+        let (file_size_bytes, weight_bytes) = match &prepared.stored {
+            Some(stored) => (stored.file_size_bytes, stored.weight_bytes),
+            None => {
+                let model = export_qdq(prepared, plan)?;
+                (file_size(&model), weight_bytes(&model))
+            }
+        };
         costs.push(Cost {
             precision: "int8".to_owned(),
-            file_size_bytes: file_size(&model),
-            weight_bytes: Some(self::weight_bytes(&model)),
+            file_size_bytes,
+            weight_bytes: Some(weight_bytes),
             peak_activation_bytes: Some(integer.peak_bytes),
             latency_ms: Some(integer.latency_ms),
             device: Some(device),

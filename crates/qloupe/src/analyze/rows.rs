@@ -39,11 +39,13 @@ impl Row {
         if let Some(into) = &self.fused_into {
             return Some(format!("fused into \"{into}\""));
         }
-        self.compared
-            .entire
-            .finish()
-            .is_empty()
+        self.is_empty()
             .then(|| "replaced by a rewrite of the graph".to_owned())
+    }
+
+    /// True when nothing was compared.
+    pub(super) fn is_empty(&self) -> bool {
+        self.compared.entire.finish().is_empty()
     }
 }
 

@@ -52,6 +52,14 @@ pub fn to_json(inspection: &Inspection) -> Value {
             "op_type": finding.op_type,
             "reason": finding.reason,
         })).collect::<Vec<_>>(),
+        "quantization": i.quantization.as_ref().map(|q| json!({
+            "schemes": q.summary.schemes,
+            "values": q.summary.values,
+            "weights": q.summary.weights,
+            "units": q.summary.units,
+            "n_kept": q.summary.n_kept,
+            "findings": q.findings,
+        })),
         "placement": i.placement.as_ref().map(placement_json),
     })
 }

@@ -1,9 +1,10 @@
 //! An inspection as aligned text.
 
 use super::{
-    Compute, HazardKind, Inspection, MAX_SPREAD, OperatorLine, Placement, ValueLine, WeightHazard, open_dims,
-    shape_hint,
+    Compute, HazardKind, Inspection, MAX_SPREAD, OperatorLine, Placement, Quantization, ValueLine,
+    WeightHazard, open_dims, shape_hint,
 };
+use crate::prequantized::Summary;
 
 /// Rows of a list that are shown before "and more".
 const MAX_ROWS: usize = 12;
@@ -21,6 +22,10 @@ pub fn format_text(inspection: &Inspection) -> String {
         interface(inspection),
         unsupported(inspection),
         operators(inspection),
+        inspection
+            .quantization
+            .as_ref()
+            .map_or_else(Vec::new, quantization),
         inspection
             .placement
             .as_ref()
@@ -173,6 +178,32 @@ fn computes(line: &OperatorLine) -> String {
         false => format!("{} ({n} of {})", compute.name(), line.count),
     };
     line.compute.iter().map(part).collect::<Vec<_>>().join(", ")
+}
+
+fn quantization(q: &Quantization) -> Vec<String> {
+    let counts = [
+        ("products", &q.summary.units),
+        ("values", &q.summary.values),
+        ("weights", &q.summary.weights),
+    ];
+    let rows: Vec<Vec<String>> = counts
+        .into_iter()
+        .filter(|(_, counts)| !counts.is_empty())
+        .map(|(name, counts)| vec![format!("  {name}"), Summary::counts(counts)])
+        .collect();
+    let mut lines = vec![format!("quantized already: {}", q.summary.schemes.join(", "))];
+    lines.extend(align(&rows, &[]));
+    for finding in &q.findings {
+        lines.push(format!(
+            "  {}: {} [{}]",
+            finding.severity.name(),
+            finding.cause,
+            finding.id
+        ));
+        lines.push(format!("    {}", finding.evidence));
+        lines.push(format!("    {}", finding.fix));
+    }
+    lines
 }
 
 fn placement(p: &Placement, is_counted: bool) -> Vec<String> {

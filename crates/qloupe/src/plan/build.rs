@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::Program;
+use qloupe_exec::{Cast, Program};
 use qloupe_ir::Topology;
 use qloupe_tensor::{
     BiasOutcome, Granularity, QuantParams, QuantScheme, Range, RangeOutcome, Tensor, params_from_range,
@@ -143,12 +143,12 @@ impl<'a> Builder<'a> {
             return Ok(None);
         };
         let unit_name = unit.map_or_else(|| "Input".to_owned(), |u| u.label(self.program));
-        let entry = |precision, cast| {
+        let entry = |precision, cast: Option<QuantParams>| {
             Ok(Some(ValuePlan {
                 name: name.to_owned(),
                 unit: unit_name.clone(),
                 precision,
-                cast,
+                cast: cast.map(Cast::Fixed),
                 range: Some(range),
             }))
         };

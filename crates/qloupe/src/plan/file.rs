@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use qloupe_exec::Cast;
 use qloupe_ir::suggestion;
 use qloupe_tensor::{DType, Granularity, QuantParams, Range};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::Error;
 const SCHEMA: &str = "qloupe-plan/1";
 
 /// The precisions that a hand may write.
-const PRECISIONS: &[&str] = &["int8", "uint8", "fp16", "float"];
+const PRECISIONS: &[&str] = &["int8", "uint8", "int16", "uint16", "fp16", "float"];
 
 const MAX_OPTIMIZATION_LEVEL: u8 = 3;
 
@@ -45,11 +46,30 @@ struct ValueEntry {
     precision: Option<String>,
     shared_with: Option<String>,
     reason: Option<String>,
-    scale: Option<f32>,
-    zero_point: Option<i32>,
+    axis: Option<usize>,
+    scale: Option<Numbers<f32>>,
+    zero_point: Option<Numbers<i32>>,
     dtype: Option<String>,
+    dynamic: Option<String>,
     min: Option<f32>,
     max: Option<f32>,
+}
+
+/// One number, or one for each index of an axis.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Numbers<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Numbers<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(number) => vec![number],
+            Self::Many(numbers) => numbers,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,7 +77,9 @@ struct ValueEntry {
 struct WeightEntry {
     dtype: String,
     axis: Option<usize>,
+    block_size: Option<usize>,
     scale: Vec<f32>,
+    zero_point: Option<Vec<i32>>,
     #[serde(default)]
     outcome: String,
 }
@@ -74,7 +96,7 @@ pub fn format_plan(plan: &QuantPlan) -> String {
         format!("{HEADER}[values]"),
     ];
     let middle =
-        "\n# Weights: symmetric, one scale for the tensor or for each index of `axis`.\n[weights]".to_owned();
+        "\n# Weights: one scale for the tensor, for each index of `axis`, or for each block of it. zero_point is 0 where it is absent.\n[weights]".to_owned();
     let values = plan.values.iter().map(format_value);
     let weights = plan.weights.iter().map(format_weight);
     let lines: Vec<String> = head
@@ -103,9 +125,13 @@ fn format_value(value: &ValuePlan) -> String {
             format!("reason = {}", quoted(reason)),
         ],
     };
-    if let Some(cast) = &value.cast {
-        fields.extend(format_params(cast));
-        fields.push(format!("dtype = {}", quoted(cast.dtype().name())));
+    match &value.cast {
+        Some(Cast::Fixed(params)) => {
+            fields.extend(format_params(params));
+            fields.push(format!("dtype = {}", quoted(params.dtype().name())));
+        }
+        Some(Cast::Dynamic) => fields.push(format!("dynamic = {}", quoted(DType::UInt8.name()))),
+        None => {}
     }
     if let Some(range) = value.range {
         fields.push(format!("min = {}", number(range.min)));
@@ -116,22 +142,41 @@ fn format_value(value: &ValuePlan) -> String {
 }
 
 fn format_params(params: &QuantParams) -> Vec<String> {
-    let (scale, zero_point) = params
-        .as_per_tensor()
-        .expect("invariant: activations are quantized per tensor");
-    vec![
-        format!("scale = {}", number(scale)),
-        format!("zero_point = {zero_point}"),
-    ]
+    match params.as_per_tensor() {
+        Some((scale, zero_point)) => vec![
+            format!("scale = {}", number(scale)),
+            format!("zero_point = {zero_point}"),
+        ],
+        None => {
+            let mut fields = format_granularity(params.granularity());
+            fields.push(format!("scale = [{}]", numbers(params.scale())));
+            fields.push(format!("zero_point = {:?}", params.zero_point()));
+            fields
+        }
+    }
+}
+
+fn format_granularity(granularity: Granularity) -> Vec<String> {
+    match granularity {
+        Granularity::PerTensor => Vec::new(),
+        Granularity::PerChannel { axis } => vec![format!("axis = {axis}")],
+        Granularity::PerBlock { axis, block_size } => {
+            vec![format!("axis = {axis}"), format!("block_size = {block_size}")]
+        }
+    }
+}
+
+fn numbers(values: &[f32]) -> String {
+    values.iter().map(|&v| number(v)).collect::<Vec<_>>().join(", ")
 }
 
 fn format_weight(weight: &WeightPlan) -> String {
     let mut fields = vec![format!("dtype = {}", quoted(weight.params.dtype().name()))];
-    if let Granularity::PerChannel { axis } = weight.params.granularity() {
-        fields.push(format!("axis = {axis}"));
+    fields.extend(format_granularity(weight.params.granularity()));
+    fields.push(format!("scale = [{}]", numbers(weight.params.scale())));
+    if weight.params.zero_point().iter().any(|&z| z != 0) {
+        fields.push(format!("zero_point = {:?}", weight.params.zero_point()));
     }
-    let scales: Vec<String> = weight.params.scale().iter().map(|&s| number(s)).collect();
-    fields.push(format!("scale = [{}]", scales.join(", ")));
     if !weight.outcome.is_empty() {
         fields.push(format!("outcome = {}", quoted(&weight.outcome)));
     }
@@ -282,12 +327,16 @@ fn without_precision(values: &[ValuePlan]) -> Option<&str> {
 
 fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) -> Result<ValuePlan, String> {
     let params = |dtype: DType| -> Result<QuantParams, String> {
-        let (Some(scale), Some(zero_point)) = (entry.scale, entry.zero_point) else {
+        let (Some(scale), Some(zero_point)) = (entry.scale.clone(), entry.zero_point.clone()) else {
             return Err(format!(
                 "value \"{name}\" is {dtype}: scale and zero_point are missing"
             ));
         };
-        QuantParams::per_tensor(dtype, scale, zero_point).map_err(|e| format!("value \"{name}\": {e}"))
+        let granularity = entry
+            .axis
+            .map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
+        QuantParams::new(dtype, granularity, scale.into_vec(), zero_point.into_vec())
+            .map_err(|e| format!("value \"{name}\": {e}"))
     };
     let cast_dtype = match &entry.dtype {
         Some(dtype) => {
@@ -296,17 +345,23 @@ fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) 
         None => default,
     };
     let reason = entry.reason.clone().unwrap_or_else(|| "set by hand".to_owned());
-    let cast = || {
-        if entry.scale.is_some() {
-            params(cast_dtype).map(Some)
-        } else {
-            Ok(None)
-        }
+    let cast = || match (&entry.dynamic, &entry.scale) {
+        (Some(dtype), None) if dtype == DType::UInt8.name() => Ok(Some(Cast::Dynamic)),
+        (Some(dtype), None) => Err(format!(
+            "value \"{name}\": unknown dynamic dtype, expected \"uint8\", got \"{dtype}\""
+        )),
+        (Some(_), Some(_)) => Err(format!(
+            "value \"{name}\": a value with `dynamic` has no scale of its own, expected one of them, got both"
+        )),
+        (None, Some(_)) => params(cast_dtype).map(|params| Some(Cast::Fixed(params))),
+        (None, None) => Ok(None),
     };
     let choices = PRECISIONS.join(", ");
     let (precision, cast) = match (entry.precision.as_deref(), &entry.shared_with) {
         (Some("int8"), _) => (Precision::Quantized(params(DType::Int8)?), None),
+        (Some("int16"), _) => (Precision::Quantized(params(DType::Int16)?), None),
         (Some("uint8"), _) => (Precision::Quantized(params(DType::UInt8)?), None),
+        (Some("uint16"), _) => (Precision::Quantized(params(DType::UInt16)?), None),
         (Some("fp16"), _) => (Precision::Fp16 { reason }, cast()?),
         (Some("float"), _) => (Precision::Float { reason }, cast()?),
         (Some(other), _) => {
@@ -339,10 +394,13 @@ fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) 
 fn weight_plan(name: &str, entry: WeightEntry) -> Result<WeightPlan, String> {
     let unknown = || format!("weight \"{name}\": unknown dtype \"{}\"", entry.dtype);
     let dtype = DType::from_name(&entry.dtype).ok_or_else(unknown)?;
-    let granularity = entry
-        .axis
-        .map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
-    let zero_point = vec![0; entry.scale.len()];
+    let granularity = match (entry.axis, entry.block_size) {
+        (None, None) => Granularity::PerTensor,
+        (Some(axis), None) => Granularity::PerChannel { axis },
+        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
+        (None, Some(_)) => return Err(format!("weight \"{name}\": block_size needs an axis")),
+    };
+    let zero_point = entry.zero_point.unwrap_or_else(|| vec![0; entry.scale.len()]);
     let params = QuantParams::new(dtype, granularity, entry.scale, zero_point);
     Ok(WeightPlan {
         name: name.to_owned(),
@@ -366,6 +424,13 @@ mod tests {
         };
         let channels = Granularity::PerChannel { axis: 0 };
         let scales = QuantParams::new(DType::Int8, channels, vec![0.1, 1e-7], vec![0, 0]).unwrap();
+        let activation_scales =
+            QuantParams::new(DType::UInt16, channels, vec![0.5, 2.0], vec![3, 0]).unwrap();
+        let blocks = Granularity::PerBlock {
+            axis: 0,
+            block_size: 32,
+        };
+        let block_scales = QuantParams::new(DType::UInt8, blocks, vec![0.5, 2.0], vec![3, 0]).unwrap();
         let outcome = "1 of 2 scales all_zero".to_owned();
         QuantPlan {
             target: "rk3588".to_owned(),
@@ -381,21 +446,36 @@ mod tests {
                     Precision::Fp16 {
                         reason: "no kernel".to_owned(),
                     },
-                    Some(params),
+                    Some(Cast::Fixed(params)),
+                ),
+                value("channels", Precision::Quantized(activation_scales), None),
+                value(
+                    "dynamic",
+                    Precision::Float {
+                        reason: "quantized as it runs".to_owned(),
+                    },
+                    Some(Cast::Dynamic),
                 ),
             ],
-            weights: vec![WeightPlan {
-                name: "w1".to_owned(),
-                params: scales,
-                outcome,
-            }],
+            weights: vec![
+                WeightPlan {
+                    name: "w1".to_owned(),
+                    params: scales,
+                    outcome,
+                },
+                WeightPlan {
+                    name: "blocks".to_owned(),
+                    params: block_scales,
+                    outcome: String::new(),
+                },
+            ],
         }
     }
 
     fn names() -> (Vec<String>, Vec<String>) {
         (
             plan().values.into_iter().map(|v| v.name).collect(),
-            vec!["w1".to_owned()],
+            plan().weights.into_iter().map(|w| w.name).collect(),
         )
     }
 
@@ -424,7 +504,7 @@ mod tests {
             Case {
                 from: "\"fp16\"",
                 to: "\"f16\"",
-                expected: "value \"yy\": unknown precision \"f16\", did you mean \"fp16\"? expected one of int8, uint8, fp16, float",
+                expected: "value \"yy\": unknown precision \"f16\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, fp16, float",
             },
             Case {
                 from: "scale = 0.1, zero_point = -3, min",

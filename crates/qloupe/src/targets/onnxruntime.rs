@@ -8,7 +8,7 @@ use qloupe_tensor::{DType, Granularity, QuantScheme, Rounding};
 
 use super::{Fusion, Support, Target};
 
-pub(super) const ONNXRUNTIME: Target = Target {
+pub(crate) const ONNXRUNTIME: Target = Target {
     id: "onnxruntime",
     title: "ONNX Runtime CPU: uint8 activations, int8 weights",
     activation: Some(QuantScheme {
