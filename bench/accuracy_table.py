@@ -34,7 +34,7 @@ RECIPES = {
     "efficientnet_lite0": "[input.input]\nmean = 127\nstd = 128\nresize = 'center-crop'\nshort_side = 256\n"
     "interpolation = 'bicubic'\n",
     "mobilenetv1_super8": "[input.'input:0']\nmean = 127.5\nstd = 127.5\nresize = 'center-crop'\nshort_side = 256\n",
-    "ppocr_v4_rec": "[input.x]\nchannel_order = 'bgr'\nsize = [48, 320]\nresize = 'keep-height'\nmean = 127.5\n"
+    "ppocr_v4_rec": "[input.x]\nchannel_order = 'bgr'\nsize = [48, 640]\nresize = 'keep-height'\nmean = 127.5\n"
     "std = 127.5\n",
     "ppocr_v2_cls": "[input.x]\nchannel_order = 'bgr'\nsize = [48, 192]\nresize = 'keep-height'\nmean = 127.5\n"
     "std = 127.5\n",
