@@ -2,14 +2,14 @@
 
 mod costs;
 mod findings;
+mod golden;
 mod rows;
 mod slices;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Value, Walk};
-use qloupe_ir::Topology;
+use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Value};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
@@ -22,6 +22,7 @@ use crate::report::{
 use crate::samples::Batch;
 
 pub use costs::{CostOptions, measure_costs};
+use golden::{Golden, float32, goals, half_values, with_numbers};
 use rows::{Row, Rows};
 use slices::SliceSpec;
 
@@ -76,6 +77,8 @@ pub struct Analysis<'a> {
     uses: HashMap<String, usize>,
     /// What the golden run computes: the network outputs, and values that units need but no output does.
     goals: Vec<String>,
+    /// Values that the graph under test holds in float16 itself.
+    half: BTreeSet<String>,
     n_samples: usize,
     seconds: BTreeMap<&'static str, f64>,
 }
@@ -135,6 +138,7 @@ impl<'a> Analysis<'a> {
         let outputs = outputs.collect();
         let rows = Rows::new(network, prepared);
         let goals = goals(network, &uses)?;
+        let half = half_values(prepared);
         Ok(Self {
             network,
             prepared,
@@ -145,6 +149,7 @@ impl<'a> Analysis<'a> {
             outputs,
             uses,
             goals,
+            half,
             n_samples: 0,
             seconds: BTreeMap::new(),
         })
@@ -209,10 +214,10 @@ impl<'a> Analysis<'a> {
                 let (Some(reference), Some(result)) = (reference, result.as_tensor()) else {
                     continue;
                 };
-                let test_value = self.program.to_float(name, result);
+                let test_value = float32(self.program.to_float(name, result));
                 let local_value = local
                     .as_ref()
-                    .and_then(|l| Some(self.program.to_float(name, l[idx].as_tensor()?)));
+                    .and_then(|l| Some(float32(self.program.to_float(name, l[idx].as_tensor()?))));
                 if let Some(row) = self.rows.get_mut(name) {
                     let form = self.program.form(name);
                     let range = form.params().and_then(Representable::of_params);
@@ -274,7 +279,7 @@ impl<'a> Analysis<'a> {
         let inputs: Option<Vec<Value>> = unit
             .inputs()
             .iter()
-            .map(|name| golden.values.get(name).cloned())
+            .map(|name| Some(self.as_stored(name, golden.values.get(name)?)))
             .collect();
         match inputs.filter(|_| rows) {
             Some(inputs) => Ok(Some(
@@ -282,6 +287,17 @@ impl<'a> Analysis<'a> {
             )),
             None => Ok(None),
         }
+    }
+
+    /// A golden value in the dtype that the graph under test has it in.
+    fn as_stored(&self, name: &str, golden: &Value) -> Value {
+        let tensor = golden.as_tensor().filter(|_| self.half.contains(name));
+        let numbers = tensor.and_then(|stored| Some((stored, stored.physical().as_slice::<f32>()?)));
+        let Some((stored, numbers)) = numbers else {
+            return golden.clone();
+        };
+        let half = numbers.iter().map(|&v| half::f16::from_f32(v)).collect();
+        Value::Tensor(with_numbers::<half::f16>(stored, half))
     }
 
     fn compare_outputs(&mut self, batch: &Batch, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
@@ -399,9 +415,9 @@ impl<'a> Analysis<'a> {
             reason: "the quantized model has no value of this name".to_owned(),
         }));
         if self.prepared.stored.is_some() {
+            let known: BTreeSet<&str> = self.network.program.values().collect();
             let outputs = self.program.units().iter().flat_map(|unit| unit.outputs());
-            let unknown =
-                outputs.filter(|name| !self.network.program.values().any(|known| known == name.as_str()));
+            let unknown = outputs.filter(|name| !known.contains(name.as_str()));
             skipped.extend(unknown.map(|name| Skipped {
                 name: name.clone(),
                 op_type: String::new(),
@@ -481,84 +497,6 @@ impl Compared {
             tensor: self.tensor.finish(),
             ..Default::default()
         }
-    }
-}
-
-/// The network outputs, and the values of a network that `uses` names although no output depends on them.
-fn goals(network: &Network, uses: &HashMap<String, usize>) -> Result<Vec<String>, Error> {
-    let graph = &network.model.graph;
-    let topology = Topology::new(graph).map_err(|source| Error::Graph {
-        file: network.file.clone(),
-        source,
-    })?;
-    let mut goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
-    let needed = topology.needed_for(graph, &goals, &BTreeSet::new()).values;
-    goals.extend(
-        topology
-            .values()
-            .filter(|name| uses.contains_key(*name) && !needed.contains(name)),
-    );
-    Ok(goals.into_iter().map(str::to_owned).collect())
-}
-
-/// The golden run, kept just ahead of the run under test.
-struct Golden<'p> {
-    walk: Walk<'p>,
-    values: HashMap<String, Value>,
-    uses: HashMap<String, usize>,
-    seconds: f64,
-}
-
-impl Golden<'_> {
-    fn keep(&mut self, name: &str, value: &Value) {
-        if self.uses.get(name).is_some_and(|&uses| uses > 0) {
-            self.values.insert(name.to_owned(), value.clone());
-        }
-    }
-
-    /// Runs until the inputs and outputs of a unit are there, or to the end.
-    fn advance(&mut self, unit: &Unit, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
-        let start = Instant::now();
-        let missing = |values: &HashMap<String, Value>| {
-            unit.inputs()
-                .iter()
-                .chain(unit.outputs())
-                .any(|name| !values.contains_key(name))
-        };
-        while missing(&self.values) {
-            let Some(stepped) = self.walk.step()? else { break };
-            for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    rows.observe_golden(name, tensor);
-                }
-                self.keep(name, value);
-            }
-        }
-        self.seconds += start.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    /// Frees what no later unit needs.
-    fn release(&mut self, unit: &Unit) {
-        for name in unit.inputs().iter().chain(unit.outputs()) {
-            if let Some(uses) = self.uses.get_mut(name) {
-                *uses = uses.saturating_sub(1);
-                if *uses == 0 {
-                    self.values.remove(name);
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
-        while let Some(stepped) = self.walk.step()? {
-            for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    rows.observe_golden(name, tensor);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,10 +7,13 @@ mod agreement;
 mod audit;
 mod constants;
 mod integer_products;
+mod kept;
 mod lower;
+mod movement;
 mod names;
 mod plan;
 mod read;
+mod recover;
 mod summary;
 
 use std::collections::BTreeSet;
@@ -29,14 +32,14 @@ use read::{Quantization, Reading};
 
 /// True for a model with operators that make, read or compute with quantized integers.
 pub fn is_quantized(model: &Model) -> bool {
-    model.graph.nodes.iter().any(read::works_on_integers)
+    model.graph.nodes.iter().any(kept::works_on_integers)
 }
 
 /// Operators of a model that make integers or compute with them; DequantizeLinear alone may be a compressed weight.
 pub fn quantizing_nodes(model: &Model) -> Vec<&Node> {
     let nodes = model.graph.nodes.iter();
     nodes
-        .filter(|node| read::works_on_integers(node) && node.op_type != "DequantizeLinear")
+        .filter(|node| kept::works_on_integers(node) && node.op_type != "DequantizeLinear")
         .collect()
 }
 

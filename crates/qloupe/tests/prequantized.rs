@@ -212,4 +212,35 @@ mod prequantized {
             "{agreement}"
         );
     }
+
+    #[test]
+    fn a_float16_model_is_compared_with_its_float32_original() {
+        let path = testdata().join("quantized/modelopt_int8_fp16.onnx");
+        let quantized =
+            Prequantized::read("q".to_owned(), load_model(&path, &Crop::default()).unwrap()).unwrap();
+        let twin = Network::new("q".to_owned(), quantized.twin().clone()).unwrap();
+        let (prepared, plan) = quantized
+            .prepare(&twin, targets::find("onnxruntime").unwrap())
+            .unwrap();
+        let mut original = load_model(&testdata().join("models/fmnist_mbv2.onnx"), &Crop::default()).unwrap();
+        quantized.align(&twin.model, &mut original, "model").unwrap();
+        let original = Network::new("model".to_owned(), original).unwrap();
+        let views = ViewSet::parse(["entire", "local"]).unwrap();
+        let mut analysis = Analysis::new(&original, &prepared, &plan, Mode::Integer, views).unwrap();
+        let image = sample(&array("images.npz", "input").unwrap(), 0);
+        let batch = Batch::single(0, vec![("input".to_owned(), image)]);
+        analysis.observe(&batch, None).unwrap();
+        let report = analysis.finish();
+        let entire = |layer: &qloupe::report::Layer| layer.views.entire.get("cosine").map(|m| m.value);
+        let local = |layer: &qloupe::report::Layer| layer.views.local.get("cosine").map(|m| m.value);
+        let worst = report.layers.iter().filter_map(local).fold(1.0, f64::min);
+        let n_rows = report.layers.iter().filter_map(entire).count();
+        let n_local = report.layers.iter().filter_map(local).count();
+        assert!(
+            n_rows > 20 && n_local > 10 && (0.99..1.0).contains(&worst),
+            "{n_rows} {n_local} {worst}"
+        );
+        let output = report.outputs[0].views.entire["cosine"].value;
+        assert!((0.99..1.0).contains(&output), "{output}");
+    }
 }

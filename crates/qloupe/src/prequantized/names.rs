@@ -1,6 +1,6 @@
 //! Names: the value of the float model that a quantizer made `x_quantized` from, and names that are still free.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_ir::Graph;
 
@@ -24,6 +24,8 @@ pub(super) fn original_name(name: &str) -> Option<&str> {
 #[derive(Debug)]
 pub(super) struct Names {
     used: BTreeSet<String>,
+    /// The next number to try behind a name that is taken.
+    next: BTreeMap<String, usize>,
 }
 
 impl Names {
@@ -31,6 +33,7 @@ impl Names {
     pub(super) fn of(graph: &Graph) -> Self {
         let mut names = Self {
             used: BTreeSet::new(),
+            next: BTreeMap::new(),
         };
         names.add(graph);
         names
@@ -54,13 +57,17 @@ impl Names {
 
     /// Takes the wanted name where it is free, else one like it.
     pub(super) fn take(&mut self, wanted: &str) -> String {
-        let mut name = wanted.to_owned();
-        let mut number = 2;
-        while !self.used.insert(name.clone()) {
-            name = format!("{wanted}_{number}");
-            number += 1;
+        if self.used.insert(wanted.to_owned()) {
+            return wanted.to_owned();
         }
-        name
+        let number = self.next.entry(wanted.to_owned()).or_insert(2);
+        loop {
+            let name = format!("{wanted}_{number}");
+            *number += 1;
+            if self.used.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 
     /// Takes the first name that is free; where none is, one like the first.

@@ -7,44 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_ir::{AttributeValue, Graph, Model, Node, Topology, ValueInfo, ValueType};
+use qloupe_ir::{Graph, Model, Node, Topology, ValueInfo, ValueType};
 use qloupe_tensor::{DType, Granularity, QuantParams, Tensor};
 
 use super::constants::{Constants, NoParams, integers};
+use super::kept::{Kept, kept_nodes};
 use super::names::{Names, original_name};
+use super::recover::{Recovered, recover_activations};
 use crate::Error;
 use crate::units::is_product;
-
-/// Operators whose Relu or Clip a quantizer removes when the range of the integers does the same.
-const CLIPPED: &[&str] = &["Add", "Conv", "ConvTranspose", "Gemm", "MatMul"];
-
-/// Operators that move or select integers without computing with them.
-const MOVING: &[&str] = &[
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-];
-
-/// The upper bound of a Relu6.
-const SIX: f64 = 6.0;
-
-/// How far the top of a range may be from 6, relative to it, where a Relu6 was calibrated to its bound.
-const SIX_TOLERANCE: f64 = 1e-5;
-
-/// The first version whose Clip takes its bounds as inputs.
-const CLIP_INPUTS: i64 = 11;
 
 /// How a value of the twin is quantized.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,26 +49,6 @@ pub(super) struct ReadWeight {
     pub(super) params: Result<QuantParams, NoParams>,
     /// The integers of a bias.
     pub(super) bias: Option<Vec<i32>>,
-}
-
-/// A node on integers that the twin could not do without.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    /// The node.
-    pub(super) node: String,
-    /// Its operator.
-    pub(super) op_type: String,
-    /// Why.
-    pub(super) reason: String,
-}
-
-/// A Relu or Clip that the range of a value stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Recovered {
-    /// The value.
-    pub(super) value: String,
-    /// `Relu` or `Clip`.
-    pub(super) op_type: &'static str,
 }
 
 /// A quantized model, taken apart.
@@ -213,23 +164,24 @@ fn captured_names(graph: &Graph) -> BTreeSet<String> {
         .collect()
 }
 
-struct Reader<'a> {
-    lowered: &'a Model,
-    topology: &'a Topology,
-    constants: &'a Constants,
-    names: Names,
-    captured: BTreeSet<String>,
-    nodes: Vec<Node>,
+/// A reading in progress.
+pub(super) struct Reader<'a> {
+    pub(super) lowered: &'a Model,
+    pub(super) topology: &'a Topology,
+    pub(super) constants: &'a Constants,
+    pub(super) names: Names,
+    pub(super) captured: BTreeSet<String>,
+    pub(super) nodes: Vec<Node>,
     /// Constants of the twin that the model does not store so.
-    stored: BTreeMap<String, Tensor>,
-    values: BTreeMap<String, Quantization>,
+    pub(super) stored: BTreeMap<String, Tensor>,
+    pub(super) values: BTreeMap<String, Quantization>,
     /// The value of the twin that an integer value, or a dequantized one, stands for.
-    real: BTreeMap<String, String>,
-    weights: Vec<ReadWeight>,
+    pub(super) real: BTreeMap<String, String>,
+    pub(super) weights: Vec<ReadWeight>,
     /// The constant of the twin for integers, scale and zero point.
-    weight_of: BTreeMap<Vec<String>, String>,
+    pub(super) weight_of: BTreeMap<Vec<String>, String>,
     /// Why a node on integers must stay.
-    reasons: BTreeMap<String, String>,
+    pub(super) reasons: BTreeMap<String, String>,
 }
 
 impl Reader<'_> {
@@ -299,7 +251,7 @@ impl Reader<'_> {
     }
 
     /// The value of the twin that a float value of the model is.
-    fn twin_name(&self, name: &str) -> String {
+    pub(super) fn twin_name(&self, name: &str) -> String {
         self.real.get(name).cloned().unwrap_or_else(|| name.to_owned())
     }
 
@@ -511,112 +463,6 @@ impl Reader<'_> {
         self.real.insert(output.to_owned(), value);
     }
 
-    /// Writes the float form of a node that moves integers; nothing for other nodes.
-    fn move_integers(&mut self, node: &Node) -> Result<(), String> {
-        let mut integers = node
-            .inputs
-            .iter()
-            .filter(|name| self.integer_value(name).is_some());
-        let Some(first) = integers.next() else {
-            return Ok(());
-        };
-        let Some(params) = self.integer_value(first).cloned() else {
-            return Ok(());
-        };
-        let same = node
-            .inputs
-            .iter()
-            .all(|name| self.integer_value(name).is_none_or(|p| *p == params));
-        let moves = node.is_onnx("Concat") || (node.input(0) == Some(first) && integers.next().is_none());
-        let known = MOVING.iter().any(|op| node.is_onnx(op))
-            || ["Clip", "Concat", "Pad"].iter().any(|op| node.is_onnx(op));
-        let interpolates = node.is_onnx("Resize") && node.string("mode").unwrap_or("nearest") != "nearest";
-        let one_scale = params.as_per_tensor().is_some();
-        if !known || !moves || !same || !one_scale || interpolates {
-            return Err("it computes with the integers".to_owned());
-        }
-        let mut written = node.clone();
-        for name in &mut written.inputs {
-            if self.integer_value(name).is_some() {
-                *name = self.twin_name(name);
-            }
-        }
-        if node.is_onnx("Pad") && node.string("mode").unwrap_or("constant") == "constant" {
-            // Without a value, integers are padded with 0, which stands for another number.
-            let value = self.real_constant(node, 2, &params).or_else(|| {
-                let zero = params
-                    .as_per_tensor()
-                    .map(|(scale, zero_point)| -(zero_point as f32) * scale);
-                node.input(2)
-                    .is_none()
-                    .then(|| Tensor::scalar(zero.unwrap_or(0.0)))
-            });
-            let value = value.ok_or("its padding is computed")?;
-            written.inputs.resize(written.inputs.len().max(3), String::new());
-            written.inputs[2] = self.store(&format!("{}_value", node.label()), value);
-        }
-        if node.is_onnx("Clip") {
-            for idx in (1..3).filter(|&idx| node.input(idx).is_some()) {
-                let bound = self
-                    .real_constant(node, idx, &params)
-                    .ok_or("its bounds are computed")?;
-                written.inputs[idx] = self.store(&format!("{}_bound", node.label()), bound);
-            }
-        }
-        let source = written.inputs[0].clone();
-        let n_moved = if node.is_onnx("MaxPool") {
-            1
-        } else {
-            node.outputs.len()
-        };
-        for (idx, name) in node
-            .outputs
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| !name.is_empty())
-        {
-            let fallback = format!("{name}_real");
-            let value = self
-                .names
-                .take_first(&[original_name(name).unwrap_or(&fallback), &fallback]);
-            written.outputs[idx].clone_from(&value);
-            if idx < n_moved {
-                self.real.insert(name.clone(), value.clone());
-                self.values
-                    .insert(value, Quantization::Shared(source.clone(), params.clone()));
-            }
-        }
-        self.nodes.push(written);
-        Ok(())
-    }
-
-    /// The parameters of a value that the model holds in integers.
-    fn integer_value(&self, name: &str) -> Option<&QuantParams> {
-        let value = self.real.get(name)?;
-        let made_real = self
-            .topology
-            .producer(name)
-            .is_some_and(|idx| self.lowered.graph.nodes[idx].is_onnx("DequantizeLinear"));
-        if made_real {
-            None
-        } else {
-            self.values.get(value)?.params()
-        }
-    }
-
-    /// An integer constant as the real number that it stands for.
-    fn real_constant(&self, node: &Node, idx: usize, params: &QuantParams) -> Option<Tensor> {
-        let name = node.input(idx)?;
-        let stored = self.lowered.graph.constants().get(name)?.tensor().ok()?;
-        qloupe_tensor::dequantize_linear(&stored, params).ok()
-    }
-
-    fn store(&mut self, wanted: &str, tensor: Tensor) -> String {
-        let name = self.names.take(wanted);
-        self.stored.insert(name.clone(), tensor);
-        name
-    }
-
     /// Gives the network outputs their float values: values that are renamed to them.
     fn outputs(&mut self, graph: &mut Graph) -> BTreeMap<String, String> {
         let inputs: BTreeSet<String> = graph.inputs.iter().map(|i| i.name.clone()).collect();
@@ -663,95 +509,4 @@ impl Reader<'_> {
 /// The integers that a value can travel in.
 fn is_activation_type(dtype: DType) -> bool {
     matches!(dtype, DType::UInt8 | DType::Int8 | DType::UInt16 | DType::Int16)
-}
-
-/// Puts the Relu or Clip back whose work the range of the integers does.
-fn recover_activations(
-    twin: &mut Model,
-    values: &BTreeMap<String, Quantization>,
-    names: &mut Names,
-) -> Vec<Recovered> {
-    let clip_inputs = twin.opset() >= CLIP_INPUTS;
-    let mut recovered = Vec::new();
-    let mut nodes = Vec::with_capacity(twin.graph.nodes.len());
-    let mut bounds: Vec<(String, Tensor)> = Vec::new();
-    for mut node in std::mem::take(&mut twin.graph.nodes) {
-        let clipped = CLIPPED.iter().any(|op| node.is_onnx(op));
-        let value = node.output(0).unwrap_or_default().to_owned();
-        let params = match values.get(&value) {
-            Some(Quantization::Fixed(params)) if clipped && params.as_per_tensor().is_some() => params,
-            _ => {
-                nodes.push(node);
-                continue;
-            }
-        };
-        let (min, max) = params.real_range(0);
-        if min < 0.0 {
-            nodes.push(node);
-            continue;
-        }
-        let before = names.take(&format!("{value}_unclipped"));
-        node.outputs[0].clone_from(&before);
-        let label = node.label().to_owned();
-        let is_six = (max - SIX).abs() <= SIX * SIX_TOLERANCE;
-        let activation = if !is_six {
-            Node::new("Relu", &label, &[&before], &[&value])
-        } else if clip_inputs {
-            let (low, high) = (
-                names.take(&format!("{value}_min")),
-                names.take(&format!("{value}_max")),
-            );
-            bounds.push((low.clone(), Tensor::scalar(0_f32)));
-            bounds.push((high.clone(), Tensor::scalar(SIX as f32)));
-            Node::new("Clip", &label, &[&before, &low, &high], &[&value])
-        } else {
-            Node::new("Clip", &label, &[&before], &[&value])
-                .with_attribute("min", AttributeValue::Float(0.0))
-                .with_attribute("max", AttributeValue::Float(SIX as f32))
-        };
-        recovered.push(Recovered {
-            value,
-            op_type: if is_six { "Clip" } else { "Relu" },
-        });
-        nodes.extend([node, activation]);
-    }
-    twin.graph.nodes = nodes;
-    for (name, tensor) in bounds {
-        twin.graph.set_initializer(&name, tensor);
-    }
-    recovered
-}
-
-/// True for an operator that makes, reads or computes with the integers of quantization.
-pub(super) fn works_on_integers(node: &Node) -> bool {
-    let op = node.op_type.as_str();
-    matches!(
-        op,
-        "QuantizeLinear"
-            | "DequantizeLinear"
-            | "DynamicQuantizeLinear"
-            | "ConvInteger"
-            | "MatMulInteger"
-            | "DynamicQuantizeMatMul"
-            | "DynamicQuantizeLSTM"
-            | "MatMulIntegerToFloat"
-            | "MatMulNBits"
-            | "QGemm"
-            | "QAttention"
-            | "QEmbedLayerNormalization"
-    ) || op.starts_with("QLinear")
-}
-
-fn kept_nodes(graph: &Graph, reasons: &BTreeMap<String, String>) -> Vec<Kept> {
-    let nodes = graph.nodes.iter().filter(|node| works_on_integers(node));
-    nodes
-        .map(|node| Kept {
-            node: node.label().to_owned(),
-            op_type: node.op_type.clone(),
-            reason: reasons
-                .get(node.label())
-                .cloned()
-                .unwrap_or_else(|| "a plan has no form for it".to_owned()),
-        })
-        .collect()
 }
