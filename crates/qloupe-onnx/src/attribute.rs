@@ -123,8 +123,8 @@ fn read_value(
                     STRINGS => strings.push(field.payload(&item)?.to_vec()),
                     TENSOR => tensors.push(read_constant(origin, &field, &at)?),
                     TENSORS => tensors.push(read_constant(origin, &field, &item)?),
-                    GRAPH => graphs.push(read_graph(origin, &field, &at, depth.deeper(&at)?)?),
-                    _ => graphs.push(read_graph(origin, &field, &item, depth.deeper(&item)?)?),
+                    GRAPH => graphs.push(read_graph(origin, &field, &at, depth.deeper(&field, &at)?)?),
+                    _ => graphs.push(read_graph(origin, &field, &item, depth.deeper(&field, &item)?)?),
                 }
             }
         }

@@ -54,8 +54,10 @@ pub enum OnnxErrorKind {
         what: String,
     },
     /// Subgraphs are nested too deeply.
-    #[error("{field}: subgraphs are nested too deeply, expected at most {limit} levels")]
+    #[error("too deep at byte {offset} in {field}: subgraphs are nested, expected at most {limit} levels")]
     TooDeep {
+        /// Where the subgraph starts.
+        offset: usize,
         /// The subgraph.
         field: String,
         /// The limit.
@@ -65,8 +67,10 @@ pub enum OnnxErrorKind {
     #[error("has no graph")]
     NoGraph,
     /// ONNX allows it, qloupe does not.
-    #[error("{field}: {what} is not supported{remedy}")]
+    #[error("unsupported at byte {offset} in {field}: {what} is not supported{remedy}")]
     Unsupported {
+        /// Where the field starts.
+        offset: usize,
         /// Which field.
         field: String,
         /// What is not supported.
@@ -75,8 +79,12 @@ pub enum OnnxErrorKind {
         remedy: &'static str,
     },
     /// Data in another file that cannot be used.
-    #[error("tensor \"{tensor}\": external data \"{location}\" {what}")]
+    #[error("tensor \"{tensor}\" at byte {offset} in {field}: external data \"{location}\" {what}")]
     ExternalData {
+        /// Where the tensor starts.
+        offset: usize,
+        /// Which field, `graph.initializer[3]`.
+        field: String,
         /// The tensor.
         tensor: String,
         /// The file, as the model names it.

@@ -62,8 +62,11 @@ impl ExternalFolder {
     ) -> Result<ExternalRange, String> {
         let relative = Path::new(location);
         let inside = |component| matches!(component, Component::Normal(_) | Component::CurDir);
-        if location.is_empty() || !relative.components().all(inside) {
-            return Err("is no path inside the folder of the model".to_owned());
+        if location.is_empty() || is_windows_path(location) || !relative.components().all(inside) {
+            return Err(
+                "is no path inside the folder of the model, expected a relative one with \"/\" between its parts"
+                    .to_owned(),
+            );
         }
         let path = self
             .folder
@@ -133,6 +136,12 @@ impl ExternalRange {
     }
 }
 
+/// True for `C:\x`, `C:x`, `\\server\x` and `a\b`: what they mean must not depend on the machine.
+fn is_windows_path(location: &str) -> bool {
+    let is_drive = matches!(location.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    is_drive || location.contains('\\')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,12 +162,17 @@ mod tests {
             offset: u64,
             error: &'static str,
         }
-        let outside = "is no path inside the folder of the model";
+        let outside =
+            "is no path inside the folder of the model, expected a relative one with \"/\" between its parts";
         let mut cases = vec![
             ("", 0, outside),
             ("../secret", 0, outside),
             ("sub/../../secret", 0, outside),
             ("/etc/passwd", 0, outside),
+            ("C:\\w.bin", 0, outside),
+            ("c:w.bin", 0, outside),
+            ("\\\\server\\share\\w.bin", 0, outside),
+            ("sub\\..\\..\\secret", 0, outside),
             ("sub", 0, "is not a regular file"),
             (
                 "weights",

@@ -33,9 +33,10 @@ impl Depth {
     pub(crate) const TOP: Self = Self(1);
 
     /// The depth of a subgraph.
-    pub(crate) fn deeper(self, place: &Place<'_>) -> Result<Self, OnnxErrorKind> {
+    pub(crate) fn deeper(self, field: &Field<'_>, place: &Place<'_>) -> Result<Self, OnnxErrorKind> {
         if self.0 == MAX_DEPTH {
             return Err(OnnxErrorKind::TooDeep {
+                offset: field.offset(),
                 field: place.to_string(),
                 limit: MAX_DEPTH,
             });

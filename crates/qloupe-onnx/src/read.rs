@@ -204,15 +204,15 @@ mod tests {
             },
             Case {
                 bytes: tensor(27, |_| ()),
-                text: "model: graph.initializer[0].data_type: data type 27 is not supported",
+                text: "model: unsupported at byte 4 in graph.initializer[0].data_type: data type 27 is not supported",
             },
             Case {
                 bytes: tensor(1, |t| t.message(3, Message::default())),
-                text: "model: graph.initializer[0].segment: a tensor in segments is not supported",
+                text: "model: unsupported at byte 10 in graph.initializer[0].segment: a tensor in segments is not supported",
             },
             Case {
                 bytes: external(&[("location", "w.bin")]),
-                text: "model: tensor \"w\": external data \"w.bin\" needs the folder of the model, which was read \
+                text: "model: tensor \"w\" at byte 4 in graph.initializer[0]: external data \"w.bin\" needs the folder of the model, which was read \
                        without one",
             },
         ];
@@ -223,15 +223,16 @@ mod tests {
         for (entries, text) in [
             (
                 &[("location", "../w.bin")][..],
-                "model: tensor \"w\": external data \"../w.bin\" is no path inside the folder of the model",
+                "model: tensor \"w\" at byte 4 in graph.initializer[0]: external data \"../w.bin\" is no path inside the \
+                 folder of the model, expected a relative one with \"/\" between its parts",
             ),
             (
                 &[("location", "w.bin"), ("offset", "x")],
-                "model: tensor \"w\": external data \"w.bin\" has offset \"x\", expected a number of bytes",
+                "model: tensor \"w\" at byte 4 in graph.initializer[0]: external data \"w.bin\" has offset \"x\", expected a number of bytes",
             ),
             (
                 &[("location", "w.bin"), ("length", "9")],
-                "model: tensor \"w\": external data \"w.bin\" has a length that does not fit dtype and shape, \
+                "model: tensor \"w\" at byte 4 in graph.initializer[0]: external data \"w.bin\" has a length that does not fit dtype and shape, \
                  expected 8 bytes, got 9",
             ),
         ] {
@@ -297,9 +298,11 @@ mod tests {
         let place = vec!["node[0].attribute[0].g"; 64].join(".");
         assert_eq!(
             error_of(nested(65)),
-            format!("model: graph.{place}: subgraphs are nested too deeply, expected at most 64 levels")
+            format!(
+                "model: too deep at byte 1328 in graph.{place}: subgraphs are nested, expected at most 64 levels"
+            )
         );
-        assert!(error_of(nested(5_000)).ends_with("expected at most 64 levels"));
+        assert!(error_of(nested(10_000)).ends_with("expected at most 64 levels"));
     }
 
     /// A small model with every kind of message.

@@ -53,7 +53,11 @@ pub(crate) struct StoredTensor {
 enum Elements {
     Raw(Range<usize>),
     Typed,
-    External(ExternalRange),
+    External {
+        range: ExternalRange,
+        /// Which field the tensor is.
+        field: String,
+    },
 }
 
 impl StoredTensor {
@@ -71,6 +75,7 @@ impl StoredTensor {
                 )
             } else {
                 OnnxErrorKind::Unsupported {
+                    offset: field.offset(),
                     field: data_type.to_string(),
                     what: format!("data type {number}"),
                     remedy: "",
@@ -91,11 +96,16 @@ impl StoredTensor {
         let elements = if head.external {
             let location = head.entries.get("location").cloned().unwrap_or_default();
             let located = locate(origin, dtype, &head.entries, &location, size_bytes);
-            Elements::External(located.map_err(|what| OnnxErrorKind::ExternalData {
-                tensor: head.name.clone(),
-                location,
-                what,
-            })?)
+            Elements::External {
+                range: located.map_err(|what| OnnxErrorKind::ExternalData {
+                    offset: field.offset(),
+                    field: place.to_string(),
+                    tensor: head.name.clone(),
+                    location,
+                    what,
+                })?,
+                field: place.to_string(),
+            }
         } else if let Some(raw) = head
             .raw
             .clone()
@@ -157,20 +167,22 @@ impl StoredTensor {
 
     /// True when the elements lie in another file than the model.
     pub(crate) fn is_external(&self) -> bool {
-        matches!(self.elements, Elements::External(_))
+        matches!(self.elements, Elements::External { .. })
     }
 
     /// True when the elements lie in another file, whose path is valid in `folder`.
     pub(crate) fn is_external_to(&self, folder: &Path) -> bool {
-        matches!(&self.elements, Elements::External(range) if range.is_relative_to(folder))
+        matches!(&self.elements, Elements::External { range, .. } if range.is_relative_to(folder))
     }
 
     /// The elements as `raw_data` has them; `None` for strings.
     pub(crate) fn raw(&self) -> Result<Option<Cow<'_, [u8]>>, OnnxErrorKind> {
         Ok(Some(match &self.elements {
             Elements::Raw(range) => Cow::Borrowed(&self.source[range.clone()]),
-            Elements::External(range) => {
+            Elements::External { range, field } => {
                 Cow::Borrowed(range.bytes().map_err(|what| OnnxErrorKind::ExternalData {
+                    offset: self.message.start,
+                    field: field.clone(),
                     tensor: self.name.clone(),
                     location: range.location.clone(),
                     what,
@@ -258,6 +270,7 @@ impl Head {
                 DATA_TYPE => head.data_type = field.int(&place.field("data_type"))?,
                 SEGMENT => {
                     return Err(OnnxErrorKind::Unsupported {
+                        offset: field.offset(),
                         field: place.field("segment").to_string(),
                         what: "a tensor in segments".to_owned(),
                         remedy: "",

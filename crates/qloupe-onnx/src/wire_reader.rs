@@ -166,6 +166,11 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The offset of the field in the file.
+    pub(crate) fn offset(&self) -> usize {
+        self.start
+    }
+
     /// The field as the file has it, tag and all.
     pub(crate) fn encoded(&self, place: &Place<'_>) -> Result<&'a [u8], OnnxErrorKind> {
         if matches!(self.payload, Payload::Bytes { .. }) {
