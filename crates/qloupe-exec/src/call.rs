@@ -4,6 +4,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use crate::body::Body;
+use crate::size_limit::check_outputs;
 use crate::stored::broadcast_nhwc;
 use crate::{
     BoundBody, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared,
@@ -107,6 +108,7 @@ impl Call {
 
     /// As [`Call::run`], for an operator that takes tensors only.
     pub(crate) fn run_on_tensors(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
+        check_outputs(self.operator, &self.node, self.opset, inputs).map_err(|source| self.locate(source))?;
         let layout = self.choose_layout(inputs);
         let first = inputs.first().copied().flatten().map(Stored::dtype);
         let converted: Vec<Option<Tensor>> = inputs

@@ -1,7 +1,7 @@
 //! Errors of operators and of runs. The operator says what, the executor says where.
 
 use qloupe_ir::IrError;
-use qloupe_tensor::TensorError;
+use qloupe_tensor::{DType, TensorError};
 
 /// What an operator finds wrong; the executor adds the node.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -44,6 +44,20 @@ pub enum OpError {
         attribute: String,
         /// What failed in it.
         source: Box<ExecError>,
+    },
+    /// An output that this machine cannot hold.
+    #[error(
+        "output {output_idx} is too large, expected at most {limit_bytes} bytes, got {dtype} of shape {shape:?}"
+    )]
+    TooLarge {
+        /// Which output.
+        output_idx: usize,
+        /// Its element type.
+        dtype: DType,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The memory of the machine, or what [`crate::set_size_limit`] says.
+        limit_bytes: usize,
     },
     /// The tensor layer refuses.
     #[error(transparent)]
@@ -114,6 +128,18 @@ pub enum ExecError {
     MissingInput {
         /// The input.
         name: String,
+    },
+    /// Stored tensors, and those that nodes make of them, that this machine cannot hold together.
+    #[error(
+        "constants are too large, expected at most {limit_bytes} bytes, got {size_bytes} with \"{name}\""
+    )]
+    ConstantsTooLarge {
+        /// The constant that is one too many.
+        name: String,
+        /// What they take with it.
+        size_bytes: usize,
+        /// The memory of the machine, or what [`crate::set_size_limit`] says.
+        limit_bytes: usize,
     },
     /// A fed tensor does not fit the declared input.
     #[error("input \"{name}\": wrong {what}, expected {expected}, got {got}")]

@@ -11,6 +11,7 @@ mod operator;
 pub mod ops;
 mod program;
 mod quantized;
+mod size_limit;
 mod stored;
 mod sym_dim;
 mod value;
@@ -26,6 +27,7 @@ pub use program::Program;
 pub use quantized::{
     Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec,
 };
+pub use size_limit::set_size_limit;
 pub use stored::Stored;
 pub use sym_dim::SymDim;
 pub use value::Value;

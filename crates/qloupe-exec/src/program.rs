@@ -7,6 +7,7 @@ use qloupe_tensor::Tensor;
 
 use crate::body::{Body, captured};
 use crate::call::Call;
+use crate::size_limit::ConstantBytes;
 use crate::{ExecError, Operator, Stored, Value, Walk, ops};
 
 /// A graph made ready to run.
@@ -65,8 +66,12 @@ impl Program {
             .map(|(i, name)| (name, i))
             .collect();
         let mut constants: Vec<Option<Value>> = vec![None; names.len()];
+        let mut constant_bytes = ConstantBytes::default();
         for initializer in &graph.initializers {
-            constants[slots[&initializer.name]] = Some(initializer.value.tensor()?.into());
+            let value = &initializer.value;
+            let size_bytes = value.dtype().size_bytes(value.len()).unwrap_or(usize::MAX);
+            constant_bytes.add(&initializer.name, size_bytes)?;
+            constants[slots[&initializer.name]] = Some(value.tensor()?.into());
         }
         let mut steps = Vec::with_capacity(graph.nodes.len());
         for (node_idx, (node, operator)) in graph.nodes.iter().zip(operators).enumerate() {
@@ -108,7 +113,11 @@ impl Program {
                 if let Some(tensors) = tensors {
                     for (slot, tensor) in outputs.iter().zip(tensors) {
                         if let Some(slot) = slot {
-                            constants[*slot] = Some(tensor.to_plain().clone().into());
+                            let tensor = tensor.to_plain();
+                            if !known.iter().flatten().any(|input| input.shares_elements(tensor)) {
+                                constant_bytes.add(&names[*slot], tensor.size_bytes())?;
+                            }
+                            constants[*slot] = Some(tensor.clone().into());
                         }
                     }
                     continue;

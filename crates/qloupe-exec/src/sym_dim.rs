@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Longer expressions are not kept as text.
+const MAX_EXPRESSION: usize = 256;
+
 /// `constant + sum of factor * atom`. An atom is a name of an open dimension, or an expression that is not linear
-/// (`floor(h/2)`, `a*b`), kept as text so that equal expressions compare equal.
+/// (`floor(h/2)`, `a*b`), kept as text so that equal expressions compare equal. A long one is told by its fingerprint:
+/// the text doubles with every `a*a`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SymDim {
     constant: i64,
@@ -63,7 +67,7 @@ impl SymDim {
             (_, Some(k)) => self.scaled(k),
             _ => {
                 let (a, b) = (self.bracketed(), other.bracketed());
-                Self::symbol(&if a <= b {
+                Self::expression(if a <= b {
                     format!("{a}*{b}")
                 } else {
                     format!("{b}*{a}")
@@ -80,7 +84,7 @@ impl SymDim {
                 return self.clone();
             }
             if self.terms.is_empty() {
-                return Self::known(self.constant.div_euclid(k));
+                return Self::known(self.constant.wrapping_div_euclid(k));
             }
             if k > 0 && self.terms.values().all(|f| f % k == 0) {
                 let terms = self.terms.iter().map(|(name, f)| (name.clone(), f / k)).collect();
@@ -93,7 +97,15 @@ impl SymDim {
         if self == divisor {
             return Self::known(1);
         }
-        Self::symbol(&format!("floor({}/{})", self.bracketed(), divisor.bracketed()))
+        Self::expression(format!("floor({}/{})", self.bracketed(), divisor.bracketed()))
+    }
+
+    fn expression(text: String) -> Self {
+        if text.len() <= MAX_EXPRESSION {
+            Self::symbol(&text)
+        } else {
+            Self::symbol(&format!("expression#{:032x}", fingerprint(&text)))
+        }
     }
 
     fn combine(&self, other: &Self, sign: i64) -> Self {
@@ -132,6 +144,14 @@ impl SymDim {
     }
 }
 
+/// FNV-1a, of 128 bits.
+fn fingerprint(text: &str) -> u128 {
+    text.bytes()
+        .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul((1 << 88) + 0x13b)
+        })
+}
+
 impl From<usize> for SymDim {
     fn from(size: usize) -> Self {
         Self::known(i64::try_from(size).unwrap_or(i64::MAX))
@@ -166,6 +186,26 @@ impl fmt::Display for SymDim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expression_does_not_outgrow_memory() {
+        let square = |x: SymDim| x.times(&x);
+        let power = (0..100).fold(SymDim::symbol("h"), |x, _| square(x));
+        let same = (0..100).fold(SymDim::symbol("h"), |x, _| square(x));
+        let other = (0..100).fold(SymDim::symbol("w"), |x, _| square(x));
+        assert!(power.to_string().len() <= MAX_EXPRESSION, "{power}");
+        assert_eq!(power, same);
+        assert_ne!(power, other);
+        assert_eq!(fingerprint("a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+    }
+
+    #[test]
+    fn numbers_wrap_and_never_panic() {
+        let (min, minus_one) = (SymDim::known(i64::MIN), SymDim::known(-1));
+        assert_eq!(min.floor_div(&minus_one), min);
+        assert_eq!(min.times(&minus_one), min);
+        assert_eq!(min.minus(&SymDim::known(1)), SymDim::known(i64::MAX));
+    }
 
     #[test]
     fn expressions_simplify_as_far_as_they_are_linear() {

@@ -50,11 +50,12 @@ macro_rules! each_element {
     };
 }
 
-/// The number of elements of a shape; `None` when it overflows.
+/// The number of elements of a shape; `None` when the product of its dimensions overflows. A dimension of 0 does not hide
+/// the others: the product of some of them never overflows either.
 pub fn n_elements(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &dim| product.checked_mul(dim))
+    let nonzero = shape.iter().filter(|&&dim| dim != 0);
+    let product = nonzero.copied().try_fold(1_usize, usize::checked_mul)?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
 /// A dense tensor in row-major order. Cloning shares the elements.
@@ -172,6 +173,21 @@ impl Tensor {
             Data::Opaque(_, bytes) => bytes.len(),
             data => {
                 each_element!(data, values => std::mem::size_of_val(values.as_slice()), else unreachable!("invariant: handled above"))
+            }
+        }
+    }
+
+    /// True when both hold the same elements in memory, once.
+    pub fn shares_elements(&self, other: &Self) -> bool {
+        self.elements_address() == other.elements_address()
+    }
+
+    fn elements_address(&self) -> *const () {
+        match &self.data {
+            Data::String(values) => values.as_ptr().cast(),
+            Data::Opaque(_, bytes) => bytes.as_ptr().cast(),
+            data => {
+                each_element!(data, values => values.as_ptr().cast(), else unreachable!("invariant: handled above"))
             }
         }
     }
@@ -314,6 +330,16 @@ mod tests {
             Tensor::new(&[usize::MAX, 2], vec![0_u8]).unwrap_err().to_string(),
             format!("shape [{}, 2] has more elements than memory can hold", usize::MAX)
         );
+    }
+
+    #[test]
+    fn the_order_of_dimensions_does_not_matter_for_overflow() {
+        let large = 1 << 40;
+        assert_eq!(n_elements(&[2, 0, 3]), Some(0));
+        assert_eq!(n_elements(&[0, large]), Some(0));
+        assert_eq!(n_elements(&[0, large, large]), None);
+        assert_eq!(n_elements(&[large, large, 0]), None);
+        assert_eq!(n_elements(&[]), Some(1));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use qloupe_exec::{BodyInference, EvalContext, Fact, InferContext, Layout, Operator, SymDim, ops};
 use qloupe_ir::{Constant, Dim, Graph, Model, Node, TensorType, suggestion};
-use qloupe_tensor::{DType, Tensor};
+use qloupe_tensor::{DType, Tensor, n_elements};
 
 /// Larger tensors are described by dtype and shape alone.
 const MAX_ELEMENTS: usize = 4096;
@@ -369,7 +369,7 @@ fn fold(
 ) -> Option<Vec<Tensor>> {
     let is_small = |fact: &Fact| {
         fact.fixed_shape()
-            .is_some_and(|s| s.iter().product::<usize>() <= MAX_ELEMENTS)
+            .is_some_and(|s| n_elements(&s).is_some_and(|n| n <= MAX_ELEMENTS))
     };
     let is_known = outputs.iter().all(|fact| fact.constant.is_some());
     if is_known || inputs.is_empty() || !outputs.iter().all(is_small) {

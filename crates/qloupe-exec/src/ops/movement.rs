@@ -5,6 +5,7 @@ use std::sync::Arc;
 use qloupe_tensor::{DType, Data, Element, Tensor, TensorError, has_codes, n_elements};
 
 use crate::OpError;
+use crate::size_limit::check_size;
 
 /// Elements `start, start + stride, ..` of one of the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(super) fn copy_runs(
             format!("wrong dtype, expected {dtype}, got {}", other.dtype()),
         ));
     }
+    check_size(0, dtype, shape)?;
     let n = count(shape)?;
     macro_rules! by_variant {
         ($($variant:ident),*) => {

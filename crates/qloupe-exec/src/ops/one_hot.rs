@@ -5,7 +5,7 @@ use qloupe_tensor::Tensor;
 use super::movement::{Run, copy_runs};
 use super::parameters::open_dim;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
 
 /// `y[.., d, ..] = values[1]` where `d == indices[..]` (negative ones count from the end), otherwise `values[0]`.
 #[derive(Debug)]
@@ -26,7 +26,9 @@ impl Operator for OneHot {
             return Ok(vec![Fact::new(dtype, None)]);
         };
         let axis = resolve_axis(ctx.node.int("axis").unwrap_or(-1), shape.len() + 1)?;
+        let real = |fact: &Fact| fact.constant.as_ref()?.to_f64_vec().ok()?.first().copied();
         let depth = ctx.elements(1).and_then(|e| e.first().cloned());
+        let depth = depth.or_else(|| Some(SymDim::known(real(ctx.input(1)?)? as i64)));
         let mut dims = shape.to_vec();
         dims.insert(axis, depth.unwrap_or_else(|| open_dim(ctx, 0, axis)));
         Ok(vec![Fact::new(dtype, Some(dims))])
@@ -36,7 +38,7 @@ impl Operator for OneHot {
         let (indices, depth, values) = (ctx.require(0)?, ctx.require(1)?, ctx.require(2)?);
         let axis = resolve_axis(ctx.int("axis", -1), indices.rank() + 1)?;
         let depth = match depth.to_f64_vec()?.as_slice() {
-            &[depth] if (0.0..1e10).contains(&depth) => depth as usize,
+            &[depth] if (0.0..9e15).contains(&depth) => depth as usize,
             other => {
                 return Err(OpError::input(
                     1,

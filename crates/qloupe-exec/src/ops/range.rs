@@ -10,8 +10,8 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
 #[derive(Debug)]
 pub(super) struct Range;
 
-/// The largest output that is made: beyond it the inputs are a mistake.
-const MAX_ELEMENTS: f64 = 1e10;
+/// More elements have no name: the conversion to an integer would not be exact.
+const MAX_ELEMENTS: f64 = 9e15;
 
 fn count(start: f64, limit: f64, delta: f64) -> Result<usize, OpError> {
     let n = ((limit - start) / delta).ceil();
@@ -40,7 +40,20 @@ impl Operator for Range {
         let one = |idx: usize| ctx.elements(idx)?.first().cloned();
         let parts = (one(0), one(1), one(2));
         let (Some(start), Some(limit), Some(delta)) = parts else {
-            return Ok(vec![Fact::new(dtype, Some(vec![open_dim(ctx, 0, 0)]))]);
+            let real = |idx: usize| {
+                ctx.input(idx)?
+                    .constant
+                    .as_ref()?
+                    .to_f64_vec()
+                    .ok()?
+                    .first()
+                    .copied()
+            };
+            let dim = match (real(0), real(1), real(2)) {
+                (Some(start), Some(limit), Some(delta)) => SymDim::from(count(start, limit, delta)?),
+                _ => open_dim(ctx, 0, 0),
+            };
+            return Ok(vec![Fact::new(dtype, Some(vec![dim]))]);
         };
         let known = (start.as_known(), limit.as_known(), delta.as_known());
         Ok(vec![match known {
@@ -50,7 +63,8 @@ impl Operator for Range {
                 if n > 64 {
                     Fact::new(dtype, Some(dims))
                 } else {
-                    let elements = (0..n as i64).map(|i| SymDim::known(start + i * delta));
+                    let elements =
+                        (0..n as i64).map(|i| SymDim::known(start.wrapping_add(i.wrapping_mul(delta))));
                     elements_fact(dtype, dims, elements.collect())
                 }
             }

@@ -1,6 +1,7 @@
 //! The sliding window of convolutions and pools: attributes, padding, output sizes, and the taps of an output.
 
 use qloupe_ir::Node;
+use qloupe_tensor::n_elements;
 
 use crate::{OpError, SymDim};
 
@@ -35,7 +36,7 @@ pub(super) struct Applied {
     pub(super) output: Vec<usize>,
 }
 
-/// Larger windows are mistakes, and their products could overflow.
+/// Larger windows, along an axis and in all, are mistakes, and their products could overflow.
 const MAX_EXTENT: usize = 1 << 30;
 
 /// A list attribute of sizes, one for each spatial axis.
@@ -88,6 +89,12 @@ impl Window {
             return Err(OpError::input(
                 1,
                 format!("empty kernel, expected at least 1, got {kernel:?}"),
+            ));
+        }
+        if n_elements(&kernel).is_none_or(|n| n > MAX_EXTENT) {
+            return Err(OpError::attribute(
+                "kernel_shape",
+                format!("too large, expected at most {MAX_EXTENT} taps, got {kernel:?}"),
             ));
         }
         let auto_pad = match node.string("auto_pad").unwrap_or("NOTSET") {
