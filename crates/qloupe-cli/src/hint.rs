@@ -1,7 +1,8 @@
 //! One action to take for an error: the `help:` line.
 
 use qloupe::Error;
-use qloupe_exec::ExecError;
+use qloupe_exec::{ExecError, OpError};
+use qloupe_ir::IrError;
 
 /// The text of an error. Errors of the library say everything in one sentence; their sources would repeat it.
 pub(crate) fn text_of(error: &anyhow::Error) -> String {
@@ -22,6 +23,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
             format!("feed \"{name}\" an array of that shape; pictures become samples of the input's size, as many as its batch")
         }
         Error::Exec { source: ExecError::MissingInput { name }, .. } => format!("feed it with --input {name}=FILE"),
+        Error::Exec { source: ExecError::Node { source: OpError::TooLarge { .. }, .. }, .. } => return None,
         Error::Exec { source: ExecError::Node { .. }, .. } => {
             "where the size of the input is at fault, fix it with --shape NAME=DIMS or with a resize in the recipe".to_owned()
         }
@@ -33,7 +35,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
             format!("`qloupe analyze --quantized {file} [MODEL.onnx] --input FILE` shows where a quantized model loses accuracy")
         }
         Error::Plan { .. } => "`qloupe build` writes a plan that fits the model".to_owned(),
-        Error::Graph { .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
+        Error::Graph { source: IrError::UnknownValue { .. } | IrError::CutInput { .. }, .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
         _ => return None,
     })
 }

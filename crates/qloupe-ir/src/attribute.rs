@@ -22,6 +22,17 @@ pub enum AttributeValue {
     Reference(String),
 }
 
+impl AttributeValue {
+    /// The subgraphs in the value.
+    pub(crate) fn graphs_mut(&mut self) -> Vec<&mut Graph> {
+        match self {
+            Self::Graph(graph) => vec![graph],
+            Self::Graphs(graphs) => graphs.iter_mut().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// A named attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {

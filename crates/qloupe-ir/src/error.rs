@@ -16,7 +16,7 @@ pub enum IrError {
     },
     /// A node uses a value that nothing produces before it.
     #[error(
-        "node \"{node}\" ({op_type}), input {input_idx} \"{name}\": no earlier node, input or initializer produces this value"
+        "node \"{node}\" ({op_type}), input {input_idx} \"{name}\": no earlier node, input or initializer produces this value{help}"
     )]
     Unordered {
         /// The node.
@@ -27,6 +27,8 @@ pub enum IrError {
         input_idx: usize,
         /// The value.
         name: String,
+        /// `, the later node "x" does: ...` or nothing.
+        help: String,
     },
     /// A subgraph uses a value that nothing produces before its node.
     #[error(
@@ -68,6 +70,20 @@ pub enum IrError {
         /// Its operator.
         op_type: String,
         /// The value.
+        name: String,
+    },
+    /// Two initializers of one name that are not the same tensor.
+    #[error(
+        "initializer \"{name}\" is stored twice with different values, expected one (ONNX Runtime takes the last)"
+    )]
+    DuplicateInitializer {
+        /// The name.
+        name: String,
+    },
+    /// Two inputs of one name.
+    #[error("input \"{name}\" is declared twice, expected each name once")]
+    DuplicateInput {
+        /// The name.
         name: String,
     },
     /// An output of the graph that nothing produces.

@@ -126,7 +126,7 @@ impl Inliner<'_> {
         let mut inlined = Vec::with_capacity(nodes.len());
         for mut node in std::mem::take(nodes) {
             for attribute in &mut node.attributes {
-                for graph in graphs_of(&mut attribute.value) {
+                for graph in attribute.value.graphs_mut() {
                     self.inline(&mut graph.nodes, depth)?;
                 }
             }
@@ -220,14 +220,6 @@ fn fresh(taken: &mut BTreeSet<String>, wanted: &str) -> String {
     name
 }
 
-fn graphs_of(value: &mut AttributeValue) -> Vec<&mut Graph> {
-    match value {
-        AttributeValue::Graph(graph) => vec![graph],
-        AttributeValue::Graphs(graphs) => graphs.iter_mut().collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Renames the values of a node, those that its subgraphs capture too.
 fn rename_node(node: &mut Node, renamed: &BTreeMap<String, String>, prefix: &str) {
     if !node.name.is_empty() {
@@ -243,7 +235,7 @@ fn rename_values(node: &mut Node, renamed: &BTreeMap<String, String>) {
         }
     }
     for attribute in &mut node.attributes {
-        for graph in graphs_of(&mut attribute.value) {
+        for graph in attribute.value.graphs_mut() {
             let mut visible = renamed.clone();
             for name in own_names(graph) {
                 visible.remove(name);
@@ -274,7 +266,7 @@ fn bind_attributes(inner: &mut Node, node: &Node, function: &Function) {
         if let AttributeValue::Reference(name) = &attribute.value {
             attribute.value = node.attribute(name).or_else(|| defaults(name))?.clone();
         }
-        for graph in graphs_of(&mut attribute.value) {
+        for graph in attribute.value.graphs_mut() {
             graph
                 .nodes
                 .iter_mut()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::{AttributeValue, Graph};
+use crate::Graph;
 
 impl Graph {
     /// Puts each node after those whose outputs it uses, in subgraphs too. Nodes that already stand so keep their place
@@ -10,12 +10,7 @@ impl Graph {
     pub fn order_nodes(&mut self) -> bool {
         let mut moved = false;
         for attribute in self.nodes.iter_mut().flat_map(|node| &mut node.attributes) {
-            let graphs = match &mut attribute.value {
-                AttributeValue::Graph(graph) => std::slice::from_mut(&mut **graph),
-                AttributeValue::Graphs(graphs) => graphs.as_mut_slice(),
-                _ => continue,
-            };
-            for graph in graphs {
+            for graph in attribute.value.graphs_mut() {
                 moved |= graph.order_nodes();
             }
         }
@@ -96,6 +91,10 @@ mod tests {
         cyclic.order_nodes();
         assert_eq!(names(&cyclic), ["c", "a", "b"]);
         let error = Topology::new(&cyclic).unwrap_err().to_string();
-        assert!(error.starts_with("node \"a\" (Relu), input 0 \"b\""), "{error}");
+        assert_eq!(
+            error,
+            "node \"a\" (Relu), input 0 \"b\": no earlier node, input or initializer produces this value, the later node \
+             \"b\" does: the graph has a cycle, or its nodes are out of order"
+        );
     }
 }

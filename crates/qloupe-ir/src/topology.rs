@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Graph, IrError};
+use crate::{Constant, Graph, IrError, Node};
 
 /// An index of producers and consumers of one graph. Subgraphs count as consumers of the outer values they use.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl Topology {
     /// Indexes a graph and checks it.
     ///
     /// # Errors
-    /// A node that uses a value before it is produced, a value produced twice, an output that nothing produces.
+    /// A node that uses a value before it is produced, a value produced twice, an output that nothing produces, an input
+    /// declared twice, two initializers of one name that differ.
     pub fn new(graph: &Graph) -> Result<Self, IrError> {
         Self::with_outer(graph, &BTreeSet::new())
     }
@@ -37,12 +38,26 @@ impl Topology {
     pub fn with_outer(graph: &Graph, outer: &BTreeSet<&str>) -> Result<Self, IrError> {
         let mut order: Vec<String> = Vec::new();
         let mut known: BTreeSet<&str> = outer.clone();
-        for name in graph
-            .inputs
-            .iter()
-            .map(|i| &i.name)
-            .chain(graph.initializers.iter().map(|i| &i.name))
-        {
+        let mut inputs: BTreeSet<&str> = BTreeSet::new();
+        for input in &graph.inputs {
+            if !inputs.insert(&input.name) {
+                return Err(IrError::DuplicateInput {
+                    name: input.name.clone(),
+                });
+            }
+        }
+        let mut stored: BTreeMap<&str, &Constant> = BTreeMap::new();
+        for initializer in &graph.initializers {
+            // The same tensor twice is harmless.
+            let other = stored.insert(&initializer.name, &initializer.value);
+            if other.is_some_and(|other| *other != initializer.value) {
+                return Err(IrError::DuplicateInitializer {
+                    name: initializer.name.clone(),
+                });
+            }
+        }
+        let inputs = graph.inputs.iter().map(|i| &i.name);
+        for name in inputs.chain(graph.initializers.iter().map(|i| &i.name)) {
             if known.insert(name) {
                 order.push(name.clone());
             }
@@ -62,6 +77,7 @@ impl Topology {
                         op_type: node.op_type.clone(),
                         input_idx,
                         name: name.clone(),
+                        help: later_producer(&graph.nodes[idx..], name),
                     });
                 }
             }
@@ -156,10 +172,26 @@ impl Topology {
     }
 }
 
+/// Which of the nodes produces a value that is needed before it: the words for the error.
+fn later_producer(nodes: &[Node], name: &str) -> String {
+    match nodes
+        .iter()
+        .find(|node| node.outputs.iter().any(|output| output == name))
+    {
+        Some(node) => format!(
+            ", the later node \"{}\" does: the graph has a cycle, or its nodes are out of order",
+            node.label()
+        ),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use qloupe_tensor::Tensor;
+
     use super::*;
-    use crate::{Node, TensorType, ValueInfo, types::Extra};
+    use crate::{Initializer, TensorType, ValueInfo, types::Extra};
 
     fn value(name: &str) -> ValueInfo {
         ValueInfo::tensor(
@@ -201,7 +233,8 @@ mod tests {
         unordered.nodes.swap(0, 1);
         assert_eq!(
             Topology::new(&unordered).unwrap_err().to_string(),
-            "node \"n1\" (Neg), input 0 \"a\": no earlier node, input or initializer produces this value"
+            "node \"n1\" (Neg), input 0 \"a\": no earlier node, input or initializer produces this value, the later node \
+             \"n0\" does: the graph has a cycle, or its nodes are out of order"
         );
         let mut twice = diamond();
         twice.nodes[2].outputs[0] = "b".to_owned();
@@ -209,11 +242,33 @@ mod tests {
             Topology::new(&twice).unwrap_err().to_string(),
             "node \"n2\" (Abs): output \"b\" is produced a second time"
         );
+        let mut declared = diamond();
+        declared.inputs.push(value("x"));
+        assert_eq!(
+            Topology::new(&declared).unwrap_err().to_string(),
+            "input \"x\" is declared twice, expected each name once"
+        );
         let mut missing = diamond();
         missing.outputs[0].name = "z".to_owned();
         assert_eq!(
             Topology::new(&missing).unwrap_err().to_string(),
             "graph output \"z\" is produced by no node, input or initializer"
+        );
+    }
+
+    #[test]
+    fn an_initializer_may_be_stored_twice_if_it_is_the_same() {
+        let initializer = |value: f32| Initializer {
+            name: "w".to_owned(),
+            value: Tensor::scalar(value).into(),
+        };
+        let mut graph = diamond();
+        graph.initializers = vec![initializer(1.0), initializer(1.0)];
+        assert_eq!(Topology::new(&graph).unwrap().values().count(), 6);
+        graph.initializers.push(initializer(2.0));
+        assert_eq!(
+            Topology::new(&graph).unwrap_err().to_string(),
+            "initializer \"w\" is stored twice with different values, expected one (ONNX Runtime takes the last)"
         );
     }
 

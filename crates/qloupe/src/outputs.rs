@@ -262,6 +262,32 @@ mod tests {
     }
 
     #[test]
+    fn every_name_is_a_file_name() {
+        struct Case {
+            name: String,
+            file: String,
+        }
+        let cases = [
+            ("scope/x:0 y", "scope_x_0_y".to_owned()),
+            ("../../etc/passwd", ".._.._etc_passwd".to_owned()),
+            ("/abs\\C:\0\n", "abs_C___".to_owned()),
+            ("\u{e9}\u{4f60}\u{1f40d}", "___".to_owned()),
+            ("", String::new()),
+        ]
+        .map(|(name, file)| Case {
+            name: name.to_owned(),
+            file,
+        });
+        let long = Case {
+            name: "n".repeat(1000),
+            file: "n".repeat(100),
+        };
+        for Case { name, file } in cases.into_iter().chain([long]) {
+            assert_eq!(safe(&name), file, "{name:?}");
+        }
+    }
+
+    #[test]
     fn a_summary_lists_the_best_classes() {
         let summary = Summary::of("y", &Tensor::new(&[1, 3], vec![0.5_f32, 2.0, -1.0]).unwrap());
         assert_eq!(summary.range, Some((-1.0, 2.0, 0.5)));

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::passes::{
     Fused, fold_batch_norm::fold_batch_norm, resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
 };
-use crate::plan::QuantPlan;
+use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
 use crate::units::{UnitGroup, float_inputs, group_units, is_product, is_state, unit_outputs, unit_support};
@@ -111,8 +111,14 @@ pub(crate) fn crop_model(mut model: Model, file: &str, crop: &Crop) -> Result<Mo
 /// Declares ranks and dtypes that can be inferred of some values: files rarely tell those of values within.
 fn declare_inferred(model: &mut Model, wanted: impl Fn(&str) -> bool) -> Result<(), ShapeError> {
     let inferred = shapes::infer(model, &BTreeMap::new())?;
+    let graph = &mut model.graph;
+    let infos = graph.inputs.iter().chain(&graph.outputs).chain(&graph.value_info);
+    let declared: BTreeSet<String> = infos
+        .filter(|info| info.tensor_type().is_some())
+        .map(|info| info.name.clone())
+        .collect();
     for (name, fact) in inferred.facts.into_iter().filter(|(name, _)| wanted(name)) {
-        let (Some(dims), None) = (&fact.shape, model.graph.declared_type(&name)) else {
+        let Some(dims) = fact.shape.as_ref().filter(|_| !declared.contains(&name)) else {
             continue;
         };
         let dim = |d: &SymDim| {
@@ -125,7 +131,7 @@ fn declare_inferred(model: &mut Model, wanted: impl Fn(&str) -> bool) -> Result<
             shape,
             extra: Extra::default(),
         };
-        model.graph.value_info.push(ValueInfo::tensor(&name, ty));
+        graph.value_info.push(ValueInfo::tensor(&name, ty));
     }
     Ok(())
 }
@@ -290,15 +296,21 @@ impl Prepared {
     /// What each unit computes with under a plan.
     pub fn assignment(&self, plan: &QuantPlan) -> Assignment {
         let forms = plan.forms();
+        let weights = plan.weights.iter().map(|w| (w.name.as_str(), w)).collect();
         let units = self
             .units
             .iter()
-            .map(|unit| self.unit_spec(unit, plan, &forms))
+            .map(|unit| self.unit_spec(unit, &weights, &forms))
             .collect();
         Assignment { forms, units }
     }
 
-    fn unit_spec(&self, unit: &UnitGroup, plan: &QuantPlan, forms: &BTreeMap<String, Form>) -> UnitSpec {
+    fn unit_spec(
+        &self,
+        unit: &UnitGroup,
+        weights: &BTreeMap<&str, &WeightPlan>,
+        forms: &BTreeMap<String, Form>,
+    ) -> UnitSpec {
         let support = unit_support(unit, &self.program, self.target);
         let outputs = unit_outputs(&self.program, &self.topology, unit);
         let output_forms: Vec<&Form> = outputs
@@ -422,8 +434,10 @@ impl Prepared {
             .expect("invariant: no shape is given that could be wrong");
         let is_float =
             |name: &str| inferred.facts.get(name).and_then(|fact| fact.dtype) == Some(DType::Float32);
+        let planned: BTreeSet<&str> = plan.values.iter().map(|v| v.name.as_str()).collect();
         let mut names = self.value_names().into_iter();
-        names.find(|name| needed.contains(name.as_str()) && is_float(name) && plan.value(name).is_none())
+        names
+            .find(|name| needed.contains(name.as_str()) && is_float(name) && !planned.contains(name.as_str()))
     }
 
     /// The program that runs under a plan.

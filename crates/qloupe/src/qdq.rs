@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::{Assignment, Bias, Cast, Form, UnitCompute, UnitSpec};
-use qloupe_ir::{AttributeValue, Graph, Model, Node, ValueInfo};
+use qloupe_ir::{AttributeValue, Graph, Initializer, Model, Node, ValueInfo};
 use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, quantize_bias, quantize_linear};
 
 use crate::Error;
@@ -42,11 +42,18 @@ pub fn export_qdq(prepared: &Prepared, plan: &QuantPlan) -> Result<Model, Error>
     model.ir_version = model.ir_version.max(MIN_IR_VERSION);
     model.producer_name = "qloupe".to_owned();
     model.producer_version = env!("CARGO_PKG_VERSION").to_owned();
-    let (nodes, initializers) = (writer.nodes, writer.initializers);
+    let (nodes, mut initializers) = (writer.nodes, writer.initializers);
     model.graph.nodes = nodes;
-    for (name, tensor) in initializers {
-        model.graph.set_initializer(&name, tensor);
+    for initializer in &mut model.graph.initializers {
+        if let Some(tensor) = initializers.remove(&initializer.name) {
+            initializer.value = tensor.into();
+        }
     }
+    let added = initializers.into_iter().map(|(name, tensor)| Initializer {
+        name,
+        value: tensor.into(),
+    });
+    model.graph.initializers.extend(added);
     drop_unused(&mut model.graph);
     Ok(model)
 }

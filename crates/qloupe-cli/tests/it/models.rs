@@ -176,3 +176,55 @@ fn a_weight_with_infinity_is_found_where_it_arrives() {
         text,
     );
 }
+
+/// Models that ask for more than any machine has, or for files that are not theirs: refused, and nothing is left behind.
+#[test]
+fn hostile_models_are_refused() {
+    let sandbox = Sandbox::new();
+    let mut huge = model(vec![
+        Node::new("ConstantOfShape", "fill", &["shape"], &["big"]),
+        Node::new("Add", "add", &["x", "big"], &["y"]),
+    ]);
+    huge.graph
+        .set_initializer("shape", Tensor::vector(vec![1_i64 << 40, 1 << 20]));
+    write_model(&huge, &sandbox.path("huge.onnx")).unwrap();
+    let cycle = model(vec![
+        Node::new("Add", "a", &["x", "b"], &["a"]),
+        Node::new("Neg", "b", &["a"], &["b"]),
+        Node::new("Neg", "y", &["a"], &["y"]),
+    ]);
+    write_model(&cycle, &sandbox.path("cycle.onnx")).unwrap();
+    let mut outside = Vec::from(b"\x08\x08\x3a\x29\x2a\x27\x08\x01\x10\x01\x42\x01w");
+    outside.extend(b"\x6a\x1c\x0a\x08location\x12\x10../../etc/passwd\x70\x01");
+    sandbox.write("outside.onnx", outside);
+    for command in [
+        "infer MODEL --input test",
+        "build MODEL --target rk3588 --dataset calib -o out.onnx",
+        "analyze MODEL --target rk3588 --dataset calib --input test --report out.json",
+    ] {
+        let with = |model: &str| command.replace("MODEL", model);
+        sandbox.refuse(
+            &with("cycle.onnx"),
+            "cycle.onnx: node \"a\" (Add), input 1 \"b\": no earlier node, input or initializer produces this value, the \
+             later node \"b\" does: the graph has a cycle, or its nodes are out of order",
+        );
+        sandbox.refuse(
+            &with("outside.onnx"),
+            "outside.onnx: tensor \"w\" at byte 4 in graph.initializer[0]: external data \"../../etc/passwd\" is no path \
+             inside the folder of the model, expected a relative one with \"/\" between its parts",
+        );
+        let outcome = sandbox.run(&with("huge.onnx"));
+        assert_eq!(outcome.status, Some(2), "{}", outcome.stderr);
+        assert!(
+            outcome
+                .stderr
+                .starts_with("error: huge.onnx: node \"fill\" (ConstantOfShape), output 0 is too large")
+                && outcome
+                    .stderr
+                    .ends_with("got float32 of shape [1099511627776, 1048576]\n"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(!sandbox.path("out.onnx").exists() && !sandbox.path("out.json").exists());
+    }
+}

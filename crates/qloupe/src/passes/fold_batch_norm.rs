@@ -96,9 +96,10 @@ fn drop_unused_initializers(graph: &mut Graph) {
         )
         .collect();
     graph.initializers.retain(|i| used.contains(&i.name));
+    let stored: BTreeSet<&str> = graph.initializers.iter().map(|i| i.name.as_str()).collect();
     graph
         .inputs
-        .retain(|i| used.contains(&i.name) || graph.initializers.iter().all(|c| c.name != i.name));
+        .retain(|i| used.contains(&i.name) || !stored.contains(i.name.as_str()));
 }
 
 /// `x -> x * scale[c] + shift[c]`, in f64 so that folding a chain rounds once.

@@ -1,6 +1,6 @@
 //! The plan file: TOML, one line for each value, made to be edited by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::Cast;
 use qloupe_ir::suggestion;
@@ -272,10 +272,20 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
         let help = suggestion(name, known.iter().map(String::as_str));
         wrong(format!("{kind} \"{name}\" does not exist in the model{help}"))
     };
-    if let Some(name) = read.values.keys().find(|name| !values.contains(name)) {
+    let known_values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
+    let known_weights: BTreeSet<&str> = weights.iter().map(String::as_str).collect();
+    if let Some(name) = read
+        .values
+        .keys()
+        .find(|name| !known_values.contains(name.as_str()))
+    {
         return Err(unknown("value", name, values));
     }
-    if let Some(name) = read.weights.keys().find(|name| !weights.contains(name)) {
+    if let Some(name) = read
+        .weights
+        .keys()
+        .find(|name| !known_weights.contains(name.as_str()))
+    {
         return Err(unknown("weight", name, weights));
     }
     let dtype = target.activation.map_or(DType::Int8, |scheme| scheme.dtype);
@@ -284,7 +294,7 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
         .iter()
         .filter_map(|name| Some((name, value_entries.remove(name)?)));
     let value_plans = value_plans
-        .map(|(name, entry)| value_plan(name, entry, dtype, values))
+        .map(|(name, entry)| value_plan(name, entry, dtype, &known_values))
         .collect::<Result<_, _>>();
     let weight_plans = weights
         .iter()
@@ -313,19 +323,29 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
 fn without_precision(values: &[ValuePlan]) -> Option<&str> {
     let by_name: BTreeMap<&str, &Precision> =
         values.iter().map(|v| (v.name.as_str(), &v.precision)).collect();
-    by_name.keys().copied().find(|name| {
-        let mut at = by_name.get(name);
-        for _ in 0..values.len() {
-            let Some(Precision::SharedWith(source)) = at else {
-                break;
-            };
-            at = by_name.get(source.as_str());
+    // Values that are known to arrive, so that no chain is followed twice.
+    let mut arriving: BTreeSet<&str> = BTreeSet::new();
+    by_name.keys().copied().find(|&name| {
+        let mut passed = BTreeSet::new();
+        let mut at = name;
+        while !arriving.contains(at) {
+            match by_name.get(at) {
+                Some(Precision::SharedWith(source)) if passed.insert(at) => at = source,
+                None | Some(Precision::SharedWith(_)) => return true,
+                Some(_) => break,
+            }
         }
-        matches!(at, None | Some(Precision::SharedWith(_)))
+        arriving.extend(passed);
+        false
     })
 }
 
-fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) -> Result<ValuePlan, String> {
+fn value_plan(
+    name: &str,
+    entry: ValueEntry,
+    default: DType,
+    values: &BTreeSet<&str>,
+) -> Result<ValuePlan, String> {
     let params = |dtype: DType| -> Result<QuantParams, String> {
         let (Some(scale), Some(zero_point)) = (entry.scale.clone(), entry.zero_point.clone()) else {
             return Err(format!(
@@ -368,9 +388,11 @@ fn value_plan(name: &str, entry: ValueEntry, default: DType, values: &[String]) 
             let unknown = Error::unknown_choice("precision", other, PRECISIONS.iter().copied());
             return Err(format!("value \"{name}\": {unknown}"));
         }
-        (None, Some(source)) if values.contains(source) => (Precision::SharedWith(source.clone()), None),
+        (None, Some(source)) if values.contains(source.as_str()) => {
+            (Precision::SharedWith(source.clone()), None)
+        }
         (None, Some(source)) => {
-            let help = suggestion(source, values.iter().map(String::as_str));
+            let help = suggestion(source, values.iter().copied());
             return Err(format!(
                 "value \"{name}\": shared_with \"{source}\" does not exist in the model{help}"
             ));
