@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask check`, `tidy`, `deny` and `conformance`.
+//! Project automation: `cargo xtask check`, `tidy`, `deny`, `conformance` and `load-time`.
 
 #![allow(clippy::print_stdout, reason = "the output of a command is its purpose")]
 #![allow(clippy::print_stderr, reason = "as above")]
@@ -6,6 +6,7 @@
 mod check;
 mod conformance;
 mod deny;
+mod load_time;
 mod tidy;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ usage: cargo xtask COMMAND
 
   check        format, tidy, clippy, deny, doctests and tests; the gate of every change
   conformance  the ONNX node tests; words choose cases, --update writes the list anew
+  load-time    how long models of 1 MB to 1 GB and of 1000 to 100000 nodes take until they can run
   tidy         the rules of docs/STYLE.md that a program can check
   deny         licences and sources of dependencies, if cargo-deny is installed
 ";
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("check") => check::run(),
         Some("conformance") => conformance::run(&arguments[1..]),
+        Some("load-time") => load_time::run(),
         Some("tidy") => tidy::run(),
         Some("deny") => deny::run().map(|outcome| outcome.say()),
         Some("help" | "--help" | "-h") => {

@@ -343,7 +343,7 @@ impl Prepared {
             UnitCompute::Float
         };
         let weight = |name: &String| {
-            let weight = plan.weights.iter().find(|w| w.name == *name)?;
+            let weight = weights.get(name.as_str())?;
             Some((weight.name.clone(), weight.params.clone()))
         };
         let weights: Vec<_> = if compute == UnitCompute::Quantized {
