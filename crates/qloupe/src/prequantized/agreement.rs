@@ -32,6 +32,9 @@ pub struct Agreement {
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.n_values + self.n_float_values + self.n_skipped == 0 {
+            return f.write_str("the plan quantizes no value, nothing to compare");
+        }
         let same = self.n_integers - self.n_different;
         write!(
             f,
