@@ -43,6 +43,10 @@ pub enum Fusion {
     Silu,
     /// `x * Clip(x + 3, 0, 6) / 6`, also with HardSigmoid.
     HardSwish,
+    /// `x * (1 + erf(x / sqrt(2))) / 2`: supported as Gelu is.
+    Gelu,
+    /// `(x - mean) / sqrt(variance + epsilon)`, scale and bias: supported as LayerNormalization is.
+    LayerNormalization,
 }
 
 /// What a device or runtime does with a network.

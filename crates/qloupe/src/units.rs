@@ -1,5 +1,7 @@
 //! Grouping: which nodes the target executes as one unit.
 
+mod patterns;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::Program;
@@ -18,6 +20,8 @@ pub struct UnitGroup {
     pub weights: Vec<String>,
     /// The constant that is its bias.
     pub bias: Option<String>,
+    /// The operator that its nodes spell out, if they do.
+    pub pattern: Option<Fusion>,
 }
 
 impl UnitGroup {
@@ -77,23 +81,22 @@ pub fn group_units(
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut units: Vec<UnitGroup> = Vec::new();
     // Patterns of several branches first: their nodes must not begin a unit of their own.
-    let mut patterns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut patterns: BTreeMap<usize, (Fusion, Vec<usize>)> = BTreeMap::new();
     for (idx, node) in graph.nodes.iter().enumerate() {
-        let found = grouping
-            .silu(idx, node)
-            .or_else(|| grouping.hard_swish(idx, node));
-        if let Some(idxs) = found.filter(|idxs| idxs.iter().all(|i| !taken.contains(i))) {
+        let found = grouping.pattern(idx, node);
+        if let Some((fusion, idxs)) = found.filter(|(_, idxs)| idxs.iter().all(|i| !taken.contains(i))) {
             taken.extend(&idxs);
-            patterns.insert(*idxs.last().unwrap_or(&idx), idxs);
+            patterns.insert(*idxs.last().unwrap_or(&idx), (fusion, idxs));
         }
     }
     for (idx, node) in graph.nodes.iter().enumerate() {
-        if let Some(idxs) = patterns.get(&idx) {
+        if let Some((fusion, idxs)) = patterns.get(&idx) {
             units.push(UnitGroup {
                 node_idxs: idxs.clone(),
                 main_idx: idx,
                 weights: Vec::new(),
                 bias: None,
+                pattern: Some(*fusion),
             });
             continue;
         }
@@ -128,6 +131,7 @@ pub fn group_units(
             main_idx: idx,
             weights,
             bias,
+            pattern: None,
         });
     }
     // A group runs where its last node stood: every other input is there by then.
@@ -173,13 +177,15 @@ impl Grouping<'_> {
     fn only_consumer(&self, idx: usize) -> Option<usize> {
         let nodes = &self.program.graph().nodes;
         let output = nodes[idx].output(0)?;
-        let is_output = self.program.graph().outputs.iter().any(|o| o.name == output);
         match self.topology.consumers(output) {
-            [next] if !is_output && !self.ends.contains(output) && nodes[idx].outputs.len() == 1 => {
-                Some(*next)
-            }
+            [next] if self.may_hide(output) && nodes[idx].outputs.len() == 1 => Some(*next),
             _ => None,
         }
+    }
+
+    /// True for a value that may be gone on the target.
+    fn may_hide(&self, name: &str) -> bool {
+        !self.ends.contains(name) && self.program.graph().outputs.iter().all(|o| o.name != name)
     }
 
     fn bias_add(&self, idxs: &[usize], matmul: &Node) -> Option<(usize, String)> {
@@ -207,66 +213,6 @@ impl Grouping<'_> {
             || (node.is_onnx("Clip") && self.target.fuses(Fusion::Clip) && bounds_constant);
         (fits && node.input(0) == produced).then_some(next)
     }
-
-    /// Sigmoid and the Mul that multiplies it with its own input.
-    fn silu(&self, idx: usize, node: &Node) -> Option<Vec<usize>> {
-        if !self.target.fuses(Fusion::Silu) || !node.is_onnx("Sigmoid") {
-            return None;
-        }
-        let next = self.only_consumer(idx)?;
-        let mul = &self.program.graph().nodes[next];
-        let other = mul
-            .inputs
-            .iter()
-            .find(|name| Some(name.as_str()) != node.output(0))?;
-        (mul.is_onnx("Mul") && mul.inputs.len() == 2 && Some(other.as_str()) == node.input(0))
-            .then(|| vec![idx, next])
-    }
-
-    /// `x + 3`, Clip to 0..6 (or HardSigmoid), times x, divided by 6 (or not): all of one input.
-    fn hard_swish(&self, idx: usize, node: &Node) -> Option<Vec<usize>> {
-        if !self.target.fuses(Fusion::HardSwish) {
-            return None;
-        }
-        let nodes = &self.program.graph().nodes;
-        let mut idxs = vec![idx];
-        let x = if node.is_onnx("HardSigmoid") {
-            node.input(0)?
-        } else if node.is_onnx("Add") {
-            let x = node
-                .inputs
-                .iter()
-                .find(|name| self.program.constant(name).is_none())?;
-            let three = node.inputs.iter().find_map(|name| self.program.constant(name))?;
-            let clip = self.only_consumer(idx).filter(|&n| nodes[n].is_onnx("Clip"))?;
-            if three.len() != 1 {
-                return None;
-            }
-            idxs.push(clip);
-            x.as_str()
-        } else {
-            return None;
-        };
-        let mul = self
-            .only_consumer(*idxs.last()?)
-            .filter(|&n| nodes[n].is_onnx("Mul"))?;
-        if !nodes[mul].inputs.iter().any(|name| name == x) {
-            return None;
-        }
-        idxs.push(mul);
-        let scaled = |n: &usize| {
-            let node = &nodes[*n];
-            (node.is_onnx("Div") || node.is_onnx("Mul"))
-                && node
-                    .inputs
-                    .iter()
-                    .any(|name| self.program.constant(name).is_some_and(|t| t.len() == 1))
-        };
-        if node.is_onnx("Add") {
-            idxs.extend(self.only_consumer(mul).filter(scaled));
-        }
-        Some(idxs)
-    }
 }
 
 /// Values that leave a unit.
@@ -289,13 +235,13 @@ pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: 
 pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Support {
     let nodes = &program.graph().nodes;
     let main = &nodes[unit.main_idx];
-    if unit.node_idxs.len() > 1 && unit.weights.is_empty() && !main.is_onnx("Add") {
+    match unit.pattern {
+        Some(Fusion::Gelu) => return target.support("Gelu", ""),
+        Some(Fusion::LayerNormalization) => return target.support("LayerNormalization", ""),
         // A fused activation is one table.
-        return if target.activation.is_some() {
-            Support::Int8Exact
-        } else {
-            target.fallback
-        };
+        Some(_) if target.activation.is_some() => return Support::Int8Exact,
+        Some(_) => return target.fallback,
+        None => {}
     }
     let support = target.support(&main.op_type, &main.domain);
     match support {

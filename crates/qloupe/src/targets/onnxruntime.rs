@@ -54,7 +54,12 @@ pub(crate) const ONNXRUNTIME: Target = Target {
         ("Unsqueeze", Support::Int8Exact),
     ],
     fallback: Support::Float,
-    fusions: &[Fusion::Relu, Fusion::Clip],
+    fusions: &[
+        Fusion::Relu,
+        Fusion::Clip,
+        Fusion::Gelu,
+        Fusion::LayerNormalization,
+    ],
     shared_scale: &[
         "DepthToSpace",
         "Expand",

@@ -71,7 +71,14 @@ pub(super) const RK3588: Target = Target {
         ("Upsample", Support::Int8Exact),
     ],
     fallback: Support::Fp16,
-    fusions: &[Fusion::Relu, Fusion::Clip, Fusion::Silu, Fusion::HardSwish],
+    fusions: &[
+        Fusion::Relu,
+        Fusion::Clip,
+        Fusion::Silu,
+        Fusion::HardSwish,
+        Fusion::Gelu,
+        Fusion::LayerNormalization,
+    ],
     shared_scale: &[
         "DepthToSpace",
         "Expand",
