@@ -4,7 +4,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use crate::body::Body;
-use crate::size_limit::check_outputs;
+use crate::size_limit::OutputCheck;
 use crate::stored::broadcast_nhwc;
 use crate::{
     BoundBody, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared,
@@ -19,6 +19,7 @@ pub(crate) struct Call {
     opset: i64,
     prepared: Option<Box<dyn Prepared>>,
     bodies: Vec<Body>,
+    output_check: OutputCheck,
 }
 
 impl Call {
@@ -35,6 +36,7 @@ impl Call {
             opset,
             prepared: None,
             bodies: Vec::new(),
+            output_check: OutputCheck::default(),
         };
         if constants.iter().any(Option::is_some) {
             let ctx = PrepareContext {
@@ -108,7 +110,9 @@ impl Call {
 
     /// As [`Call::run`], for an operator that takes tensors only.
     pub(crate) fn run_on_tensors(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
-        check_outputs(self.operator, &self.node, self.opset, inputs).map_err(|source| self.locate(source))?;
+        self.output_check
+            .check(self.operator, &self.node, self.opset, inputs)
+            .map_err(|source| self.locate(source))?;
         let layout = self.choose_layout(inputs);
         let first = inputs.first().copied().flatten().map(Stored::dtype);
         let converted: Vec<Option<Tensor>> = inputs

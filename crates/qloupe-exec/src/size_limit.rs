@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qloupe_ir::Node;
-use qloupe_tensor::{DType, n_elements};
+use qloupe_tensor::{DType, Tensor, n_elements};
 
-use crate::{ExecError, Fact, InferContext, OpError, Operator, Stored, SymDim};
+use crate::{ExecError, Fact, InferContext, Layout, OpError, Operator, Stored, SymDim};
 
 /// The limit where the memory of the machine cannot be told.
 const UNKNOWN_MEMORY: usize = 1 << 40;
@@ -51,11 +51,78 @@ fn total_memory(text: &str) -> Option<usize> {
     kibibytes.checked_mul(1024)
 }
 
-/// Refuses a call whose outputs would be too large. What cannot be derived from the inputs is let through.
-///
-/// # Errors
-/// [`OpError::TooLarge`] with the output and its size.
-pub(crate) fn check_outputs(
+/// Refuses calls of one node whose outputs would be too large. What cannot be derived from the inputs is let through.
+#[derive(Debug, Default)]
+pub(crate) struct OutputCheck {
+    /// The inputs of the first call that passed: the like of them pass unasked.
+    passed: OnceLock<Vec<Option<Passed>>>,
+}
+
+/// All of an input that the size of an output can depend on.
+#[derive(Debug)]
+struct Passed {
+    dtype: DType,
+    layout: Layout,
+    /// As it is stored.
+    shape: Vec<usize>,
+    /// The elements of a short input: they may be a shape.
+    elements: Option<Tensor>,
+}
+
+impl Passed {
+    fn new(input: &Stored) -> Self {
+        Self {
+            dtype: input.dtype(),
+            layout: input.layout(),
+            shape: input.physical().shape().to_vec(),
+            elements: is_short(input).then(|| input.physical().clone()),
+        }
+    }
+
+    fn is_like(&self, input: &Stored) -> bool {
+        let stored = input.physical();
+        let same_elements = |elements: &Tensor| elements.shares_elements(stored);
+        self.dtype == input.dtype()
+            && self.layout == input.layout()
+            && self.shape == stored.shape()
+            && self.elements.as_ref().is_none_or(same_elements)
+    }
+}
+
+impl OutputCheck {
+    /// Checks a call.
+    ///
+    /// # Errors
+    /// [`OpError::TooLarge`] with the output and its size.
+    pub(crate) fn check(
+        &self,
+        operator: &dyn Operator,
+        node: &Node,
+        opset: i64,
+        inputs: &[Option<&Stored>],
+    ) -> Result<(), OpError> {
+        let is_like = |(passed, input): (&Option<Passed>, &Option<&Stored>)| match (passed, input) {
+            (Some(passed), Some(input)) => passed.is_like(input),
+            (None, None) => true,
+            _ => false,
+        };
+        let passed = self.passed.get();
+        if passed.is_some_and(|passed| passed.len() == inputs.len() && passed.iter().zip(inputs).all(is_like))
+        {
+            return Ok(());
+        }
+        check_outputs(operator, node, opset, inputs)?;
+        self.passed
+            .get_or_init(|| inputs.iter().map(|input| input.map(Passed::new)).collect());
+        Ok(())
+    }
+}
+
+fn is_short(input: &Stored) -> bool {
+    n_elements(input.physical().shape()).is_some_and(|n| n <= MAX_LIST)
+}
+
+fn check_outputs(
     operator: &dyn Operator,
     node: &Node,
     opset: i64,
@@ -124,9 +191,8 @@ impl ConstantBytes {
 
 /// What is known of an input: dtype, shape and, of a short one, the elements.
 fn fact(input: &Stored) -> Fact {
-    let shape = input.shape();
-    if n_elements(&shape).is_none_or(|n| n > MAX_LIST) {
-        let dims = shape.into_iter().map(SymDim::from).collect();
+    if !is_short(input) {
+        let dims = input.shape().into_iter().map(SymDim::from).collect();
         return Fact::new(Some(input.dtype()), Some(dims));
     }
     let tensor = input.to_plain();
@@ -143,11 +209,9 @@ fn fact(input: &Stored) -> Fact {
 
 #[cfg(test)]
 mod tests {
-    use qloupe_ir::{AttributeValue, Graph, Initializer, Model, OpsetImport, ValueInfo};
-    use qloupe_tensor::Tensor;
-
     use super::*;
     use crate::Program;
+    use qloupe_ir::{AttributeValue, Graph, Initializer, Model, OpsetImport, ValueInfo};
 
     #[test]
     fn memory_is_read_as_linux_tells_it() {
@@ -157,6 +221,32 @@ mod tests {
         );
         assert_eq!(total_memory("MemTotal: much"), None);
         assert!(size_limit() > 1 << 20);
+    }
+
+    /// A node that has passed is asked again when a shape or a short input is another.
+    #[test]
+    fn what_passed_once_does_not_pass_for_another_size() {
+        let node = Node::new("Expand", "n", &["x", "shape"], &["y"]);
+        let operator = crate::ops::find("Expand", "").unwrap();
+        let check = OutputCheck::default();
+        let run = |dims: [i64; 2]| {
+            let (x, shape) = (Tensor::scalar(1_f32), Tensor::vector(dims.to_vec()));
+            let (x, shape) = (Stored::plain(x), Stored::plain(shape));
+            check.check(operator, &node, 13, &[Some(&x), Some(&shape)])
+        };
+        assert_eq!(run([2, 2]), Ok(()));
+        assert_eq!(run([2, 2]), Ok(()));
+        assert!(matches!(run([1 << 40, 1 << 20]), Err(OpError::TooLarge { .. })));
+        let add = Node::new("Add", "n", &["a", "b"], &["y"]);
+        let operator = crate::ops::find("Add", "").unwrap();
+        let check = OutputCheck::default();
+        let run = |n: usize| {
+            let column = Stored::plain(Tensor::new(&[n, 1], vec![0_f32; n]).unwrap());
+            let row = Stored::plain(Tensor::vector(vec![0_f32; n]));
+            check.check(operator, &add, 13, &[Some(&column), Some(&row)])
+        };
+        assert_eq!(run(1000), Ok(()));
+        assert!(matches!(run(1 << 22), Err(OpError::TooLarge { .. })));
     }
 
     /// The error of a node on constants.

@@ -1,10 +1,16 @@
 //! "Did you mean": the nearest of the valid names.
 
+/// Longer names are not compared: the time grows with the square of the length.
+const MAX_LENGTH: usize = 512;
+
 /// The nearest of `choices` to `name`, if one is near enough to be a likely misspelling.
 ///
 /// Edit distance (Levenshtein) of at most a third of the longer name, or a choice that contains the name.
 pub fn nearest_name<'a>(name: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |choice: &'a str| {
+        if name.len().max(choice.len()) > MAX_LENGTH {
+            return None;
+        }
         let distance = edit_distance(name, choice);
         let limit = name.chars().count().max(choice.chars().count()).div_ceil(3);
         let contains = name.len() >= 3 && choice.contains(name);
