@@ -14,7 +14,7 @@ use crate::{Fact, InferContext, OpError, Operator, SymDim, Value, ValueContext, 
 pub(super) struct Loop;
 
 /// More iterations than a network has: a loop that would never end is an error.
-const MAX_ITERATIONS: i64 = 1 << 24;
+const MAX_ITERATIONS: i64 = 1 << 20;
 
 impl Operator for Loop {
     fn op_type(&self) -> &'static str {
