@@ -16,6 +16,7 @@ pub(crate) use average_pool::qlinear_average_pool;
 pub(crate) use conv::{quantized_slice, write_quantized};
 pub(crate) use global_average_pool::qlinear_global_average_pool;
 pub(crate) use lookup::{apply, element_wise_kernel, requantize_table};
+pub use movement::MOVING_OPERATORS;
 pub(crate) use softmax::qlinear_softmax;
 
 use std::fmt::Debug;

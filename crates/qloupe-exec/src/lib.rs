@@ -20,6 +20,7 @@ mod walk;
 pub use body::BoundBody;
 pub use error::{ExecError, OpError};
 pub use infer::{BodyInference, Fact, InferContext};
+pub use integer::MOVING_OPERATORS;
 pub use operator::{
     EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
 };

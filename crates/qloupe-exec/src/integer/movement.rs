@@ -6,7 +6,7 @@ use crate::call::Call;
 use crate::{OpError, Stored, ops};
 
 /// Operators whose results are elements of input 0 (a maximum is one, too: quantization is monotone).
-const MOVING: &[&str] = &[
+pub const MOVING_OPERATORS: &[&str] = &[
     "DepthToSpace",
     "Expand",
     "Flatten",
@@ -49,7 +49,7 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     // A maximum is found among 8-bit integers, and several scales may lie along an axis that moves.
     let fits = input.as_per_tensor().is_some() && (!node.is_onnx("MaxPool") || spec.all_inputs_8_bit());
     let first_is_input = node.input(0) == spec.inputs.first().map(String::as_str);
-    let moves = node.domain.is_empty() && MOVING.contains(&node.op_type.as_str());
+    let moves = node.domain.is_empty() && MOVING_OPERATORS.contains(&node.op_type.as_str());
     if !fits || interpolates || !keeps_scale || !all_outputs || !moves || !first_is_input {
         return Ok(None);
     }

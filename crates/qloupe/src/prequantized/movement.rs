@@ -1,29 +1,11 @@
 //! Nodes that move integers in a model: the twin has their float form, and its result shares the parameters.
 
+use qloupe_exec::MOVING_OPERATORS;
 use qloupe_ir::Node;
 use qloupe_tensor::{QuantParams, Tensor};
 
 use super::names::original_name;
 use super::read::{Quantization, Reader};
-
-/// Operators that move or select integers without computing with them.
-const MOVING: &[&str] = &[
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-];
 
 impl Reader<'_> {
     /// Writes the float form of a node that moves integers; nothing for other nodes.
@@ -43,7 +25,7 @@ impl Reader<'_> {
             .iter()
             .all(|name| self.integer_value(name).is_none_or(|p| *p == params));
         let moves = node.is_onnx("Concat") || (node.input(0) == Some(first) && integers.next().is_none());
-        let known = MOVING.iter().any(|op| node.is_onnx(op))
+        let known = MOVING_OPERATORS.iter().any(|op| node.is_onnx(op))
             || ["Clip", "Concat", "Pad"].iter().any(|op| node.is_onnx(op));
         let interpolates = node.is_onnx("Resize") && node.string("mode").unwrap_or("nearest") != "nearest";
         let one_scale = params.as_per_tensor().is_some();
