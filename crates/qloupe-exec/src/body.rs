@@ -3,7 +3,7 @@
 use qloupe_ir::{Graph, Initializer, Node, TensorType, ValueInfo};
 use qloupe_tensor::Tensor;
 
-use crate::{ExecError, OpError, Program, Value};
+use crate::{ExecError, OpError, Program, Tapped, Value};
 
 /// A subgraph with its constants packed. Constants of the outer graph are constants of it.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl<'a> BoundBody<'a> {
 
     fn run_given(&self, given: Vec<(String, Value)>) -> Result<Vec<Value>, ExecError> {
         let goals: Vec<&str> = self.body.outputs.iter().map(String::as_str).collect();
-        let mut walk = self.body.program.walk(given, &goals)?;
+        let mut walk = self.body.program.walk_tapped(given, &goals, Tapped::None)?;
         while walk.step()?.is_some() {}
         goals
             .iter()

@@ -4,6 +4,8 @@ use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use crate::body::Body;
+use crate::chain::ChainHead;
+use crate::element_wise::ElementSteps;
 use crate::size_limit::OutputCheck;
 use crate::stored::broadcast_nhwc;
 use crate::{
@@ -20,6 +22,8 @@ pub(crate) struct Call {
     prepared: Option<Box<dyn Prepared>>,
     bodies: Vec<Body>,
     output_check: OutputCheck,
+    /// What it computes element by element, if it may be part of a chain.
+    elements: Option<ElementSteps>,
 }
 
 impl Call {
@@ -37,13 +41,15 @@ impl Call {
             prepared: None,
             bodies: Vec::new(),
             output_check: OutputCheck::default(),
+            elements: None,
         };
+        let ctx = PrepareContext {
+            node: &call.node,
+            opset,
+            constants,
+        };
+        call.elements = operator.elements(&ctx);
         if constants.iter().any(Option::is_some) {
-            let ctx = PrepareContext {
-                node: &call.node,
-                opset,
-                constants,
-            };
             call.prepared = operator.prepare(&ctx).map_err(|source| call.locate(source))?;
         }
         Ok(call)
@@ -57,6 +63,35 @@ impl Call {
 
     pub(crate) fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// What it computes element by element, if it may be part of a chain.
+    pub(crate) fn elements(&self) -> Option<&ElementSteps> {
+        self.elements.as_ref()
+    }
+
+    /// True for a node that other nodes may follow in a chain.
+    pub(crate) fn may_begin_chain(&self) -> bool {
+        self.elements.is_some()
+            || self
+                .prepared
+                .as_ref()
+                .is_some_and(|prepared| prepared.has_chain_head())
+    }
+
+    /// Calls `run` with the kernel call of the node; `None` where it has none for these inputs, or `run` refuses.
+    pub(crate) fn with_chain_head<R>(
+        &self,
+        inputs: &[Option<&Stored>],
+        run: &mut dyn FnMut(ChainHead<'_>, Layout) -> Option<R>,
+    ) -> Result<Option<R>, ExecError> {
+        let Some(prepared) = &self.prepared else {
+            return Ok(None);
+        };
+        self.with_context(inputs, |ctx| {
+            let head = prepared.chain_head(ctx)?;
+            Ok(head.and_then(|head| run(head, ctx.layout)))
+        })
     }
 
     fn locate(&self, source: OpError) -> ExecError {
@@ -110,6 +145,25 @@ impl Call {
 
     /// As [`Call::run`], for an operator that takes tensors only.
     pub(crate) fn run_on_tensors(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
+        let (layout, results) = self.with_context(inputs, |ctx| {
+            let results = match &self.prepared {
+                Some(prepared) => prepared.eval(ctx),
+                None => self.operator.eval(ctx),
+            };
+            Ok((ctx.layout, results?))
+        })?;
+        Ok(results
+            .into_iter()
+            .map(|tensor| Stored::of_call(tensor, layout))
+            .collect())
+    }
+
+    /// Calls `f` with the inputs in the order that the operator takes.
+    fn with_context<R>(
+        &self,
+        inputs: &[Option<&Stored>],
+        f: impl FnOnce(&EvalContext<'_>) -> Result<R, OpError>,
+    ) -> Result<R, ExecError> {
         self.output_check
             .check(self.operator, &self.node, self.opset, inputs)
             .map_err(|source| self.locate(source))?;
@@ -127,15 +181,7 @@ impl Call {
             layout,
             inputs: &borrowed,
         };
-        let results = match &self.prepared {
-            Some(prepared) => prepared.eval(&ctx),
-            None => self.operator.eval(&ctx),
-        };
-        let results = results.map_err(|source| self.locate(source))?;
-        Ok(results
-            .into_iter()
-            .map(|tensor| Stored::of_call(tensor, layout))
-            .collect())
+        f(&ctx).map_err(|source| self.locate(source))
     }
 
     fn choose_layout(&self, inputs: &[Option<&Stored>]) -> Layout {

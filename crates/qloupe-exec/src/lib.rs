@@ -4,6 +4,8 @@
 
 mod body;
 mod call;
+mod chain;
+mod element_wise;
 mod error;
 mod infer;
 mod integer;
@@ -18,6 +20,8 @@ mod value;
 mod walk;
 
 pub use body::BoundBody;
+pub use chain::ChainHead;
+pub use element_wise::{ElementSource, ElementSteps};
 pub use error::{ExecError, OpError};
 pub use infer::{BodyInference, Fact, InferContext};
 pub use integer::MOVING_OPERATORS;
@@ -32,4 +36,4 @@ pub use size_limit::set_size_limit;
 pub use stored::Stored;
 pub use sym_dim::SymDim;
 pub use value::Value;
-pub use walk::{Stepped, Walk};
+pub use walk::{Stepped, Tapped, Walk};

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
+use crate::chain::ChainHead;
+use crate::element_wise::ElementSteps;
 use crate::{BoundBody, Fact, InferContext, OpError, Value};
 
 /// The physical order of 4-D tensors that are handed to an operator.
@@ -120,6 +122,19 @@ pub trait Prepared: Debug + Send + Sync {
     /// # Errors
     /// As [`Operator::eval`].
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError>;
+
+    /// True when [`Prepared::chain_head`] may have a kernel call.
+    fn has_chain_head(&self) -> bool {
+        false
+    }
+
+    /// The kernel call that computes the only output, if element-wise nodes may follow it.
+    ///
+    /// # Errors
+    /// As [`Operator::eval`].
+    fn chain_head<'a>(&'a self, _ctx: &EvalContext<'a>) -> Result<Option<ChainHead<'a>>, OpError> {
+        Ok(None)
+    }
 }
 
 /// One ONNX operator: one file in `ops/`, two lines in `ops.rs`.
@@ -167,6 +182,12 @@ pub trait Operator: Debug + Sync {
 
     /// The operator on values that are no single tensors, or with subgraphs.
     fn on_values(&self) -> Option<&dyn ValueOperator> {
+        None
+    }
+
+    /// What a node computes element by element on float32, given its constant inputs; `None` if it does not. The node
+    /// then has one output.
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
         None
     }
 

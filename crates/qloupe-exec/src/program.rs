@@ -7,14 +7,17 @@ use qloupe_tensor::Tensor;
 
 use crate::body::{Body, captured};
 use crate::call::Call;
+use crate::chain;
 use crate::size_limit::ConstantBytes;
-use crate::{ExecError, Operator, Stored, Value, Walk, ops};
+use crate::{ExecError, Operator, Stored, Tapped, Value, Walk, ops};
 
 /// A graph made ready to run.
 #[derive(Debug)]
 pub struct Program {
     graph: Graph,
     pub(crate) steps: Vec<Step>,
+    /// The steps in the order they run in, those together that one kernel call may do.
+    pub(crate) groups: Vec<Vec<usize>>,
     slots: HashMap<String, usize>,
     names: Vec<String>,
     pub(crate) constants: Vec<Option<Value>>,
@@ -130,9 +133,11 @@ impl Program {
                 outputs,
             });
         }
+        let groups = chain::group(&steps, names.len());
         Ok(Self {
             graph,
             steps,
+            groups,
             slots,
             names,
             constants,
@@ -186,7 +191,8 @@ impl Program {
             })
     }
 
-    /// Begins a run from `given` values (any values of the graph) to `goals`. Only what the goals need is run.
+    /// Begins a run from `given` values (any values of the graph) to `goals`. Only what the goals need is run; every
+    /// value on the way comes out of [`Walk::step`].
     ///
     /// # Errors
     /// Unknown names; a network input that is needed and not given; a given input that contradicts its declaration.
@@ -195,14 +201,21 @@ impl Program {
         given: Vec<(String, V)>,
         goals: &[&str],
     ) -> Result<Walk<'p>, ExecError> {
-        Walk::new(
-            self,
-            given
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
-            goals,
-        )
+        self.walk_tapped(given, goals, Tapped::All)
+    }
+
+    /// [`Program::walk`] of which only `tapped` values need to come out. Others may never be in memory.
+    ///
+    /// # Errors
+    /// As [`Program::walk`].
+    pub fn walk_tapped<'p, V: Into<Value>>(
+        &'p self,
+        given: Vec<(String, V)>,
+        goals: &[&str],
+        tapped: Tapped<'_>,
+    ) -> Result<Walk<'p>, ExecError> {
+        let given = given.into_iter().map(|(name, value)| (name, value.into()));
+        Walk::new(self, given.collect(), goals, tapped)
     }
 
     /// Runs the whole graph; the outputs come in the order of the graph.
@@ -211,7 +224,7 @@ impl Program {
     /// As [`Program::walk`], or a node that fails.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ExecError> {
         let goals: Vec<&str> = self.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-        let mut walk = self.walk(inputs, &goals)?;
+        let mut walk = self.walk_tapped(inputs, &goals, Tapped::None)?;
         while walk.step()?.is_some() {}
         goals
             .iter()

@@ -1,10 +1,22 @@
 //! A run in progress: one node at a time, values freed after their last use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_ir::{Dim, ValueInfo};
 
+use crate::chain;
 use crate::{ExecError, Program, Stored, Value};
+
+/// Which values of a run its owner looks at.
+#[derive(Clone, Copy, Debug)]
+pub enum Tapped<'a> {
+    /// All of them.
+    All,
+    /// Those of these names.
+    Only(&'a BTreeSet<String>),
+    /// The goals only.
+    None,
+}
 
 /// A run in progress. Its owner decides after every step what to look at; two walks in lockstep are a comparison.
 #[derive(Debug)]
@@ -13,17 +25,19 @@ pub struct Walk<'p> {
     values: Vec<Option<Value>>,
     /// Steps that still use a value, plus one for a goal.
     uses: Vec<usize>,
-    queue: std::vec::IntoIter<usize>,
+    tapped: Vec<bool>,
+    /// What is still to be run: groups of steps that one kernel call may do, last first.
+    queue: Vec<Vec<usize>>,
     live_bytes: usize,
     peak_bytes: usize,
 }
 
-/// A step that was run.
+/// A step of a walk: one node, or several that one kernel call did.
 #[derive(Debug)]
 pub struct Stepped<'p> {
-    /// The index of the node in the graph.
-    pub node_idx: usize,
-    /// The outputs of the node that something needs, or a tap could want.
+    /// The indices of its nodes in the graph.
+    pub node_idxs: Vec<usize>,
+    /// The outputs that something needs or that are tapped.
     pub outputs: Vec<(&'p str, Value)>,
 }
 
@@ -32,6 +46,7 @@ impl<'p> Walk<'p> {
         program: &'p Program,
         given: Vec<(String, Value)>,
         goals: &[&str],
+        tapped: Tapped<'_>,
     ) -> Result<Self, ExecError> {
         let mut values = vec![None; program.n_slots()];
         let declared: BTreeMap<&str, &ValueInfo> = program
@@ -53,15 +68,14 @@ impl<'p> Walk<'p> {
             wanted[slot] = true;
             uses[slot] += 1;
         }
-        let mut queue = Vec::new();
+        let mut needed = vec![false; program.steps.len()];
         for (step_idx, step) in program.steps.iter().enumerate().rev() {
-            let needed = step
+            needed[step_idx] = step
                 .outputs
                 .iter()
                 .flatten()
                 .any(|&o| wanted[o] && values[o].is_none());
-            if needed {
-                queue.push(step_idx);
+            if needed[step_idx] {
                 for &input in step.inputs.iter().flatten() {
                     wanted[input] = true;
                     uses[input] += 1;
@@ -76,45 +90,59 @@ impl<'p> Walk<'p> {
                 });
             }
         }
-        queue.reverse();
+        let members = |group: &Vec<usize>| group.iter().copied().filter(|&step| needed[step]).collect();
+        let groups = program.groups.iter().rev().map(members);
+        let queue = groups.filter(|group: &Vec<usize>| !group.is_empty()).collect();
+        let tapped = match tapped {
+            Tapped::All => vec![true; program.n_slots()],
+            Tapped::None => vec![false; program.n_slots()],
+            Tapped::Only(names) => (0..program.n_slots())
+                .map(|slot| names.contains(program.name(slot)))
+                .collect(),
+        };
         let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(Self {
             program,
             values,
             uses,
-            queue: queue.into_iter(),
+            tapped,
+            queue,
             live_bytes,
             peak_bytes: live_bytes,
         })
     }
 
-    /// Runs the next node; `None` at the end.
+    /// Runs the next node, and those that the same kernel call can do; `None` at the end.
     ///
     /// # Errors
     /// A node that fails.
     pub fn step(&mut self) -> Result<Option<Stepped<'p>>, ExecError> {
-        let Some(step_idx) = self.queue.next() else {
+        let Some(members) = self.queue.pop() else {
             return Ok(None);
         };
-        let step = &self.program.steps[step_idx];
-        let arguments: Vec<Option<&Value>> = step
-            .inputs
-            .iter()
-            .map(|i| i.and_then(|i| self.slot_value(i)))
-            .collect();
-        let results = step.call.run(&arguments)?;
-        let mut outputs = Vec::with_capacity(results.len());
-        for (slot, result) in step.outputs.iter().zip(results) {
-            let Some(slot) = *slot else { continue };
-            outputs.push((self.program.name(slot), result.clone()));
+        let program = self.program;
+        let (uses, tapped) = (&self.uses, &self.tapped);
+        let keeps = |slot: usize, readers: usize| tapped[slot] || uses[slot] > readers;
+        let ran = chain::run(&program.steps, &members, &|slot| self.slot_value(slot), &keeps)?;
+        if !ran.rest.is_empty() {
+            self.queue.push(ran.rest);
+        }
+        let inputs = || {
+            ran.steps
+                .iter()
+                .flat_map(|&step| program.steps[step].inputs.iter().flatten())
+        };
+        let mut outputs = Vec::with_capacity(ran.values.len());
+        for (slot, result) in ran.values {
             // A value that was given stays as it was given.
             if self.uses[slot] > 0 && self.values[slot].is_none() {
                 self.live_bytes += result.size_bytes();
-                self.values[slot] = Some(result);
+                self.values[slot] = Some(result.clone());
             }
+            outputs.push((program.name(slot), result));
         }
         self.peak_bytes = self.peak_bytes.max(self.live_bytes);
-        for &input in step.inputs.iter().flatten() {
+        for &input in inputs() {
             self.uses[input] -= 1;
             if self.uses[input] == 0
                 && let Some(value) = self.values[input].take()
@@ -122,10 +150,12 @@ impl<'p> Walk<'p> {
                 self.live_bytes -= value.size_bytes();
             }
         }
-        Ok(Some(Stepped {
-            node_idx: step.node_idx,
-            outputs,
-        }))
+        let node_idxs = ran
+            .steps
+            .iter()
+            .map(|&step| program.steps[step].node_idx)
+            .collect();
+        Ok(Some(Stepped { node_idxs, outputs }))
     }
 
     fn slot_value(&self, slot: usize) -> Option<&Value> {
@@ -263,14 +293,28 @@ mod tests {
     fn a_walk_runs_only_what_its_goals_need_and_frees_the_rest() {
         let program = Program::new(&model()).unwrap();
         let mut walk = program.walk(vec![("x".to_owned(), x())], &["b"]).unwrap();
-        assert_eq!(walk.step().unwrap().unwrap().outputs[0].0, "a");
+        let stepped = walk.step().unwrap().unwrap();
+        assert_eq!(stepped.node_idxs, [0, 1], "one chain");
+        let names: Vec<&str> = stepped.outputs.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["a", "b"]);
         assert!(walk.value("x").is_none(), "x is freed after its last use");
-        assert_eq!(walk.step().unwrap().unwrap().node_idx, 1);
         assert!(walk.step().unwrap().is_none(), "n2 is not needed");
         assert_eq!(
             walk.require("b").unwrap().to_plain().as_slice::<f32>().unwrap(),
             [0.0, 2.0]
         );
+        assert_eq!(walk.peak_bytes(), 24);
+    }
+
+    #[test]
+    fn values_that_nobody_looks_at_are_not_made() {
+        let program = Program::new(&model()).unwrap();
+        let given = vec![("x".to_owned(), x())];
+        let mut walk = program.walk_tapped(given, &["c"], Tapped::None).unwrap();
+        let stepped = walk.step().unwrap().unwrap();
+        assert_eq!(stepped.node_idxs, [0, 1, 2]);
+        let names: Vec<&str> = stepped.outputs.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["c"]);
         assert_eq!(walk.peak_bytes(), 16);
     }
 
@@ -278,7 +322,7 @@ mod tests {
     fn a_walk_may_begin_anywhere() {
         let program = Program::new(&model()).unwrap();
         let mut walk = program.walk(vec![("b".to_owned(), x())], &["c"]).unwrap();
-        assert_eq!(walk.step().unwrap().unwrap().node_idx, 2);
+        assert_eq!(walk.step().unwrap().unwrap().node_idxs, [2]);
         assert!(walk.step().unwrap().is_none(), "nothing before b is run");
     }
 

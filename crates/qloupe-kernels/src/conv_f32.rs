@@ -1,5 +1,6 @@
 //! Float convolution over NHWC activations with weights packed once.
 
+use crate::chain::Blocks;
 #[cfg(target_arch = "x86_64")]
 use crate::f32::{depthwise::DepthwiseF32, panels::Panels};
 use crate::{ConvGeometry, Isa, isa, specification};
@@ -81,6 +82,53 @@ impl ConvF32 {
     /// Convolves `x` (NHWC) into `out` (NHWC), clipped to `clamp`; `(-inf, inf)` for none. NaN stays NaN.
     pub fn run(&self, x: &[f32], geometry: &ConvGeometry, clamp: (f32, f32), out: &mut [f32]) {
         let g = geometry;
+        self.check(x, g);
+        assert_eq!(out.len(), g.n_outputs(), "length of the output");
+        match &self.weight {
+            Weight::Plain(weight, bias) => specification::conv_f32(x, weight, bias, g, clamp, out),
+            // SAFETY: `out` has the outputs of the geometry.
+            #[cfg(target_arch = "x86_64")]
+            Weight::Dense(panels) => unsafe { panels.conv(x, g, clamp, out.as_mut_ptr(), &|_| ()) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Weight::Depthwise(depthwise) => unsafe {
+                depthwise.conv(x, g, clamp, out.as_mut_ptr(), &|_| ());
+            },
+        }
+    }
+
+    /// [`ConvF32::run`] into the head of a chain, whose steps follow while the outputs are hot.
+    ///
+    /// # Safety
+    /// The buffers of the chain have the outputs of the geometry, and nobody else uses them.
+    pub(crate) unsafe fn run_into(
+        &self,
+        x: &[f32],
+        geometry: &ConvGeometry,
+        clamp: (f32, f32),
+        chain: &Blocks<'_>,
+    ) {
+        self.check(x, geometry);
+        // SAFETY: the caller's; every range comes once, with its outputs written.
+        unsafe {
+            match &self.weight {
+                Weight::Plain(weight, bias) => {
+                    chain.fill(|out| specification::conv_f32(x, weight, bias, geometry, clamp, out));
+                    chain.run_all();
+                }
+                #[cfg(target_arch = "x86_64")]
+                Weight::Dense(panels) => {
+                    panels.conv(x, geometry, clamp, chain.head(), &|range| chain.run(range));
+                }
+                #[cfg(target_arch = "x86_64")]
+                Weight::Depthwise(depthwise) => {
+                    depthwise.conv(x, geometry, clamp, chain.head(), &|range| chain.run(range));
+                }
+            }
+        }
+    }
+
+    fn check(&self, x: &[f32], g: &ConvGeometry) {
         assert_eq!(
             (g.oc, g.ic, g.kh, g.kw, g.group),
             (
@@ -93,14 +141,6 @@ impl ConvF32 {
             "geometry of the weight"
         );
         assert_eq!(x.len(), g.n_inputs(), "length of the input");
-        assert_eq!(out.len(), g.n_outputs(), "length of the output");
-        match &self.weight {
-            Weight::Plain(weight, bias) => specification::conv_f32(x, weight, bias, g, clamp, out),
-            #[cfg(target_arch = "x86_64")]
-            Weight::Dense(panels) => panels.conv(x, g, clamp, out),
-            #[cfg(target_arch = "x86_64")]
-            Weight::Depthwise(depthwise) => depthwise.conv(x, g, clamp, out),
-        }
     }
 }
 

@@ -18,6 +18,9 @@ const MIN_BAND_PIXELS: usize = 56;
 /// Convolutions with fewer multiply-adds run on one thread.
 const MIN_PARALLEL_MACS: usize = 1 << 19;
 
+/// What follows a part of the outputs, `[start, end)` in elements, while it is hot.
+pub(crate) type After<'a> = dyn Fn(std::ops::Range<usize>) + Sync + 'a;
+
 /// A part of K that is contiguous in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<X> {
@@ -92,6 +95,12 @@ struct Band {
     first_row: usize,
     n_rows: usize,
     ow: usize,
+}
+
+impl Band {
+    fn outputs(&self, oc: usize) -> std::ops::Range<usize> {
+        self.out_offset..self.out_offset + self.n_rows * self.ow * oc
+    }
 }
 
 struct Plan {
@@ -174,12 +183,13 @@ impl Plan {
     }
 }
 
-/// Runs a dense convolution.
+/// Runs a dense convolution; `after` is called once for every part of the outputs, when it is written.
 pub(crate) fn run<In: Plain, X: Plain, K: DenseKernel<In, X>>(
     kernel: &K,
     shape: &DenseShape,
     geometry: &ConvGeometry,
     x: &[In],
+    after: &After<'_>,
 ) {
     if geometry.n_outputs() == 0 {
         return;
@@ -196,11 +206,18 @@ pub(crate) fn run<In: Plain, X: Plain, K: DenseKernel<In, X>>(
             &band,
             (idx % plan.n_splits, plan.n_splits),
         );
+        if plan.n_splits == 1 {
+            after(band.outputs(geometry.oc));
+        }
     };
     if n_tasks == 1 || rayon::current_num_threads() == 1 {
         (0..n_tasks).for_each(task);
     } else {
         (0..n_tasks).into_par_iter().for_each(task);
+    }
+    if plan.n_splits > 1 {
+        let part = |idx: usize| after(plan.band(idx).outputs(geometry.oc));
+        (0..plan.n_bands).into_par_iter().for_each(part);
     }
 }
 

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::buffer::{Aligned, Plain};
-use crate::dense::equal_tiles;
+use crate::dense::{After, equal_tiles};
 use crate::unroll::unroll;
 use crate::{ConvGeometry, parallel};
 
@@ -105,7 +105,8 @@ impl<W: Plain> Depthwise<W> {
         }
     }
 
-    /// Convolves `x` with biases `[channels, rounded up]`; taps in the padding read `padding`.
+    /// Convolves `x` with biases `[channels, rounded up]`; taps in the padding read `padding`. `after` is called once for
+    /// every part of the outputs, when it is written.
     ///
     /// # Safety
     /// `kernels` are of an available instruction set; the outputs of the context are those of the geometry, and nobody
@@ -118,6 +119,7 @@ impl<W: Plain> Depthwise<W> {
         bias: &[W],
         padding: A::In,
         context: A::Context,
+        after: &After<'_>,
     ) {
         let n_rows = g.n * g.oh();
         let mut outside = Aligned::zeroed(MAX_COLUMNS * self.channels);
@@ -134,6 +136,8 @@ impl<W: Plain> Depthwise<W> {
                         unsafe { self.row(kernels, x, g, (row, channels), bias, outside, context) }
                     }
                 }
+                let end = (first + ROWS_AT_ONCE).min(rows.end);
+                after(first * g.ow() * g.oc..end * g.ow() * g.oc);
             }
         };
         if parallel::runs_here(g.n_outputs()) {

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::chain::Blocks;
 #[cfg(target_arch = "x86_64")]
 use crate::f32::panels::Panels;
 use crate::multiversion::multiversion;
@@ -14,6 +15,10 @@ pub struct GemmF32 {
     k: usize,
     n: usize,
 }
+
+/// Products are not clipped on their own.
+#[cfg(target_arch = "x86_64")]
+const NO_CLAMP: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
 #[derive(Clone, Debug)]
 enum Matrix {
@@ -44,8 +49,41 @@ impl GemmF32 {
         assert_eq!(out.len(), m * self.n, "length of the output");
         match &self.b {
             Matrix::Plain(b, bias) => specification::matmul_f32(a, b, bias, self.k, self.n, out),
+            // SAFETY: `out` has `m` rows.
             #[cfg(target_arch = "x86_64")]
-            Matrix::Packed(panels) => panels.product(a, m, out),
+            Matrix::Packed(panels) => unsafe {
+                panels.conv(a, &panels.rows(m), NO_CLAMP, out.as_mut_ptr(), &|_| ());
+            },
+        }
+    }
+
+    /// The number of columns of the packed matrix.
+    pub fn n_columns(&self) -> usize {
+        self.n
+    }
+
+    /// [`GemmF32::run`] into the head of a chain, clipped to `clamp`; the steps follow while the outputs are hot.
+    ///
+    /// # Safety
+    /// The buffers of the chain have `m * n` elements, and nobody else uses them.
+    pub(crate) unsafe fn run_into(&self, a: &[f32], m: usize, clamp: (f32, f32), chain: &Blocks<'_>) {
+        assert_eq!(a.len(), m * self.k, "length of a");
+        // SAFETY: the caller's; every range comes once, with its outputs written.
+        unsafe {
+            match &self.b {
+                Matrix::Plain(b, bias) => {
+                    chain.fill(|out| {
+                        specification::matmul_f32(a, b, bias, self.k, self.n, out);
+                        out.iter_mut().for_each(|v| *v = specification::clip(*v, clamp));
+                    });
+                    chain.run_all();
+                }
+                #[cfg(target_arch = "x86_64")]
+                Matrix::Packed(panels) => {
+                    let after = |range| chain.run(range);
+                    panels.conv(a, &panels.rows(m), clamp, chain.head(), &after);
+                }
+            }
         }
     }
 }

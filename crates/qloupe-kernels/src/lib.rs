@@ -10,8 +10,8 @@
 
 mod allocator;
 mod binary;
-#[cfg(target_arch = "x86_64")]
 mod buffer;
+mod chain;
 mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
@@ -46,6 +46,7 @@ mod unroll;
 
 pub use allocator::CacheLineAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
+pub use chain::{ChainStep, ElementWise, Head, Operand, Source, run_chain};
 pub use conv_f32::ConvF32;
 pub use conv_i8::ConvI8;
 pub use conv_transpose_f32::ConvTransposeF32;
@@ -64,6 +65,8 @@ pub use softmax::softmax_rows;
 pub use statistics::{MinMax, min_max};
 pub use unary::{UnaryKernel, unary, unary_in_place};
 
+#[doc(hidden)]
+pub use chain::run_chain_with_isa;
 #[doc(hidden)]
 pub use fp16::round_to_fp16_with_isa;
 #[doc(hidden)]

@@ -93,7 +93,7 @@ multiversion! {
     }
 }
 
-fn apply_in_place(isa: Isa, kernel: UnaryKernel, values: &mut [f32]) {
+pub(crate) fn apply_in_place(isa: Isa, kernel: UnaryKernel, values: &mut [f32]) {
     use UnaryKernel as K;
     match kernel {
         K::Abs => each(isa, values, f32::abs),

@@ -1,12 +1,13 @@
 //! Abs: `|x|`.
 
+use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::{
     elementwise::{NumberFunction, numeric},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = |x|`; the lowest signed integer stays itself.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ impl Operator for Abs {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::unary(UnaryKernel::Abs)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

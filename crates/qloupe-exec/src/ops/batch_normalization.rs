@@ -1,12 +1,16 @@
 //! BatchNormalization: each channel by its stored statistics, or in training by its own.
 
+use qloupe_kernels::{BinaryKernel, ElementWise};
 use qloupe_tensor::{DType, Tensor};
 
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{FLOATS, wrong_dtype};
 use super::normalization::{floats_of_length, mean_and_variance, rounded};
 use super::rows::for_each_row;
-use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator};
+use crate::element_wise::ElementSource;
+use crate::{
+    ElementSteps, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext,
+};
 
 /// How many elements one thread takes at a time, at least.
 const BLOCK: usize = 16_384;
@@ -39,6 +43,34 @@ impl Operator for BatchNormalization {
             facts.push(Fact::new(statistics.dtype, statistics.shape.clone()));
         }
         Ok(facts)
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        let flag = |name: &str, default| ctx.node.int(name).unwrap_or(default) != 0;
+        if flag("training_mode", 0) || !flag("spatial", 1) || ctx.node.outputs.len() != 1 {
+            return None;
+        }
+        let parameters = |idx: usize| {
+            ctx.constants
+                .get(idx)?
+                .as_ref()
+                .filter(|t| t.dtype().is_float())?
+                .to_f64_vec()
+                .ok()
+        };
+        let [scales, biases, means, variances] =
+            [parameters(1)?, parameters(2)?, parameters(3)?, parameters(4)?];
+        let epsilon = f64::from(ctx.node.float("epsilon").unwrap_or(1e-5));
+        let slopes = slopes(&scales, &variances, epsilon);
+        let step = |function, from, channels: &[f64]| {
+            let sources = [from, ElementSource::Channels(narrow(channels))];
+            (ElementWise::Binary(function), sources)
+        };
+        Some(ElementSteps(vec![
+            step(BinaryKernel::Sub, ElementSource::Input(0), &means),
+            step(BinaryKernel::Mul, ElementSource::Step(0), &slopes),
+            step(BinaryKernel::Add, ElementSource::Step(1), &biases),
+        ]))
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -82,11 +114,7 @@ impl Operator for BatchNormalization {
                 outputs.push(rounded(&[channels], moved.collect(), ctx.require(idx)?.dtype())?);
             }
         }
-        let slopes: Vec<f64> = scales
-            .iter()
-            .zip(&variances)
-            .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
-            .collect();
+        let slopes = slopes(&scales, &variances, epsilon);
         let wide = cast(x, computing_dtype(dtype))?;
         let y = if dtype == DType::Float64 {
             let mut values = wide.into_vec::<f64>()?;
@@ -96,7 +124,6 @@ impl Operator for BatchNormalization {
             }
             Tensor::new(x.shape(), values)?
         } else {
-            let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
             let (slopes, biases, means) = (narrow(&slopes), narrow(&biases), narrow(&means));
             let values = wide.require::<f32>()?;
             let mut out = vec![0.0; values.len()];
@@ -129,6 +156,17 @@ impl Operator for BatchNormalization {
         outputs.insert(0, cast(&y, dtype)?);
         Ok(outputs)
     }
+}
+
+fn slopes(scales: &[f64], variances: &[f64], epsilon: f64) -> Vec<f64> {
+    let channels = scales.iter().zip(variances);
+    channels
+        .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
+        .collect()
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
 }
 
 /// Mean and variance of each channel of `[.., channels, inner]`, over its elements in ONNX order, whatever the layout.

@@ -1,11 +1,12 @@
 //! Clip: limits values to a range.
 
+use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::cast::cast;
 use super::elementwise::{NUMBERS, map, widened, wrong_dtype};
 use super::number::{Exact, Number, each_number};
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = min(max(x, low), high)`; NaN stays NaN. The bounds are attributes below opset 11, optional inputs from then on.
 #[derive(Debug)]
@@ -22,6 +23,24 @@ impl Operator for Clip {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        let bound = |idx: usize, attribute: &str, none: f32| {
+            if ctx.opset < 11 {
+                return Some(ctx.node.float(attribute).unwrap_or(none));
+            }
+            if ctx.node.input(idx).is_none() {
+                return Some(none);
+            }
+            match ctx.constants.get(idx)?.as_ref()?.as_slice::<f32>()? {
+                &[value] => Some(value),
+                _ => None,
+            }
+        };
+        let min = bound(1, "min", f32::NEG_INFINITY)?;
+        let max = bound(2, "max", f32::INFINITY)?;
+        ElementSteps::unary(UnaryKernel::Clip { min, max })
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

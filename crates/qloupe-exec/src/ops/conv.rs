@@ -8,6 +8,7 @@ use super::float_tensor::{from_float32, to_float32};
 use super::parameters::open_dim;
 use super::volume::conv_volume;
 use super::window::{Applied, Window, spatial};
+use crate::chain::{ChainHead, HeadKernel};
 use crate::{
     EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared, SymDim,
 };
@@ -143,6 +144,26 @@ impl PreparedConv {
 }
 
 impl Prepared for PreparedConv {
+    fn has_chain_head(&self) -> bool {
+        matches!(self.weights, Weights::Packed(_)) && self.window.rank() == 2 && self.dtype == DType::Float32
+    }
+
+    fn chain_head<'a>(&'a self, ctx: &EvalContext<'a>) -> Result<Option<ChainHead<'a>>, OpError> {
+        let x = ctx.require(0)?;
+        let (Weights::Packed(packed), Some(values), Layout::Nhwc) =
+            (&self.weights, x.as_slice::<f32>(), ctx.layout)
+        else {
+            return Ok(None);
+        };
+        let (n, input, applied) = self.fit(x.shape(), ctx.layout)?;
+        let channels = (self.ic_per_group * self.group, self.oc, self.group);
+        let geometry = conv_geometry(&self.window, &applied, n, &input, channels);
+        Ok(Some(ChainHead {
+            shape: vec![n, applied.output[0], applied.output[1], self.oc],
+            kernel: HeadKernel::Conv(packed, values, geometry),
+        }))
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let (n, input, applied) = self.fit(x.shape(), ctx.layout)?;

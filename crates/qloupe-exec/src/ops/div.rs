@@ -1,10 +1,13 @@
 //! Div: `a / b`.
 
+use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::{PairFunction, arithmetic, infer_arithmetic, widened};
 use super::number::Number;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext, SymDim,
+};
 
 /// `c = a / b`, broadcast; integers truncate.
 ///
@@ -28,6 +31,10 @@ impl Operator for Div {
             (_, Some(0)) => None,
             _ => Some(a.floor_div(b)),
         })
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::binary(BinaryKernel::Div, ctx)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

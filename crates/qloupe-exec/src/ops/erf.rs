@@ -5,7 +5,7 @@ use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
 use super::error_function::error_function;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = erf(x)`.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ impl Operator for Erf {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::unary(UnaryKernel::Erf)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -10,6 +10,7 @@ use super::elementwise::{NUMBERS, widened, wrong_dtype, zip};
 use super::matrix_product::{MatrixProduct, infer_product};
 use super::movement::View;
 use super::number::{Exact, Number, each_number};
+use crate::chain::{ChainHead, HeadKernel};
 use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared, SymDim};
 
 /// `y = alpha * a' * b' + beta * c`, where `a'` and `b'` are transposed by `transA` and `transB`, and `c` broadcasts.
@@ -115,6 +116,22 @@ fn row_of(c: &Tensor, n: usize) -> Result<Option<Vec<f32>>, OpError> {
 }
 
 impl Prepared for PreparedGemm {
+    fn has_chain_head(&self) -> bool {
+        self.starts_at_addend && self.dtype == DType::Float32
+    }
+
+    fn chain_head<'a>(&'a self, ctx: &EvalContext<'a>) -> Result<Option<ChainHead<'a>>, OpError> {
+        let a = ctx.require(0)?;
+        let (Some(values), 0, 2) = (a.as_slice::<f32>(), ctx.int("transA", 0), a.rank()) else {
+            return Ok(None);
+        };
+        let product = MatrixProduct::new(a.shape(), &self.shape, 1)?;
+        Ok(Some(ChainHead {
+            shape: product.output,
+            kernel: HeadKernel::Product(&self.gemm, values, product.m),
+        }))
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let a = transposed(widened(ctx, 0, self.dtype)?, 0, ctx.int("transA", 0) != 0)?;
         let product = MatrixProduct::new(a.shape(), &self.shape, 1)?;

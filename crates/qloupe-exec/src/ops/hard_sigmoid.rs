@@ -4,7 +4,7 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = max(0, min(1, alpha * x + beta))`; `alpha` is 0.2 and `beta` 0.5 by default.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ impl Operator for HardSigmoid {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        let number = |name: &str, default| ctx.node.float(name).unwrap_or(default);
+        let (alpha, beta) = (number("alpha", 0.2), number("beta", 0.5));
+        ElementSteps::unary(UnaryKernel::HardSigmoid { alpha, beta })
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -4,7 +4,7 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = x` for `x >= 0`, `alpha * x` below; `alpha` is 0.01 by default.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ impl Operator for LeakyRelu {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        let alpha = ctx.node.float("alpha").unwrap_or(0.01);
+        ElementSteps::unary(UnaryKernel::LeakyRelu { alpha })
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -7,6 +7,7 @@ use super::cast::{cast, computing_dtype};
 use super::elementwise::{NUMBERS, widened, wrong_dtype};
 use super::matrix_product::{MatrixProduct, infer_product};
 use super::number::each_number;
+use crate::chain::{ChainHead, HeadKernel};
 use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared};
 
 /// `y = a * b`, with the batch dimensions broadcast.
@@ -83,6 +84,23 @@ struct PreparedMatMul {
 }
 
 impl Prepared for PreparedMatMul {
+    fn has_chain_head(&self) -> bool {
+        self.dtype == DType::Float32
+    }
+
+    fn chain_head<'a>(&'a self, ctx: &EvalContext<'a>) -> Result<Option<ChainHead<'a>>, OpError> {
+        let a = ctx.require(0)?;
+        let Some(values) = a.as_slice::<f32>() else {
+            return Ok(None);
+        };
+        let product = MatrixProduct::new(a.shape(), &self.shape, 1)?;
+        let m = product.offsets.len() * product.m;
+        Ok(Some(ChainHead {
+            shape: product.output,
+            kernel: HeadKernel::Product(&self.gemm, values, m),
+        }))
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let a = widened(ctx, 0, self.dtype)?;
         let product = MatrixProduct::new(a.shape(), &self.shape, 1)?;

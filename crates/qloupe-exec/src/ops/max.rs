@@ -1,12 +1,15 @@
 //! Max: the largest of all inputs.
 
+use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::{
     elementwise::{PairFunction, arithmetic, infer_arithmetic},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext, SymDim,
+};
 
 /// `y = max(x0, x1, ...)`, broadcast; NaN wins.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ impl Operator for Max {
             }
             Some(SymDim::known(a.as_known()?.max(b.as_known()?)))
         })
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::binary(BinaryKernel::Max, ctx)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

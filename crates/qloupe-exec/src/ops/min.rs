@@ -1,12 +1,15 @@
 //! Min: the smallest of all inputs.
 
+use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::{
     elementwise::{PairFunction, arithmetic, infer_arithmetic},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext, SymDim,
+};
 
 /// `y = min(x0, x1, ...)`, broadcast; NaN wins.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ impl Operator for Min {
             }
             Some(SymDim::known(a.as_known()?.min(b.as_known()?)))
         })
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::binary(BinaryKernel::Min, ctx)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -1,12 +1,13 @@
 //! Neg: `-x`.
 
+use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::{
     elementwise::{NumberFunction, numeric},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = -x`; integers wrap.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ impl Operator for Neg {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::unary(UnaryKernel::Neg)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -7,7 +7,7 @@ use super::{
     elementwise::{NumberFunction, float_kernel, numeric},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = max(x, 0)`; NaN stays NaN.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ impl Operator for Relu {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::unary(UnaryKernel::Relu)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

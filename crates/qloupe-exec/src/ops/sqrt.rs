@@ -1,9 +1,10 @@
 //! Sqrt: `sqrt(x)`.
 
+use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_map;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `y = sqrt(x)`, correctly rounded; NaN below 0.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ impl Operator for Sqrt {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::unary(UnaryKernel::Sqrt)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

@@ -1,12 +1,13 @@
 //! Sub: `a - b`.
 
+use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::{
     elementwise::{PairFunction, arithmetic, infer_arithmetic},
     number::Number,
 };
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
 
 /// `c = a - b`, broadcast; integers wrap.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ impl Operator for Sub {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         infer_arithmetic(ctx, |a, b| Some(a.minus(b)))
+    }
+
+    fn elements(&self, ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        ElementSteps::binary(BinaryKernel::Sub, ctx)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {

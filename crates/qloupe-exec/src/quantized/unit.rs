@@ -10,7 +10,7 @@ use qloupe_tensor::{
 
 use super::form::{Form, Mode, check_scales, fake_cast, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
-use crate::{ExecError, OpError, Program, Stored, Value};
+use crate::{ExecError, OpError, Program, Stored, Tapped, Value};
 
 /// What a unit computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Unit {
             .as_ref()
             .map_err(Clone::clone)?;
         let goals: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
-        let mut walk = program.walk(given, &goals)?;
+        let mut walk = program.walk_tapped(given, &goals, Tapped::None)?;
         while walk.step()?.is_some() {}
         self.outputs
             .iter()

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use super::vector::{Avx2, Avx512, F32Vector};
 use crate::buffer::Aligned;
+use crate::dense::After;
 use crate::depthwise::{Arithmetic, Depthwise, depthwise_kernels, padded_channels};
 use crate::{ConvGeometry, Isa};
 
@@ -92,17 +93,25 @@ impl DepthwiseF32 {
         })
     }
 
-    pub(crate) fn conv(&self, x: &[f32], g: &ConvGeometry, clamp: (f32, f32), out: &mut [f32]) {
-        let context = Context {
-            clamp,
-            out: out.as_mut_ptr(),
-        };
+    /// Convolves into `out`; `after` is called for every part of the outputs once it is written.
+    ///
+    /// # Safety
+    /// `out` has room for the outputs of the geometry, and nobody else uses it.
+    pub(crate) unsafe fn conv(
+        &self,
+        x: &[f32],
+        g: &ConvGeometry,
+        clamp: (f32, f32),
+        out: *mut f32,
+        after: &After<'_>,
+    ) {
+        let context = Context { clamp, out };
         let bias = self.bias.as_slice();
-        // SAFETY: `out` has the outputs of the geometry; the instruction set was required to be available.
+        // SAFETY: the caller's; the instruction set was required to be available.
         unsafe {
             match self.isa {
-                Isa::Scalar | Isa::Avx2 => self.weight.conv(&AVX2, x, g, bias, 0.0, context),
-                Isa::Avx512 | Isa::Vnni => self.weight.conv(&AVX512, x, g, bias, 0.0, context),
+                Isa::Scalar | Isa::Avx2 => self.weight.conv(&AVX2, x, g, bias, 0.0, context, after),
+                _ => self.weight.conv(&AVX512, x, g, bias, 0.0, context, after),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::tile::{AVX2, AVX512, Tile, Tiles};
 use crate::buffer::Aligned;
-use crate::dense::{self, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
+use crate::dense::{self, After, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
 use crate::{ConvGeometry, Isa};
 
 /// Weights as `[vector of output channels][k][lanes]`, zero beyond the last channel of a group.
@@ -97,20 +97,30 @@ impl Panels {
         &self.shape
     }
 
-    pub(crate) fn conv(&self, x: &[f32], geometry: &ConvGeometry, clamp: (f32, f32), out: &mut [f32]) {
+    /// Convolves into `out`; `after` is called for every part of the outputs once it is written.
+    ///
+    /// # Safety
+    /// `out` has room for the outputs of the geometry, and nobody else uses it.
+    pub(crate) unsafe fn conv(
+        &self,
+        x: &[f32],
+        geometry: &ConvGeometry,
+        clamp: (f32, f32),
+        out: *mut f32,
+        after: &After<'_>,
+    ) {
         let kernel = Run {
             panels: self,
             clamp,
-            out: out.as_mut_ptr(),
+            out,
             out_stride: geometry.oc,
         };
-        dense::run(&kernel, &self.shape, geometry, x);
+        dense::run(&kernel, &self.shape, geometry, x, after);
     }
 
-    /// `out = a * b + bias` over `m` rows.
-    pub(crate) fn product(&self, a: &[f32], m: usize, out: &mut [f32]) {
-        let geometry = ConvGeometry::rows(m, self.shape.ic_per_group, self.shape.oc_per_group);
-        self.conv(a, &geometry, (f32::NEG_INFINITY, f32::INFINITY), out);
+    /// The geometry of a product of `m` rows with the packed matrix.
+    pub(crate) fn rows(&self, m: usize) -> ConvGeometry {
+        ConvGeometry::rows(m, self.shape.ic_per_group, self.shape.oc_per_group)
     }
 }
 

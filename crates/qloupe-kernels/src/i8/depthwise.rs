@@ -110,10 +110,10 @@ impl DepthwiseI8 {
             match self.isa {
                 Isa::Vnni => self
                     .weight
-                    .conv(&VNNI, bytes, g, bias.as_slice(), padding, context),
+                    .conv(&VNNI, bytes, g, bias.as_slice(), padding, context, &|_| ()),
                 _ => self
                     .weight
-                    .conv(&AVX2, bytes, g, bias.as_slice(), padding, context),
+                    .conv(&AVX2, bytes, g, bias.as_slice(), padding, context, &|_| ()),
             }
         }
     }

@@ -142,8 +142,8 @@ impl Panels {
                     out_stride,
                 };
                 match x {
-                    QuantizedSlice::U8(x) => dense::run::<u8, u8, _>(&run, &self.shape, geometry, x),
-                    QuantizedSlice::I8(x) => dense::run::<i8, u8, _>(&run, &self.shape, geometry, x),
+                    QuantizedSlice::U8(x) => dense::run::<u8, u8, _>(&run, &self.shape, geometry, x, &|_| ()),
+                    QuantizedSlice::I8(x) => dense::run::<i8, u8, _>(&run, &self.shape, geometry, x, &|_| ()),
                 }
             }
             AnyTiles::Avx2(tiles) => {
@@ -156,8 +156,12 @@ impl Panels {
                     out_stride,
                 };
                 match x {
-                    QuantizedSlice::U8(x) => dense::run::<u8, i16, _>(&run, &self.shape, geometry, x),
-                    QuantizedSlice::I8(x) => dense::run::<i8, i16, _>(&run, &self.shape, geometry, x),
+                    QuantizedSlice::U8(x) => {
+                        dense::run::<u8, i16, _>(&run, &self.shape, geometry, x, &|_| ())
+                    }
+                    QuantizedSlice::I8(x) => {
+                        dense::run::<i8, i16, _>(&run, &self.shape, geometry, x, &|_| ())
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Every instruction set of this machine against the scalar specification, bit for bit.
 
+mod chain;
 mod conv_f32;
 mod conv_i8;
 mod elementwise;
