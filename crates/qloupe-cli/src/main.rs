@@ -12,9 +12,9 @@ pub(crate) const GATE_FAILED: u8 = 1;
 /// Exit status of an error.
 const ERROR: u8 = 2;
 
-/// The float kernels read whole cache lines: buffers begin at one.
+/// Buffers begin at cache lines, and one layer's serve the next.
 #[global_allocator]
-static ALLOCATOR: qloupe_kernels::CacheLineAllocator = qloupe_kernels::CacheLineAllocator;
+static ALLOCATOR: qloupe_kernels::LayerAllocator = qloupe_kernels::LayerAllocator::new();
 
 fn main() -> ExitCode {
     let matches = command::cli().get_matches();

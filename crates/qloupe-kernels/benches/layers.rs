@@ -28,7 +28,7 @@ const LAYERS: &[(&str, usize, usize, usize, usize, usize, usize)] = &[
 ];
 
 #[global_allocator]
-static ALLOCATOR: CacheLineAllocator = CacheLineAllocator;
+static ALLOCATOR: LayerAllocator = LayerAllocator::new();
 
 fn best_us(mut f: impl FnMut()) -> f64 {
     let start = Instant::now();

@@ -1,25 +1,170 @@
-//! A global allocator that starts large buffers on cache lines.
+//! A global allocator that starts large buffers on cache lines and keeps freed ones for the next layer.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LINE_BYTES: usize = 64;
 /// Smaller allocations are left as they are.
 const MIN_BYTES: usize = 4096;
+/// Smaller buffers are not kept: the system's allocator is quick with them.
+const MIN_KEPT_BYTES: usize = 1 << 16;
+/// Larger buffers are not kept.
+const MAX_KEPT_BYTES: usize = 1 << 28;
+/// Sizes that double hold so many classes.
+const CLASSES_PER_DOUBLING: usize = 8;
+const N_CLASSES: usize =
+    (MAX_KEPT_BYTES.ilog2() - MIN_KEPT_BYTES.ilog2()) as usize * CLASSES_PER_DOUBLING + 1;
+/// Classes above the wanted one that are searched: a buffer of up to a half more is taken.
+const SEARCHED: usize = 5;
+/// When a new buffer is needed while so much is kept, what is kept goes back to the system first.
+const MAX_IDLE_BYTES: usize = 32 << 20;
 
-/// The system allocator, with allocations of 4 KiB and more aligned to a cache line.
+/// The system allocator, with allocations of 4 KiB and more aligned to a cache line, and large ones kept for reuse.
 ///
 /// A vector load that crosses a line counts twice; buffers from the plain system allocator start 16 bytes into one, so
-/// that every full-width load of theirs does. Depthwise convolutions gain the most. Results do not depend on it.
+/// that every full-width load of theirs does. And the system takes large buffers apart when they are freed, so that each
+/// layer of a network would wait for its memory to be mapped page by page. Results do not depend on it.
 ///
 /// # Example
 /// ```
 /// #[global_allocator]
-/// static ALLOCATOR: qloupe_kernels::CacheLineAllocator = qloupe_kernels::CacheLineAllocator;
+/// static ALLOCATOR: qloupe_kernels::LayerAllocator = qloupe_kernels::LayerAllocator::new();
 ///
 /// assert_eq!(vec![0_f32; 5000].as_ptr().addr() % 64, 0);
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CacheLineAllocator;
+#[derive(Debug)]
+pub struct LayerAllocator {
+    locked: AtomicBool,
+    kept: UnsafeCell<Kept>,
+}
+
+/// Freed buffers by class: each begins with the address of the next.
+#[derive(Debug)]
+struct Kept {
+    first: [*mut u8; N_CLASSES],
+    bytes: usize,
+}
+
+// SAFETY: `kept` is only used by the thread that holds the lock.
+unsafe impl Sync for LayerAllocator {}
+// SAFETY: the buffers that it keeps belong to no thread.
+unsafe impl Send for LayerAllocator {}
+
+/// The class of a size that is kept.
+fn class_of(bytes: usize) -> Option<usize> {
+    if !(MIN_KEPT_BYTES..=MAX_KEPT_BYTES).contains(&bytes) {
+        return None;
+    }
+    let doubling = bytes.ilog2() as usize;
+    let step = (1 << doubling) / CLASSES_PER_DOUBLING;
+    let steps = (bytes - (1 << doubling)).div_ceil(step);
+    Some((doubling - MIN_KEPT_BYTES.ilog2() as usize) * CLASSES_PER_DOUBLING + steps)
+}
+
+/// The bytes of the buffers of a class.
+fn class_bytes(class: usize) -> usize {
+    let doubling = MIN_KEPT_BYTES << (class / CLASSES_PER_DOUBLING);
+    doubling + class % CLASSES_PER_DOUBLING * (doubling / CLASSES_PER_DOUBLING)
+}
+
+impl Default for LayerAllocator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LayerAllocator {
+    /// An allocator that keeps nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            locked: AtomicBool::new(false),
+            kept: UnsafeCell::new(Kept {
+                first: [null_mut(); N_CLASSES],
+                bytes: 0,
+            }),
+        }
+    }
+
+    fn with_kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        while self
+            .locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            std::hint::spin_loop();
+        }
+        // SAFETY: this thread holds the lock, and `f` does not allocate.
+        let result = f(unsafe { &mut *self.kept.get() });
+        self.locked.store(false, Ordering::Release);
+        result
+    }
+
+    /// A buffer of at least the bytes of a class, one that was kept if there is one.
+    ///
+    /// # Safety
+    /// `bytes` is in the class.
+    unsafe fn take(&self, bytes: usize, class: usize, zeroed: bool) -> *mut u8 {
+        let found = self.with_kept(|kept| {
+            let end = (class + SEARCHED).min(N_CLASSES);
+            let found = (class..end).find(|&class| !kept.first[class].is_null())?;
+            let at = kept.first[found];
+            // SAFETY: a kept buffer begins with the address of the next.
+            kept.first[found] = unsafe { at.cast::<*mut u8>().read() };
+            kept.bytes -= class_bytes(found);
+            Some(at)
+        });
+        if let Some(at) = found {
+            if zeroed {
+                // SAFETY: the buffer has at least these bytes.
+                unsafe { at.write_bytes(0, bytes) };
+            }
+            return at;
+        }
+        self.trim();
+        let layout = layout_of(class);
+        // SAFETY: the layout is not empty, and has room for the class before the buffer.
+        unsafe {
+            let base = if zeroed {
+                System.alloc_zeroed(layout)
+            } else {
+                System.alloc(layout)
+            };
+            if base.is_null() {
+                return base;
+            }
+            base.cast::<usize>().write(class);
+            base.add(LINE_BYTES)
+        }
+    }
+
+    /// Gives kept buffers back to the system if there are many.
+    fn trim(&self) {
+        let mut lists = [null_mut(); N_CLASSES];
+        let many = self.with_kept(|kept| {
+            let many = kept.bytes > MAX_IDLE_BYTES;
+            if many {
+                std::mem::swap(&mut lists, &mut kept.first);
+                kept.bytes = 0;
+            }
+            many
+        });
+        if !many {
+            return;
+        }
+        for (class, mut at) in lists.into_iter().enumerate() {
+            while !at.is_null() {
+                // SAFETY: a kept buffer begins with the address of the next, and was allocated as one of its class.
+                unsafe {
+                    let next = at.cast::<*mut u8>().read();
+                    System.dealloc(at.sub(LINE_BYTES), layout_of(class));
+                    at = next;
+                }
+            }
+        }
+    }
+}
 
 fn aligned(layout: Layout) -> Layout {
     if layout.size() < MIN_BYTES {
@@ -28,21 +173,106 @@ fn aligned(layout: Layout) -> Layout {
     layout.align_to(LINE_BYTES).unwrap_or(layout)
 }
 
-// SAFETY: the system allocator; the layout that it sees follows from the caller's alone, so that allocation and release
-// see the same.
-unsafe impl GlobalAlloc for CacheLineAllocator {
+/// A buffer of a class, after a line that holds the class.
+fn layout_of(class: usize) -> Layout {
+    Layout::from_size_align(LINE_BYTES + class_bytes(class), LINE_BYTES)
+        .expect("invariant: a class has a valid layout")
+}
+
+/// The class of a layout whose buffers are kept.
+fn kept_class(layout: Layout) -> Option<usize> {
+    class_of(layout.size()).filter(|_| layout.align() <= LINE_BYTES)
+}
+
+// SAFETY: the system allocator's buffers, or ones of at least the size and alignment that were released before. Whether a
+// buffer is one that is kept follows from the caller's layout alone, so that allocation and release agree.
+unsafe impl GlobalAlloc for LayerAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's; a larger alignment keeps the size.
-        unsafe { System.alloc(aligned(layout)) }
+        unsafe {
+            match kept_class(layout) {
+                Some(class) => self.take(layout.size(), class, false),
+                None => System.alloc(aligned(layout)),
+            }
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(aligned(layout)) }
+        unsafe {
+            match kept_class(layout) {
+                Some(class) => self.take(layout.size(), class, true),
+                None => System.alloc_zeroed(aligned(layout)),
+            }
+        }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's; the layout is the one of the allocation.
-        unsafe { System.dealloc(at, aligned(layout)) }
+        if kept_class(layout).is_none() {
+            // SAFETY: the caller's; the layout is the one of the allocation.
+            unsafe { System.dealloc(at, aligned(layout)) };
+            return;
+        }
+        // SAFETY: the line before the buffer holds the class of which it is.
+        let class = unsafe { at.sub(LINE_BYTES).cast::<usize>().read() };
+        self.with_kept(|kept| {
+            // SAFETY: the buffer is larger than an address, aligned for one, and nobody else's any more.
+            unsafe { at.cast::<*mut u8>().write(kept.first[class]) };
+            kept.first[class] = at;
+            kept.bytes += class_bytes(class);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_cover_the_sizes_and_waste_an_eighth_at_most() {
+        for bytes in (MIN_KEPT_BYTES..1 << 20)
+            .step_by(997)
+            .chain([MAX_KEPT_BYTES - 1, MAX_KEPT_BYTES])
+        {
+            let class = class_of(bytes).expect("invariant: the size is kept");
+            let room = class_bytes(class);
+            assert!(
+                room >= bytes && room - bytes <= bytes / CLASSES_PER_DOUBLING,
+                "{bytes} {room}"
+            );
+            assert!(class < N_CLASSES, "{bytes} {class}");
+        }
+        assert_eq!(class_of(MIN_KEPT_BYTES - 1), None);
+        assert_eq!(class_of(MAX_KEPT_BYTES + 1), None);
+    }
+
+    #[test]
+    fn freed_buffers_come_back_and_zeroed_ones_are_zero() {
+        let allocator = LayerAllocator::new();
+        let layout = |bytes: usize| Layout::from_size_align(bytes, 4).unwrap();
+        // SAFETY: every buffer is used with the layout that it was allocated with, and released once.
+        unsafe {
+            let first = allocator.alloc(layout(100_000));
+            first.write_bytes(7, 100_000);
+            allocator.dealloc(first, layout(100_000));
+            let second = allocator.alloc_zeroed(layout(80_000));
+            assert_eq!(first, second, "a buffer of up to a half more is taken");
+            assert!((0..80_000).all(|i| second.add(i).read() == 0), "zeroed");
+            assert_eq!(second.addr() % LINE_BYTES, 0);
+            allocator.dealloc(second, layout(80_000));
+            let third = allocator.alloc(layout(100_000));
+            assert_eq!(first, third, "it keeps its size");
+            let large = allocator.alloc(layout(MAX_IDLE_BYTES + MIN_KEPT_BYTES));
+            allocator.dealloc(large, layout(MAX_IDLE_BYTES + MIN_KEPT_BYTES));
+            allocator.dealloc(third, layout(100_000));
+            let other = allocator.alloc(layout(1 << 20));
+            assert_eq!(
+                allocator.with_kept(|kept| kept.bytes),
+                0,
+                "much that is idle goes back"
+            );
+            allocator.dealloc(other, layout(1 << 20));
+            allocator.trim();
+        }
     }
 }

@@ -44,7 +44,7 @@ mod unary;
 #[cfg(target_arch = "x86_64")]
 mod unroll;
 
-pub use allocator::CacheLineAllocator;
+pub use allocator::LayerAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
 pub use chain::{ChainStep, ElementWise, Head, Operand, Source, run_chain};
 pub use conv_f32::ConvF32;
