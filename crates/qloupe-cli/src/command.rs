@@ -1,6 +1,7 @@
 //! The commands, one file each. A new one is a file and two lines here: its `mod` and its entry in `ALL`.
 
 mod analyze;
+mod bench;
 mod build;
 mod evaluate;
 mod infer;
@@ -26,6 +27,7 @@ pub(crate) trait Command: Sync {
 /// Every command, by name.
 const ALL: &[&dyn Command] = &[
     &analyze::Analyze,
+    &bench::Bench,
     &build::Build,
     &evaluate::Evaluate,
     &infer::Infer,

@@ -5,6 +5,7 @@
 
 pub mod analyze;
 pub mod array;
+pub mod bench;
 pub mod calibrate;
 mod error;
 pub mod evaluate;

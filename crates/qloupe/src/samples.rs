@@ -28,6 +28,8 @@ pub use input_spec::{ImageInput, InputSpec};
 pub use labelled::{Label, LabelValue, Labelled};
 pub use resize::Interpolation;
 
+pub(crate) use cast::cast;
+
 use source::{Item, Sources};
 
 /// Samples for the inputs of one model.

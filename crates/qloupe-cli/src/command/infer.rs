@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::Error;
 use qloupe::array::{Compression, write_npz};
 use qloupe::outputs::{Collected, DumpWriter, Summary};
 use qloupe::runner::{Named, Runner};
 use qloupe::samples::{Batch, Dataset};
 use qloupe::session::Session;
-use qloupe::{Error, Mode};
 use qloupe_tensor::Tensor;
 
 use super::{Command, quantize};
@@ -20,8 +19,6 @@ use crate::progress;
 const EXAMPLE: &str = "Examples:
   qloupe infer model.onnx --recipe recipe.toml --input test.jpg
   qloupe infer model.onnx --plan model.int8.plan.toml --mode integer --input test/ --out outputs.npz";
-
-const MODES: &[&str] = &["float", "fake-quant", "fp16", "integer"];
 
 #[derive(Args, Debug)]
 struct Arguments {
@@ -66,18 +63,7 @@ impl Command for Infer {
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         let args = Arguments::from_arg_matches(arguments)?;
-        let mode = args
-            .mode
-            .as_deref()
-            .unwrap_or(if args.plan.is_some() { "integer" } else { "float" });
-        if !MODES.contains(&mode) {
-            return Err(Error::unknown_choice("mode", mode, MODES.iter().copied()).into());
-        }
-        let needs_plan = mode == "integer" || mode == "fake-quant";
-        if needs_plan != args.plan.is_some() {
-            let verb = if needs_plan { "needs a" } else { "takes no" };
-            bail!("mode {mode} {verb} plan, expected --mode integer or fake-quant with --plan P.toml");
-        }
+        let mode = quantize::check_run_mode(args.mode.as_deref(), args.plan.is_some())?;
         if let Some(out) = &args.out {
             args.model.check_output(out)?;
         }
@@ -149,12 +135,7 @@ impl Arguments {
         };
         let choices = quantize::check(&quantize_args)?;
         let quantized = quantize::quantize(&quantize_args, &choices, session, Some(dataset), true)?;
-        let mode = if mode == "fake-quant" {
-            Mode::FakeQuant
-        } else {
-            Mode::Integer
-        };
-        quantized.runner(session, mode)
+        quantized.runner(session, quantize::mode_of_run(mode))
     }
 }
 

@@ -1,18 +1,23 @@
-//! What `analyze`, `build`, `evaluate` and `infer` share: from arguments to a prepared graph and a plan.
+//! What `analyze`, `bench`, `build`, `evaluate` and `infer` share: from arguments to a prepared graph and a plan.
 
 use std::path::Path;
 
 use anyhow::bail;
+use qloupe::calibrate::{Calibration, Statistics};
 use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan, parse_plan};
 use qloupe::prepare::Prepared;
 use qloupe::runner::Runner;
-use qloupe::samples::Dataset;
+use qloupe::samples::{Batch, Dataset};
 use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::{Error, Mode, calibrate, targets};
+use qloupe_tensor::Tensor;
 
 use crate::args::QuantizeArgs;
 use crate::progress;
+
+/// The algorithm of a plan without ranges.
+const NO_ALGORITHM: &str = "none";
 
 const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode::FakeQuant)];
 
@@ -20,6 +25,32 @@ const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode
 pub(super) fn parse_mode(name: &str) -> anyhow::Result<Mode> {
     let found = MODES.iter().find(|(id, _)| *id == name).map(|(_, mode)| *mode);
     Ok(found.ok_or_else(|| Error::unknown_choice("mode", name, MODES.iter().map(|(id, _)| *id)))?)
+}
+
+/// What `bench` and `infer` run.
+const RUN_MODES: &[&str] = &["float", "fake-quant", "fp16", "integer"];
+
+/// The mode of a run, which fits to a plan being there or not.
+pub(super) fn check_run_mode(given: Option<&str>, has_plan: bool) -> anyhow::Result<&'static str> {
+    let name = given.unwrap_or(if has_plan { "integer" } else { "float" });
+    let Some(&mode) = RUN_MODES.iter().find(|known| **known == name) else {
+        return Err(Error::unknown_choice("mode", name, RUN_MODES.iter().copied()).into());
+    };
+    let needs_plan = mode == "integer" || mode == "fake-quant";
+    if needs_plan != has_plan {
+        let verb = if needs_plan { "needs a" } else { "takes no" };
+        bail!("mode {mode} {verb} plan, expected --mode integer or fake-quant with --plan P.toml");
+    }
+    Ok(mode)
+}
+
+/// How the quantized units of a run compute.
+pub(super) fn mode_of_run(mode: &str) -> Mode {
+    if mode == "fake-quant" {
+        Mode::FakeQuant
+    } else {
+        Mode::Integer
+    }
 }
 
 /// Choices that are checked before any work begins.
@@ -122,17 +153,36 @@ pub(super) fn quantize(
         algorithm: if needs_dataset {
             choices.algorithm.id().to_owned()
         } else {
-            "none".to_owned()
+            NO_ALGORITHM.to_owned()
         },
         method: choices.method,
         optimization_level: args.optimization_level(),
     };
+    planned(prepared, &statistics, &options)
+}
+
+/// Everything in float16. The inputs are of one run, which tells what values are float.
+pub(super) fn in_fp16(session: &mut Session, inputs: &[(String, Tensor)]) -> anyhow::Result<Quantized> {
+    let options = PlanOptions {
+        target: targets::find("fp16")?,
+        algorithm: NO_ALGORITHM.to_owned(),
+        method: Method::parse("channel")?,
+        optimization_level: QuantizeArgs::default().optimization_level(),
+    };
+    session.resolve_branches(inputs)?;
+    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
+    let mut calibration = Calibration::new(&session.network.program, calibrate::find("min_max")?);
+    calibration.observe(&Batch::single(0, inputs.to_vec()))?;
+    planned(prepared, &calibration.finish(), &options)
+}
+
+fn planned(prepared: Prepared, statistics: &Statistics, options: &PlanOptions) -> anyhow::Result<Quantized> {
     let plan = build_plan(
         &prepared.program,
         &prepared.topology,
         &prepared.units,
-        &statistics,
-        &options,
+        statistics,
+        options,
     )?;
     Ok(Quantized { prepared, plan })
 }
@@ -156,7 +206,8 @@ fn resolve_branches(session: &mut Session, dataset: Option<&Dataset>, quiet: boo
     Ok(())
 }
 
-fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
+/// The graph prepared as a plan file says, and the plan.
+pub(super) fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| Error::File {
         path: path.to_owned(),

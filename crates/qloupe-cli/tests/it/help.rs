@@ -17,6 +17,11 @@ fn analyze() {
 }
 
 #[test]
+fn bench() {
+    insta::assert_snapshot!(help("bench --help"));
+}
+
+#[test]
 fn build() {
     insta::assert_snapshot!(help("build --help"));
 }

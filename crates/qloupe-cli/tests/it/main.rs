@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod arguments;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod bits;
 #[cfg(test)]
 mod evaluate;

@@ -89,6 +89,10 @@ impl Grid {
         self.rows.push(row);
     }
 
+    pub(crate) fn extend(&mut self, rows: impl IntoIterator<Item = Vec<Cell>>) {
+        self.rows.extend(rows);
+    }
+
     /// The rows as lines, two spaces between columns, nothing after the last cell. A cell over several columns does not
     /// widen them: the last column may overhang.
     pub(crate) fn lines(&self, indent: usize, colour: bool) -> Vec<String> {

@@ -8,7 +8,7 @@ use qloupe_tensor::{DType, Tensor};
     clippy::cast_possible_truncation,
     reason = "floats round to nearest as a cast in ONNX does; integers are checked to fit"
 )]
-pub(super) fn cast(shape: &[usize], values: Vec<f64>, dtype: DType) -> Result<Tensor, String> {
+pub(crate) fn cast(shape: &[usize], values: Vec<f64>, dtype: DType) -> Result<Tensor, String> {
     /// Beyond it f64 no longer holds every whole number.
     const EXACT: i64 = 1 << 53;
     macro_rules! floats {

@@ -1,0 +1,433 @@
+//! How long a network takes on this machine and what it holds: the measuring behind `qloupe bench`.
+//!
+//! Each measured thing is a small function that does one pass and tells its time. [`measure`] interleaves the passes, so
+//! that what is compared was measured in the same moments.
+
+mod made_up;
+mod table;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use qloupe_exec::{ExecError, QuantizedProgram, Stored, Value};
+use qloupe_ir::Graph;
+use qloupe_tensor::Tensor;
+
+pub use made_up::{input_shapes, make_inputs};
+pub use table::Bench;
+
+use crate::Error;
+use crate::prepare::{Network, Prepared};
+
+/// Inputs by name.
+type Inputs = [(String, Tensor)];
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// The golden float program.
+    Float(&'a Network),
+    /// What a target computes under a plan.
+    Quantized {
+        /// The network, for messages.
+        network: &'a Network,
+        /// The graph that the target executes.
+        prepared: &'a Prepared,
+        /// Its program.
+        program: &'a QuantizedProgram,
+    },
+}
+
+/// How often, and what beside the plain run.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchOptions {
+    /// Runs that are not timed.
+    pub n_warmup: usize,
+    /// Timed runs, at least 1.
+    pub n_runs: usize,
+    /// A run in which every intermediate value is handed to the caller.
+    pub observe: bool,
+    /// The time of every node (float) or unit (quantized) within a run.
+    pub profile: bool,
+    /// Every node (float) or unit (quantized) executed alone.
+    pub units: bool,
+}
+
+/// The times of several runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// The fastest.
+    pub min_ms: f64,
+    /// The one in the middle.
+    pub median_ms: f64,
+}
+
+/// The time of a node or unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeTime {
+    /// The node's name; the first one's of a unit.
+    pub name: String,
+    /// The operator; those of a unit joined by `+`.
+    pub op_type: String,
+    /// The shortest of the runs.
+    pub ms: f64,
+    /// Bytes of the outputs.
+    pub bytes: usize,
+    /// The part of the sum of all, 0 to 1.
+    pub share: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// The plain run, from inputs to outputs.
+    pub latency: Latency,
+    /// The run that hands over every intermediate value.
+    pub observed: Option<Latency>,
+    /// Each node or unit within a run, in execution order.
+    pub nodes: Option<Vec<NodeTime>>,
+    /// Each node or unit alone, in execution order.
+    pub units: Option<Vec<NodeTime>>,
+    /// The most bytes of activations alive at once.
+    pub peak_bytes: usize,
+    /// The most memory that the process held up to the end of the warm-up, where the system tells it.
+    pub rss_peak_bytes: Option<u64>,
+}
+
+/// Measures a subject on the same inputs again and again. `progress` is told after every pass how many are done, of how
+/// many.
+///
+/// # Errors
+/// A run that fails.
+pub fn measure(
+    subject: Subject<'_>,
+    inputs: &Inputs,
+    options: BenchOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Measurement, Error> {
+    let measured = measure_passes(subject, inputs, options, progress);
+    measured.map_err(|e| subject.network().located(e))
+}
+
+fn measure_passes(
+    subject: Subject<'_>,
+    inputs: &Inputs,
+    options: BenchOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Measurement, ExecError> {
+    let total = options.n_warmup + options.n_runs;
+    let peak_bytes = subject.peak_bytes(inputs)?;
+    for done in 1..=options.n_warmup {
+        subject.plain_ms(inputs)?;
+        progress(done, total);
+    }
+    // What follows holds more than a plain run does.
+    let rss_peak_bytes = rss_peak_bytes();
+    let held = options.units.then(|| subject.hold_units(inputs)).transpose()?;
+    let (mut plain, mut observed) = (Vec::new(), Vec::new());
+    let (mut nodes, mut units) = (Vec::new(), Vec::new());
+    for done in 1..=options.n_runs {
+        plain.push(subject.plain_ms(inputs)?);
+        if options.observe {
+            observed.push(subject.observed_ms(inputs, &mut |_, value| {
+                black_box(value);
+            })?);
+        }
+        if options.profile {
+            keep_shortest(&mut nodes, subject.step_times(inputs)?);
+        }
+        if let Some(held) = &held {
+            keep_shortest(&mut units, subject.unit_times(held)?);
+        }
+        progress(options.n_warmup + done, total);
+    }
+    Ok(Measurement {
+        latency: latency(plain),
+        observed: options.observe.then(|| latency(observed)),
+        nodes: options.profile.then(|| named(subject.graph(), &nodes)),
+        units: options.units.then(|| named(subject.graph(), &units)),
+        peak_bytes,
+        rss_peak_bytes,
+    })
+}
+
+/// A step of a run and its time.
+struct Step {
+    node_idxs: Vec<usize>,
+    ms: f64,
+    bytes: usize,
+}
+
+/// A node or unit with what it reads, held in memory.
+struct Held {
+    node_idxs: Vec<usize>,
+    inputs: Vec<(String, Value)>,
+    outputs: Vec<String>,
+}
+
+impl<'a> Subject<'a> {
+    fn network(self) -> &'a Network {
+        match self {
+            Self::Float(network) | Self::Quantized { network, .. } => network,
+        }
+    }
+
+    /// The graph that runs.
+    fn graph(self) -> &'a Graph {
+        match self {
+            Self::Float(network) => network.program.graph(),
+            Self::Quantized { prepared, .. } => prepared.program.graph(),
+        }
+    }
+
+    /// A run from inputs to outputs. Nothing else is timed.
+    fn plain_ms(self, inputs: &Inputs) -> Result<f64, ExecError> {
+        match self {
+            Self::Float(network) => {
+                let given = inputs.to_vec();
+                let start = Instant::now();
+                black_box(network.program.run(given)?);
+                Ok(ms_since(start))
+            }
+            Self::Quantized { program, .. } => {
+                let start = Instant::now();
+                black_box(program.run(inputs)?);
+                Ok(ms_since(start))
+            }
+        }
+    }
+
+    /// A run in which every result is handed over as it is stored, before the next node runs.
+    fn observed_ms(self, inputs: &Inputs, seen: &mut dyn FnMut(&str, &Value)) -> Result<f64, ExecError> {
+        match self {
+            Self::Float(network) => {
+                let (given, goals) = (given(inputs), outputs(network.program.graph()));
+                let start = Instant::now();
+                let mut walk = network.program.walk(given, &goals)?;
+                while let Some(stepped) = walk.step()? {
+                    stepped.outputs.iter().for_each(|(name, value)| seen(name, value));
+                }
+                for goal in goals {
+                    black_box(walk.require(goal)?.to_plain());
+                }
+                Ok(ms_since(start))
+            }
+            Self::Quantized {
+                program, prepared, ..
+            } => {
+                let goals = outputs(prepared.program.graph());
+                let start = Instant::now();
+                let mut walk = program.walk(inputs)?;
+                while let Some((unit, results)) = walk.step()? {
+                    for (name, value) in unit.outputs().iter().zip(&results) {
+                        seen(name, value);
+                    }
+                }
+                for goal in goals {
+                    black_box(walk.float_value(goal)?.to_plain());
+                }
+                Ok(ms_since(start))
+            }
+        }
+    }
+
+    /// The most bytes of activations alive at once, of one run.
+    fn peak_bytes(self, inputs: &Inputs) -> Result<usize, ExecError> {
+        match self {
+            Self::Float(network) => {
+                let goals = outputs(network.program.graph());
+                let mut walk = network.program.walk(given(inputs), &goals)?;
+                while walk.step()?.is_some() {}
+                Ok(walk.peak_bytes())
+            }
+            Self::Quantized { program, .. } => {
+                let mut walk = program.walk(inputs)?;
+                while walk.step()?.is_some() {}
+                Ok(walk.peak_bytes())
+            }
+        }
+    }
+
+    /// The time of every step of one run.
+    fn step_times(self, inputs: &Inputs) -> Result<Vec<Step>, ExecError> {
+        let mut steps = Vec::new();
+        match self {
+            Self::Float(network) => {
+                let goals = outputs(network.program.graph());
+                let mut walk = network.program.walk(given(inputs), &goals)?;
+                loop {
+                    let start = Instant::now();
+                    let Some(stepped) = walk.step()? else { break };
+                    steps.push(Step {
+                        ms: ms_since(start),
+                        node_idxs: vec![stepped.node_idx],
+                        bytes: size_bytes(stepped.outputs.iter().map(|(_, value)| value)),
+                    });
+                }
+            }
+            Self::Quantized { program, .. } => {
+                let mut walk = program.walk(inputs)?;
+                loop {
+                    let start = Instant::now();
+                    let Some((unit, results)) = walk.step()? else {
+                        break;
+                    };
+                    steps.push(Step {
+                        ms: ms_since(start),
+                        node_idxs: unit.node_idxs().to_vec(),
+                        bytes: size_bytes(&results),
+                    });
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// What every node or unit reads in a run, kept.
+    fn hold_units(self, inputs: &Inputs) -> Result<Vec<Held>, ExecError> {
+        let mut held = Vec::new();
+        match self {
+            Self::Float(network) => {
+                let program = &network.program;
+                let mut values: HashMap<String, Value> = given(inputs).into_iter().collect();
+                let mut walk = program.walk(given(inputs), &outputs(program.graph()))?;
+                while let Some(stepped) = walk.step()? {
+                    let mut read: Vec<(String, Value)> = Vec::new();
+                    for name in program.graph().nodes[stepped.node_idx].used_values() {
+                        if let Some(value) = values.get(name).filter(|_| read.iter().all(|(n, _)| n != name))
+                        {
+                            read.push((name.to_owned(), value.clone()));
+                        }
+                    }
+                    held.push(Held {
+                        node_idxs: vec![stepped.node_idx],
+                        inputs: read,
+                        outputs: stepped
+                            .outputs
+                            .iter()
+                            .map(|(name, _)| (*name).to_owned())
+                            .collect(),
+                    });
+                    let results = stepped.outputs.into_iter();
+                    values.extend(results.map(|(name, value)| (name.to_owned(), value)));
+                }
+            }
+            Self::Quantized { program, .. } => {
+                let in_form = |(name, tensor): &(String, Tensor)| {
+                    let stored = program.to_form(name, &Stored::plain(tensor.clone()));
+                    (name.clone(), Value::from(stored))
+                };
+                let mut values: HashMap<String, Value> = inputs.iter().map(in_form).collect();
+                let mut walk = program.walk(inputs)?;
+                while let Some((unit, results)) = walk.step()? {
+                    let read = unit.inputs().iter();
+                    held.push(Held {
+                        node_idxs: unit.node_idxs().to_vec(),
+                        inputs: read
+                            .filter_map(|name| Some((name.clone(), values.get(name)?.clone())))
+                            .collect(),
+                        outputs: unit.outputs().to_vec(),
+                    });
+                    values.extend(unit.outputs().iter().cloned().zip(results));
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// The time of every node or unit, each executed alone on what it reads.
+    fn unit_times(self, held: &[Held]) -> Result<Vec<Step>, ExecError> {
+        let alone = |(idx, unit): (usize, &Held)| {
+            let (ms, bytes) = match self {
+                Self::Float(network) => float_node_alone(network, unit)?,
+                Self::Quantized { program, .. } => {
+                    let values: Vec<Value> = unit.inputs.iter().map(|(_, value)| value.clone()).collect();
+                    let start = Instant::now();
+                    let results = program.units()[idx].run(&values)?;
+                    (ms_since(start), size_bytes(&results))
+                }
+            };
+            Ok(Step {
+                node_idxs: unit.node_idxs.clone(),
+                ms,
+                bytes,
+            })
+        };
+        held.iter().enumerate().map(alone).collect()
+    }
+}
+
+/// The time of a node on given inputs, and the bytes of its outputs.
+fn float_node_alone(network: &Network, unit: &Held) -> Result<(f64, usize), ExecError> {
+    let given = unit.inputs.clone();
+    let goals: Vec<&str> = unit.outputs.iter().map(String::as_str).collect();
+    let start = Instant::now();
+    let mut walk = network.program.walk(given, &goals)?;
+    let mut bytes = 0;
+    while let Some(stepped) = walk.step()? {
+        bytes += size_bytes(stepped.outputs.iter().map(|(_, value)| value));
+    }
+    Ok((ms_since(start), bytes))
+}
+
+fn given(inputs: &Inputs) -> Vec<(String, Value)> {
+    let value = |(name, tensor): &(String, Tensor)| (name.clone(), Value::from(tensor.clone()));
+    inputs.iter().map(value).collect()
+}
+
+fn outputs(graph: &Graph) -> Vec<&str> {
+    graph.outputs.iter().map(|output| output.name.as_str()).collect()
+}
+
+fn size_bytes<'v>(values: impl IntoIterator<Item = &'v Value>) -> usize {
+    values.into_iter().map(Value::size_bytes).sum()
+}
+
+fn ms_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+fn latency(mut ms: Vec<f64>) -> Latency {
+    ms.sort_by(f64::total_cmp);
+    Latency {
+        min_ms: ms.first().copied().unwrap_or(f64::NAN),
+        median_ms: ms.get(ms.len() / 2).copied().unwrap_or(f64::NAN),
+    }
+}
+
+fn keep_shortest(shortest: &mut Vec<Step>, pass: Vec<Step>) {
+    if shortest.is_empty() {
+        *shortest = pass;
+        return;
+    }
+    for (step, again) in shortest.iter_mut().zip(pass) {
+        step.ms = step.ms.min(again.ms);
+    }
+}
+
+fn named(graph: &Graph, steps: &[Step]) -> Vec<NodeTime> {
+    let total_ms: f64 = steps.iter().map(|step| step.ms).sum();
+    let of = |step: &Step| {
+        let nodes = || step.node_idxs.iter().map(|&idx| &graph.nodes[idx]);
+        let op_types: Vec<&str> = nodes().map(|node| node.op_type.as_str()).collect();
+        NodeTime {
+            name: nodes()
+                .next()
+                .map_or_else(String::new, |node| node.label().to_owned()),
+            op_type: op_types.join("+"),
+            ms: step.ms,
+            bytes: step.bytes,
+            share: if total_ms > 0.0 { step.ms / total_ms } else { 0.0 },
+        }
+    };
+    steps.iter().map(of).collect()
+}
+
+/// `VmHWM` of Linux; other systems do not tell.
+fn rss_peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
