@@ -294,6 +294,7 @@ pub(crate) use broadcast::Broadcast;
 pub(crate) use conv::Geometry2d;
 pub(crate) use dynamic_quantize_linear::dynamic_fake_quantize;
 pub(crate) use integer_matrix::IntegerMatrix;
+pub(crate) use matrix_product::MatrixProduct;
 pub(crate) use movement::View;
 pub(crate) use pooling::Pool;
 

@@ -11,7 +11,11 @@
 mod allocator;
 mod binary;
 mod buffer;
+<<<<<<< HEAD
 mod chain;
+=======
+mod bytes;
+>>>>>>> int8
 mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
@@ -32,12 +36,17 @@ mod isa;
 mod layout;
 #[cfg(target_arch = "x86_64")]
 mod layout_avx2;
+mod lookup;
 mod math;
+mod matmul_quantized;
 mod multiversion;
 mod parallel;
 mod pool;
+mod pool_quantized;
 mod quantize;
+mod quantized_binary;
 mod softmax;
+mod softmax_quantized;
 mod specification;
 mod statistics;
 mod unary;
@@ -57,11 +66,14 @@ pub use gemm_i8::GemmI8;
 pub use geometry::{ConvGeometry, ConvTransposeGeometry, PoolGeometry};
 pub use isa::{Isa, isa};
 pub use layout::{nchw_to_nhwc, nhwc_to_nchw};
-pub use pool::{
-    QuantizedElement, average_pool, global_average_pool, global_sum, max_pool, max_pool_quantized,
-};
-pub use quantize::{dequantize, fake_quantize, lookup, quantize};
+pub use lookup::{ConcatMember, concat_quantized, cut_rows, lookup, lookup_quantized};
+pub use matmul_quantized::MatMulQuantized;
+pub use pool::{average_pool, global_average_pool, max_pool};
+pub use pool_quantized::{AveragePoolQuantized, QuantizedElement, global_sum, max_pool_quantized};
+pub use quantize::{dequantize, fake_quantize, quantize};
+pub use quantized_binary::{QuantizedBinary, QuantizedBinaryKernel};
 pub use softmax::softmax_rows;
+pub use softmax_quantized::SoftmaxQuantized;
 pub use statistics::{MinMax, min_max};
 pub use unary::{UnaryKernel, unary, unary_in_place};
 
@@ -69,6 +81,10 @@ pub use unary::{UnaryKernel, unary, unary_in_place};
 pub use chain::run_chain_with_isa;
 #[doc(hidden)]
 pub use fp16::round_to_fp16_with_isa;
+#[doc(hidden)]
+pub use lookup::{concat_quantized_with_isa, lookup_with_isa};
+#[doc(hidden)]
+pub use pool_quantized::{global_sum_with_isa, max_pool_quantized_with_isa};
 #[doc(hidden)]
 pub use quantize::quantize_with_isa;
 #[doc(hidden)]

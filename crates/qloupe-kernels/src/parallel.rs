@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Elements of one task; fewer run where they are.
-const GRAIN: usize = 1 << 15;
+pub(crate) const GRAIN: usize = 1 << 15;
 
 /// Calls `f(chunk of x, chunk of out)` over chunks of equal position and length.
 pub(crate) fn zip_chunks<A: Sync, B: Send>(x: &[A], out: &mut [B], f: impl Fn(&[A], &mut [B]) + Sync) {

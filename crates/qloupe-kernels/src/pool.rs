@@ -1,10 +1,10 @@
-//! Pools over NHWC activations. Maxima run in the order (kh, kw), means down the columns of the kernel first; padding
+//! Pools over NHWC f32 activations. Maxima run in the order (kh, kw), means down the columns of the kernel first; padding
 //! takes no part.
 
 use rayon::prelude::*;
 
 use crate::multiversion::multiversion;
-use crate::{PoolGeometry, QuantizedSlice, isa, parallel};
+use crate::{PoolGeometry, isa, parallel};
 
 /// The largest value under the kernel; NaN wins. A window without a pixel gives -inf.
 pub fn max_pool(x: &[f32], geometry: &PoolGeometry, out: &mut [f32]) {
@@ -15,64 +15,13 @@ pub fn max_pool(x: &[f32], geometry: &PoolGeometry, out: &mut [f32]) {
     });
 }
 
-/// The largest u8 or s8 under the kernel; a window without a pixel gives the lowest value.
-pub fn max_pool_quantized<T: QuantizedElement>(x: &[T], geometry: &PoolGeometry, out: &mut [T]) {
-    let isa = isa();
-    let larger = |out: T, x: T| if out > x { out } else { x };
-    pool(x, geometry, T::LOWEST, out, |out, x| {
-        fold_pixel(isa, out, x, larger)
-    });
-}
-
-/// u8 and s8.
-pub trait QuantizedElement: Copy + PartialOrd + Send + Sync + Into<i32> {
-    /// The lowest value.
-    const LOWEST: Self;
-}
-
-impl QuantizedElement for u8 {
-    const LOWEST: Self = 0;
-}
-
-impl QuantizedElement for i8 {
-    const LOWEST: Self = -128;
-}
-
 /// The sum under the kernel, first down its columns and then across them, divided by the number of pixels in it; with `count_include_pad`
 /// by those of the padded image in it.
 pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool, out: &mut [f32]) {
     let isa = isa();
     let g = geometry;
-    let count =
-        |at: usize, stride: usize, kernel: usize, dilation: usize, pad: (usize, usize), size: usize| {
-            let inside = |tap: &usize| {
-                let position = at * stride + tap * dilation;
-                if count_include_pad {
-                    position < pad.0 + size + pad.1
-                } else {
-                    position >= pad.0 && position - pad.0 < size
-                }
-            };
-            (0..kernel).filter(inside).count()
-        };
     let divide = |oy: usize, ox: usize, out: &mut [f32]| {
-        let rows = count(
-            oy,
-            g.stride_h,
-            g.kh,
-            g.dilation_h,
-            (g.pad_top, g.pad_bottom),
-            g.ih,
-        );
-        let columns = count(
-            ox,
-            g.stride_w,
-            g.kw,
-            g.dilation_w,
-            (g.pad_left, g.pad_right),
-            g.iw,
-        );
-        let divisor = (rows * columns) as f32;
+        let divisor = window_count(g, oy, ox, count_include_pad) as f32;
         for out in out {
             *out /= divisor;
         }
@@ -113,6 +62,36 @@ pub fn average_pool(x: &[f32], geometry: &PoolGeometry, count_include_pad: bool,
     }
 }
 
+/// The pixels under the kernel at output `(oy, ox)`; with `count_include_pad` those of the padded image.
+pub(crate) fn window_count(g: &PoolGeometry, oy: usize, ox: usize, count_include_pad: bool) -> usize {
+    let count = |at: usize, kernel: usize, dilation: usize, pad: (usize, usize), size: usize| {
+        let inside = |tap: &usize| {
+            let position = at + tap * dilation;
+            if count_include_pad {
+                position < pad.0 + size + pad.1
+            } else {
+                position >= pad.0 && position - pad.0 < size
+            }
+        };
+        (0..kernel).filter(inside).count()
+    };
+    let rows = count(
+        oy * g.stride_h,
+        g.kh,
+        g.dilation_h,
+        (g.pad_top, g.pad_bottom),
+        g.ih,
+    );
+    let columns = count(
+        ox * g.stride_w,
+        g.kw,
+        g.dilation_w,
+        (g.pad_left, g.pad_right),
+        g.iw,
+    );
+    rows * columns
+}
+
 /// The mean of every channel of `n` images `[hw, c]`: the pixels are summed in order in f64, divided and rounded once.
 /// An f32 sum over a large image would lose digits. Without a pixel the mean is NaN.
 pub fn global_average_pool(x: &[f32], n: usize, hw: usize, c: usize, out: &mut [f32]) {
@@ -133,24 +112,6 @@ pub fn global_average_pool(x: &[f32], n: usize, hw: usize, c: usize, out: &mut [
             }
         }
     });
-}
-
-/// The exact sum of every channel of `n` images `[hw, c]`.
-pub fn global_sum(x: QuantizedSlice<'_>, n: usize, hw: usize, c: usize, out: &mut [i32]) {
-    let isa = isa();
-    assert_eq!(x.len(), n * hw * c, "length of the input");
-    assert_eq!(out.len(), n * c, "length of the output");
-    out.fill(0);
-    if x.is_empty() {
-        return;
-    }
-    for (i, out) in out.chunks_exact_mut(c).enumerate() {
-        let image = i * hw * c..(i + 1) * hw * c;
-        match x {
-            QuantizedSlice::U8(x) => sum_rows(isa, &x[image], out, |sum: i32, x: u8| sum + i32::from(x)),
-            QuantizedSlice::I8(x) => sum_rows(isa, &x[image], out, |sum: i32, x: i8| sum + i32::from(x)),
-        }
-    }
 }
 
 multiversion! {

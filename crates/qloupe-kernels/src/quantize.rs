@@ -1,4 +1,4 @@
-//! Quantize, dequantize, fake-quantize and table lookup over whole buffers.
+//! Quantize, dequantize and fake-quantize over whole buffers.
 //!
 //! The arithmetic is `qloupe_tensor`'s; these are its loops per tensor for u8 and s8, ties to even.
 
@@ -72,15 +72,6 @@ pub fn fake_quantize(x: &[f32], scale: f32, zero_point: i32, (min, max): (i32, i
     let range = (min as f32, max as f32);
     parallel::zip_chunks(x, out, |x, out| {
         fake_block(isa, x, scale, zero_point as f32, range, out)
-    });
-}
-
-/// `out = table[x]`: any function of 8-bit values. A u8 indexes as it is, an s8 by its bit pattern.
-pub fn lookup(x: &[u8], table: &[u8; 256], out: &mut [u8]) {
-    parallel::zip_chunks(x, out, |x, out| {
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = table[usize::from(x)];
-        }
     });
 }
 

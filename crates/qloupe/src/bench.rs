@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
 
-use qloupe_exec::{ExecError, QuantizedProgram, Stored, Value};
-use qloupe_ir::Graph;
+use qloupe_exec::{ExecError, QuantizedProgram, Stored, Tapped, Value};
+use qloupe_ir::{Graph, Node};
 use qloupe_tensor::Tensor;
 
 pub use made_up::{input_shapes, make_inputs};
@@ -237,7 +237,7 @@ impl<'a> Subject<'a> {
         match self {
             Self::Float(network) => {
                 let goals = outputs(network.program.graph());
-                let mut walk = network.program.walk(given(inputs), &goals)?;
+                let mut walk = network.program.walk_tapped(given(inputs), &goals, Tapped::None)?;
                 while walk.step()?.is_some() {}
                 Ok(walk.peak_bytes())
             }
@@ -255,13 +255,13 @@ impl<'a> Subject<'a> {
         match self {
             Self::Float(network) => {
                 let goals = outputs(network.program.graph());
-                let mut walk = network.program.walk(given(inputs), &goals)?;
+                let mut walk = network.program.walk_tapped(given(inputs), &goals, Tapped::None)?;
                 loop {
                     let start = Instant::now();
                     let Some(stepped) = walk.step()? else { break };
                     steps.push(Step {
                         ms: ms_since(start),
-                        node_idxs: vec![stepped.node_idx],
+                        node_idxs: stepped.node_idxs.clone(),
                         bytes: size_bytes(stepped.outputs.iter().map(|(_, value)| value)),
                     });
                 }
@@ -291,17 +291,18 @@ impl<'a> Subject<'a> {
             Self::Float(network) => {
                 let program = &network.program;
                 let mut values: HashMap<String, Value> = given(inputs).into_iter().collect();
-                let mut walk = program.walk(given(inputs), &outputs(program.graph()))?;
+                let mut walk = program.walk_tapped(given(inputs), &outputs(program.graph()), Tapped::None)?;
                 while let Some(stepped) = walk.step()? {
                     let mut read: Vec<(String, Value)> = Vec::new();
-                    for name in program.graph().nodes[stepped.node_idx].used_values() {
+                    let nodes = stepped.node_idxs.iter().map(|&idx| &program.graph().nodes[idx]);
+                    for name in nodes.flat_map(Node::used_values) {
                         if let Some(value) = values.get(name).filter(|_| read.iter().all(|(n, _)| n != name))
                         {
                             read.push((name.to_owned(), value.clone()));
                         }
                     }
                     held.push(Held {
-                        node_idxs: vec![stepped.node_idx],
+                        node_idxs: stepped.node_idxs.clone(),
                         inputs: read,
                         outputs: stepped
                             .outputs
@@ -363,7 +364,7 @@ fn float_node_alone(network: &Network, unit: &Held) -> Result<(f64, usize), Exec
     let given = unit.inputs.clone();
     let goals: Vec<&str> = unit.outputs.iter().map(String::as_str).collect();
     let start = Instant::now();
-    let mut walk = network.program.walk(given, &goals)?;
+    let mut walk = network.program.walk_tapped(given, &goals, Tapped::None)?;
     let mut bytes = 0;
     while let Some(stepped) = walk.step()? {
         bytes += size_bytes(stepped.outputs.iter().map(|(_, value)| value));

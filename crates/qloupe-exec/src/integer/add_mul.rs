@@ -1,10 +1,11 @@
-//! Add and Mul of two 8-bit values: a table of all 65536 pairs, looked up with broadcasting.
+//! Add and Mul of two 8-bit values, with broadcasting.
 
 use qloupe_ir::Node;
-use qloupe_tensor::{DType, QuantParams, Requantize, Rounding, Tensor, quantize_linear};
+use qloupe_kernels::{QuantizedBinary, QuantizedBinaryKernel};
+use qloupe_tensor::{DType, QuantParams, Requantize, Tensor};
 
-use super::lookup::bytes;
-use super::{IntegerKernel, IntegerSpec, activation_range, quantized_tensor};
+use super::conv::{quantized_slice, write_quantized};
+use super::{IntegerKernel, IntegerSpec, activation_range};
 use crate::ops::Broadcast;
 use crate::stored::broadcast_nhwc;
 use crate::{Layout, OpError, Stored};
@@ -12,8 +13,7 @@ use crate::{Layout, OpError, Stored};
 #[derive(Debug)]
 struct Pairs {
     name: &'static str,
-    /// Result byte for `[first byte][second byte]`.
-    table: Vec<u8>,
+    kernel: QuantizedBinary,
     /// Which computed input is the first and the second operand.
     operands: (usize, usize),
     output: DType,
@@ -25,7 +25,7 @@ pub(crate) fn qlinear_add(
     b: &QuantParams,
     c: &QuantParams,
 ) -> Result<Box<dyn IntegerKernel>, OpError> {
-    qlinear("qlinear_add", [a, b, c], add)
+    qlinear("qlinear_add", [a, b, c], QuantizedBinaryKernel::Add)
 }
 
 /// Mul of two quantized values, by the policy of ONNX Runtime's kernel QLinearMul.
@@ -34,38 +34,30 @@ pub(crate) fn qlinear_mul(
     b: &QuantParams,
     c: &QuantParams,
 ) -> Result<Box<dyn IntegerKernel>, OpError> {
-    qlinear("qlinear_mul", [a, b, c], mul)
+    qlinear("qlinear_mul", [a, b, c], QuantizedBinaryKernel::Mul)
 }
 
 fn qlinear(
     name: &'static str,
     [a, b, c]: [&QuantParams; 3],
-    formula: Formula,
+    kernel: QuantizedBinaryKernel,
 ) -> Result<Box<dyn IntegerKernel>, OpError> {
     let policy = Requantize::FloatScaleZeroPointBefore;
     Ok(Box::new(Pairs {
         name,
-        table: build_table(a, b, c, formula, policy, c.quant_range())?,
+        kernel: between_grids(kernel, [a, b, c], policy, c.quant_range()),
         operands: (0, 1),
         output: c.dtype(),
     }))
-}
-
-/// How a pair of quantized values becomes a real number on the output grid.
-type Formula = fn(&Operand, i32, &Operand, i32, &Operand, Requantize) -> f32;
-
-struct Operand {
-    scale: f32,
-    zero_point: i32,
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
     let (Some(output), Some((node, rest))) = (spec.output(), spec.nodes.split_first()) else {
         return Ok(None);
     };
-    let (name, formula): (_, Formula) = match node.op_type.as_str() {
-        "Add" if node.domain.is_empty() => ("add", add),
-        "Mul" if node.domain.is_empty() => ("mul", mul),
+    let (name, kernel) = match node.op_type.as_str() {
+        "Add" if node.domain.is_empty() => ("add", QuantizedBinaryKernel::Add),
+        "Mul" if node.domain.is_empty() => ("mul", QuantizedBinaryKernel::Mul),
         _ => return Ok(None),
     };
     let (Some(first), Some(second)) = (operand(spec, node, 0), operand(spec, node, 1)) else {
@@ -78,17 +70,10 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         return Ok(None);
     }
     let params = |idx: usize| spec.input_params[idx].expect("invariant: all inputs are quantized");
-    let table = build_table(
-        params(first),
-        params(second),
-        output,
-        formula,
-        spec.requantize,
-        range,
-    )?;
+    let grids = [params(first), params(second), output];
     Ok(Some(Box::new(Pairs {
         name,
-        table,
+        kernel: between_grids(kernel, grids, spec.requantize, range),
         operands: (first, second),
         output: output.dtype(),
     })))
@@ -100,67 +85,25 @@ fn operand(spec: &IntegerSpec<'_>, node: &Node, idx: usize) -> Option<usize> {
         .position(|name| Some(name.as_str()) == node.input(idx))
 }
 
-fn build_table(
-    first: &QuantParams,
-    second: &QuantParams,
-    output: &QuantParams,
-    formula: Formula,
+fn between_grids(
+    kernel: QuantizedBinaryKernel,
+    grids: [&QuantParams; 3],
     policy: Requantize,
-    (min, max): (i32, i32),
-) -> Result<Vec<u8>, OpError> {
-    let operand = |p: &QuantParams| {
-        let (scale, zero_point) = p
+    range: (i32, i32),
+) -> QuantizedBinary {
+    let [a, b, out] = grids.map(|params| {
+        params
             .as_per_tensor()
-            .expect("invariant: activations are quantized per tensor");
-        Operand { scale, zero_point }
-    };
-    let (a, b, c) = (operand(first), operand(second), operand(output));
-    let value = |byte: usize, dtype: DType| {
-        if dtype == DType::Int8 {
-            i32::from(byte as u8 as i8)
-        } else {
-            byte as i32
-        }
-    };
-    let on_grid: Vec<f32> = (0..65_536)
-        .map(|pair| {
-            formula(
-                &a,
-                value(pair >> 8, first.dtype()),
-                &b,
-                value(pair & 255, second.dtype()),
-                &c,
-                policy,
-            )
-        })
-        .collect();
-    // `on_grid` is in output steps with the zero point added: scale 1, zero point 0 rounds and clips it.
-    let steps = QuantParams::per_tensor(DType::Int32, 1.0, 0)?;
-    let rounded = quantize_linear(&Tensor::vector(on_grid), &steps, Rounding::TiesEven)?;
-    Ok(rounded
-        .require::<i32>()?
-        .iter()
-        .map(|&q| q.max(min).min(max) as u8)
-        .collect())
-}
-
-fn add(a: &Operand, qa: i32, b: &Operand, qb: i32, c: &Operand, policy: Requantize) -> f32 {
-    let (ratio_a, ratio_b) = (a.scale / c.scale, b.scale / c.scale);
-    if policy == Requantize::FloatScaleZeroPointBefore {
-        let fixed = c.zero_point as f32 - (ratio_a * a.zero_point as f32 + ratio_b * b.zero_point as f32);
-        return ratio_b.mul_add(qb as f32, ratio_a.mul_add(qa as f32, fixed));
+            .expect("invariant: activations are quantized per tensor")
+    });
+    QuantizedBinary {
+        kernel,
+        a,
+        b,
+        out,
+        zero_point_before: policy == Requantize::FloatScaleZeroPointBefore,
+        range,
     }
-    let sum = (qa - a.zero_point) as f32 * a.scale + (qb - b.zero_point) as f32 * b.scale;
-    Rounding::TiesEven.round(sum / c.scale) + c.zero_point as f32
-}
-
-fn mul(a: &Operand, qa: i32, b: &Operand, qb: i32, c: &Operand, policy: Requantize) -> f32 {
-    let product = ((qa - a.zero_point) * (qb - b.zero_point)) as f32;
-    let multiplier = a.scale * b.scale / c.scale;
-    if policy == Requantize::FloatScaleZeroPointBefore {
-        return product.mul_add(multiplier, c.zero_point as f32);
-    }
-    Rounding::TiesEven.round(product * multiplier) + c.zero_point as f32
 }
 
 impl IntegerKernel for Pairs {
@@ -178,60 +121,201 @@ impl IntegerKernel for Pairs {
         };
         let (a, b) = (view(a), view(b));
         let walk = Broadcast::new([a.shape(), b.shape()])?;
-        let (x, y) = (bytes(&a)?, bytes(&b)?);
-        let mapped = walk.fill(|out, [i, j], steps| look_up(&self.table, &x[i..], &y[j..], steps, out));
-        let bytes = mapped.into_iter().map(|byte: u8| i32::from(byte));
-        let tensor = quantized_tensor(self.output, walk.shape(), bytes)?;
-        Ok(vec![Stored::of_call(tensor, layout)])
+        let (x, y, inner) = match repeated_rows(a.shape(), b.shape(), walk.shape()) {
+            Some(inner) => (a, b, inner),
+            None => (spread(&a, &walk, 0)?, spread(&b, &walk, 1)?, 1),
+        };
+        let sum = write_quantized(self.output, walk.shape(), |out| {
+            self.kernel
+                .run(quantized_slice(&x)?, quantized_slice(&y)?, inner, out);
+            Ok(())
+        })?;
+        Ok(vec![Stored::of_call(sum, layout)])
     }
 }
 
-/// One run of a broadcast walk: an operand advances or stays.
-fn look_up(table: &[u8], x: &[u8], y: &[u8], steps: [bool; 2], out: &mut [u8]) {
-    let row = |first: u8| &table[usize::from(first) << 8..][..256];
-    match steps {
-        [true, true] => out
-            .iter_mut()
-            .zip(x)
-            .zip(y)
-            .for_each(|((q, &a), &b)| *q = row(a)[usize::from(b)]),
-        [true, false] => out
-            .iter_mut()
-            .zip(x)
-            .for_each(|(q, &a)| *q = row(a)[usize::from(y[0])]),
-        [false, true] => {
-            let row = row(x[0]);
-            out.iter_mut().zip(y).for_each(|(q, &b)| *q = row[usize::from(b)]);
-        }
-        [false, false] => out.fill(row(x[0])[usize::from(y[0])]),
+/// The length of the rows that the shorter operand repeats: `[outer, 1, inner]` beside `[outer, middle, inner]`, which is
+/// the shape of the output. `None` for any other pair.
+fn repeated_rows(a: &[usize], b: &[usize], shape: &[usize]) -> Option<usize> {
+    let n = |shape: &[usize]| shape.iter().product::<usize>();
+    let (long, short) = if n(a) < n(b) { (b, a) } else { (a, b) };
+    if n(long) != n(shape) {
+        return None;
     }
+    // Dimensions of 1 in the output say nothing.
+    let missing = shape.len() - short.len();
+    let kept: Vec<(usize, bool)> = (0..shape.len())
+        .filter(|&axis| shape[axis] != 1)
+        .map(|axis| (shape[axis], axis >= missing && short[axis - missing] != 1))
+        .collect();
+    let Some(end) = kept.iter().rposition(|&(_, kept)| !kept) else {
+        return Some(n(shape).max(1));
+    };
+    let begin = kept.iter().position(|&(_, kept)| !kept).unwrap_or(end);
+    kept[begin..=end]
+        .iter()
+        .all(|&(_, kept)| !kept)
+        .then(|| kept[end + 1..].iter().map(|&(size, _)| size).product())
+}
+
+/// Operand `idx` of a walk at the shape of its output.
+fn spread(x: &Tensor, walk: &Broadcast<2>, idx: usize) -> Result<Tensor, OpError> {
+    fn copy<T: Copy>(x: &[T], advances: bool, out: &mut [T]) {
+        if advances {
+            out.copy_from_slice(&x[..out.len()]);
+        } else {
+            out.fill(x[0]);
+        }
+    }
+    let shape = walk.shape();
+    Ok(match x.as_slice::<i8>() {
+        Some(x) => Tensor::new(
+            shape,
+            walk.fill(|out, at, steps| copy(&x[at[idx]..], steps[idx], out)),
+        )?,
+        None => {
+            let x = x.require::<u8>()?;
+            Tensor::new(
+                shape,
+                walk.fill(|out, at, steps| copy(&x[at[idx]..], steps[idx], out)),
+            )?
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use qloupe_tensor::{Rounding, quantize_linear};
+
     use super::*;
 
-    fn table(formula: Formula, policy: Requantize) -> Vec<u8> {
+    fn kernel(kernel: QuantizedBinaryKernel, policy: Requantize) -> QuantizedBinary {
         let params = |scale, zero_point| QuantParams::per_tensor(DType::UInt8, scale, zero_point).unwrap();
-        build_table(
-            &params(0.5, 0),
-            &params(0.5, 0),
-            &params(1.0, 1),
-            formula,
-            policy,
-            (0, 255),
-        )
-        .unwrap()
+        let grids = [&params(0.5, 0), &params(0.5, 0), &params(1.0, 1)];
+        between_grids(kernel, grids, policy, (0, 255))
     }
 
     #[test]
     fn policies_differ_at_ties_only() {
-        let before = table(add, Requantize::FloatScaleZeroPointBefore);
-        let after = table(add, Requantize::FloatScaleZeroPointAfter);
+        let before = kernel(QuantizedBinaryKernel::Add, Requantize::FloatScaleZeroPointBefore);
+        let after = kernel(QuantizedBinaryKernel::Add, Requantize::FloatScaleZeroPointAfter);
         // (3 + 2) * 0.5 = 2.5: 2.5 + 1 rounds to 4, 2.5 rounds to 2 and becomes 3.
-        assert_eq!((before[3 << 8 | 2], after[3 << 8 | 2]), (4, 3));
-        assert_eq!((before[4 << 8 | 2], after[4 << 8 | 2]), (4, 4));
-        let product = table(mul, Requantize::FloatScaleZeroPointAfter);
-        assert_eq!(product[8 << 8 | 6], 13);
+        assert_eq!((before.apply(3, 2), after.apply(3, 2)), (4, 3));
+        assert_eq!((before.apply(4, 2), after.apply(4, 2)), (4, 4));
+        let product = kernel(QuantizedBinaryKernel::Mul, Requantize::FloatScaleZeroPointAfter);
+        assert_eq!(product.apply(8, 6), 13);
+    }
+
+    /// The formulas of docs/NUMERICS.md, rounded and clipped by `quantize_linear`, for every pair.
+    #[test]
+    fn every_pair_is_that_of_the_formula() {
+        let params = |dtype, scale, zero_point| QuantParams::per_tensor(dtype, scale, zero_point).unwrap();
+        let (u8_, i8_) = (DType::UInt8, DType::Int8);
+        let cases = [
+            [
+                params(u8_, 0.021, 3),
+                params(u8_, 0.0173, 130),
+                params(u8_, 0.033, 77),
+            ],
+            [
+                params(i8_, 0.5, -4),
+                params(i8_, 0.25, 100),
+                params(i8_, 0.5, -128),
+            ],
+            [params(u8_, 1e-3, 255), params(i8_, 7.5, 0), params(u8_, 0.1, 0)],
+        ];
+        let value = |byte: usize, dtype| {
+            if dtype == i8_ {
+                byte as i32 - 128
+            } else {
+                byte as i32
+            }
+        };
+        for grids in &cases {
+            let [(sa, za), (sb, zb), (sc, zc)] = [0, 1, 2].map(|i| grids[i].as_per_tensor().unwrap());
+            let (min, max) = grids[2].quant_range();
+            let range = (min + 3, max - 9);
+            for policy in [
+                Requantize::FloatScaleZeroPointBefore,
+                Requantize::FloatScaleZeroPointAfter,
+            ] {
+                let before = policy == Requantize::FloatScaleZeroPointBefore;
+                for operation in [QuantizedBinaryKernel::Add, QuantizedBinaryKernel::Mul] {
+                    let real = |qa: i32, qb: i32| match (operation, before) {
+                        (QuantizedBinaryKernel::Add, true) => {
+                            let (ra, rb) = (sa / sc, sb / sc);
+                            let fixed = zc as f32 - (ra * za as f32 + rb * zb as f32);
+                            rb.mul_add(qb as f32, ra.mul_add(qa as f32, fixed))
+                        }
+                        (QuantizedBinaryKernel::Add, false) => {
+                            let sum = (qa - za) as f32 * sa + (qb - zb) as f32 * sb;
+                            Rounding::TiesEven.round(sum / sc) + zc as f32
+                        }
+                        (QuantizedBinaryKernel::Mul, true) => {
+                            (((qa - za) * (qb - zb)) as f32).mul_add(sa * sb / sc, zc as f32)
+                        }
+                        (QuantizedBinaryKernel::Mul, false) => {
+                            let product = ((qa - za) * (qb - zb)) as f32 * (sa * sb / sc);
+                            Rounding::TiesEven.round(product) + zc as f32
+                        }
+                    };
+                    let pairs: Vec<(i32, i32)> = (0..1 << 16)
+                        .map(|p| (value(p >> 8, grids[0].dtype()), value(p & 255, grids[1].dtype())))
+                        .collect();
+                    let steps = QuantParams::per_tensor(DType::Int32, 1.0, 0).unwrap();
+                    let on_grid = Tensor::vector(pairs.iter().map(|&(a, b)| real(a, b)).collect());
+                    let rounded = quantize_linear(&on_grid, &steps, Rounding::TiesEven).unwrap();
+                    let kernel = between_grids(operation, [0, 1, 2].map(|i| &grids[i]), policy, range);
+                    for (&(a, b), &q) in pairs.iter().zip(rounded.as_slice::<i32>().unwrap()) {
+                        let expected = q.max(range.0).min(range.1);
+                        assert_eq!(kernel.apply(a, b), expected, "{operation:?} {policy:?} {a} {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn operands_of_every_shape_are_broadcast() {
+        let shapes: [&[usize]; 9] = [
+            &[2, 3, 4, 5],
+            &[1, 1, 1, 1],
+            &[2, 1, 1, 5],
+            &[1, 1, 1, 5],
+            &[2, 3, 1, 1],
+            &[1, 3, 1, 5],
+            &[2, 1, 4, 1],
+            &[5],
+            &[],
+        ];
+        let op = kernel(QuantizedBinaryKernel::Add, Requantize::FloatScaleZeroPointAfter);
+        for a in shapes {
+            for b in shapes {
+                let tensor = |shape: &[usize], salt: usize| {
+                    let n: usize = shape.iter().product();
+                    Tensor::new(shape, (0..n).map(|i| ((i + salt) * 37 % 256) as u8).collect()).unwrap()
+                };
+                let (a, b) = (tensor(a, 1), tensor(b, 9));
+                let walk = Broadcast::new([a.shape(), b.shape()]).unwrap();
+                let (x, y) = (spread(&a, &walk, 0).unwrap(), spread(&b, &walk, 1).unwrap());
+                let pairs = x
+                    .as_slice::<u8>()
+                    .unwrap()
+                    .iter()
+                    .zip(y.as_slice::<u8>().unwrap());
+                let expected: Vec<u8> = pairs
+                    .map(|(&a, &b)| op.apply(i32::from(a), i32::from(b)) as u8)
+                    .collect();
+                let unit = Pairs {
+                    name: "add",
+                    kernel: op.clone(),
+                    operands: (0, 1),
+                    output: DType::UInt8,
+                };
+                let place = format!("{:?} {:?}", a.shape(), b.shape());
+                let got = unit.run(&[Stored::plain(a), Stored::plain(b)]).unwrap();
+                assert_eq!(got[0].to_plain().as_slice::<u8>().unwrap(), expected, "{place}");
+            }
+        }
     }
 }

@@ -2,11 +2,13 @@
 //! rounding.
 
 use qloupe_ir::Node;
+use qloupe_kernels::{AveragePoolQuantized, QuantizedSlice, QuantizedSliceMut};
 use qloupe_tensor::{DType, QuantParams, Requantize, Rounding, Tensor, dequantize_linear, quantize_linear};
 
+use super::conv::{quantized_slice, write_quantized};
 use super::{IntegerKernel, IntegerSpec, quantized_tensor};
 use crate::ops::Pool;
-use crate::{EvalContext, OpError, Stored};
+use crate::{EvalContext, Layout, OpError, Stored};
 
 #[derive(Debug)]
 struct AveragePool {
@@ -49,20 +51,63 @@ impl IntegerKernel for AveragePool {
     }
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let layout = inputs[0].layout();
-        let x = dequantize_linear(inputs[0].physical(), &self.input)?;
+        let value = &inputs[0];
+        let layout = if value.rank() == 4 {
+            Layout::Nhwc
+        } else {
+            value.layout()
+        };
         let ctx = EvalContext {
             node: &self.node,
             opset: self.opset,
             layout,
             inputs: &[],
         };
-        let pool = Pool::new(&ctx, &x)?;
+        let pool = Pool::new(&ctx, value.in_layout(layout))?;
         let include_padding = ctx.int("count_include_pad", 0) == 1;
-        let (scale, zero_point) = self
-            .output
+        let y = match self.images(value, &pool, include_padding)? {
+            Some(y) => y,
+            None => self.each_window(value.in_layout(layout), &pool, include_padding)?,
+        };
+        Ok(vec![Stored::of_call(y, layout)])
+    }
+}
+
+impl AveragePool {
+    fn grid(params: &QuantParams) -> (f32, i32) {
+        params
             .as_per_tensor()
-            .expect("invariant: checked at compile time");
+            .expect("invariant: checked at compile time")
+    }
+
+    /// Images, by the kernel; `None` for other ranks.
+    fn images(&self, value: &Stored, pool: &Pool, include_padding: bool) -> Result<Option<Tensor>, OpError> {
+        let Some(geometry) = pool.nhwc_geometry() else {
+            return Ok(None);
+        };
+        let kernel = AveragePoolQuantized {
+            input: Self::grid(&self.input),
+            output: Self::grid(&self.output),
+            range: self.output.quant_range(),
+            count_include_pad: include_padding,
+        };
+        let x = quantized_slice(value.to_nhwc())?;
+        let y = write_quantized(self.output.dtype(), &pool.output_shape(), |y| {
+            match (x, y) {
+                (QuantizedSlice::U8(x), QuantizedSliceMut::U8(y)) => kernel.run(x, &geometry, y),
+                (QuantizedSlice::U8(x), QuantizedSliceMut::I8(y)) => kernel.run(x, &geometry, y),
+                (QuantizedSlice::I8(x), QuantizedSliceMut::U8(y)) => kernel.run(x, &geometry, y),
+                (QuantizedSlice::I8(x), QuantizedSliceMut::I8(y)) => kernel.run(x, &geometry, y),
+            }
+            Ok(())
+        })?;
+        Ok(Some(y))
+    }
+
+    /// Any number of axes, one window after the other: the specification.
+    fn each_window(&self, x: &Tensor, pool: &Pool, include_padding: bool) -> Result<Tensor, OpError> {
+        let x = dequantize_linear(x, &self.input)?;
+        let (scale, zero_point) = Self::grid(&self.output);
         let steps = pool.reduce(x.require::<f32>()?, |values, taps| {
             let count = if include_padding {
                 taps.n_padded
@@ -77,8 +122,7 @@ impl IntegerKernel for AveragePool {
         let (min, max) = self.output.quant_range();
         let q = rounded.require::<i32>()?.iter().map(|&q| q.max(min).min(max));
         let shape = pool.output_shape();
-        let y = quantized_tensor(self.output.dtype(), &shape, q)?;
-        Ok(vec![Stored::of_call(y, layout)])
+        quantized_tensor(self.output.dtype(), &shape, q)
     }
 }
 
@@ -87,6 +131,47 @@ mod tests {
     use qloupe_ir::AttributeValue;
 
     use super::*;
+
+    #[test]
+    fn images_are_averaged_as_their_windows_are() {
+        let ints = |name: &str, node: Node, values: &[i64]| {
+            node.with_attribute(name, AttributeValue::Ints(values.to_vec()))
+        };
+        let mut cases = Vec::new();
+        for (kernel, strides, pads) in [([3, 3], [1, 1], [1, 1, 1, 1]), ([2, 3], [2, 3], [0, 1, 1, 2])] {
+            for include in [0, 1] {
+                for (input, output) in [(DType::UInt8, DType::Int8), (DType::Int8, DType::UInt8)] {
+                    cases.push((kernel, strides, pads, include, input, output));
+                }
+            }
+        }
+        for (kernel, strides, pads, include, input, output) in cases {
+            let mut node = Node::new("AveragePool", "p", &["x"], &["y"])
+                .with_attribute("count_include_pad", AttributeValue::Int(include));
+            node = ints("kernel_shape", node, &kernel);
+            node = ints("strides", node, &strides);
+            node = ints("pads", node, &pads);
+            let pool = AveragePool {
+                node: node.clone(),
+                opset: 19,
+                input: QuantParams::per_tensor(input, 0.037, 11).unwrap(),
+                output: QuantParams::per_tensor(output, 0.029, -3 + 3 * i32::from(output == DType::UInt8))
+                    .unwrap(),
+            };
+            let q = (0..2 * 7 * 9 * 5).map(|i| i * 7919 % 256 - if input == DType::Int8 { 128 } else { 0 });
+            let x = Stored::of_call(quantized_tensor(input, &[2, 7, 9, 5], q).unwrap(), Layout::Nhwc);
+            let ctx = EvalContext {
+                node: &node,
+                opset: 19,
+                layout: Layout::Nhwc,
+                inputs: &[],
+            };
+            let window = Pool::new(&ctx, x.to_nhwc()).unwrap();
+            let expected = pool.each_window(x.to_nhwc(), &window, include == 1).unwrap();
+            let got = pool.run(std::slice::from_ref(&x)).unwrap();
+            assert_eq!(got[0].to_nhwc(), &expected, "{kernel:?} {include} {input}");
+        }
+    }
 
     #[test]
     fn a_tie_rounds_with_the_zero_point_added() {

@@ -1,16 +1,21 @@
-//! Concat: each member is brought to the output scale by a table, then bytes are copied.
+//! Concat: each member is brought to the output scale by a table on its way into the output.
 
+use qloupe_kernels::{ConcatMember, concat_quantized};
 use qloupe_tensor::DType;
 
+use super::conv::{quantized_slice, write_quantized};
 use super::lookup::{apply, requantize_table};
 use super::{IntegerKernel, IntegerSpec};
 use crate::call::Call;
-use crate::{ExecError, OpError, Stored, ops};
+use crate::operator::resolve_axis;
+use crate::{ExecError, Layout, OpError, Stored, ops};
 
 #[derive(Debug)]
 struct Concat {
     /// For each operand of the node: which input, and its table (`None`: the scale is the output's).
     members: Vec<(usize, Option<[u8; 256]>)>,
+    axis: Option<i64>,
+    /// For members that do not fit together: the operator, which says why.
     call: Call,
     output: DType,
 }
@@ -39,6 +44,7 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     let call = Call::new(node.clone(), operator, spec.opset, &[]).map_err(unlocated)?;
     Ok(Some(Box::new(Concat {
         members,
+        axis: node.int("axis"),
         call,
         output: output.dtype(),
     })))
@@ -58,6 +64,9 @@ impl IntegerKernel for Concat {
     }
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+        if let Some(joined) = self.join(inputs)? {
+            return Ok(vec![joined]);
+        }
         let members = self
             .members
             .iter()
@@ -73,6 +82,49 @@ impl IntegerKernel for Concat {
             "Concat keeps the dtype"
         );
         Ok(results)
+    }
+}
+
+impl Concat {
+    /// The members in one pass; `None` when they do not fit together.
+    fn join(&self, inputs: &[Stored]) -> Result<Option<Stored>, OpError> {
+        let values = || self.members.iter().map(|(idx, _)| &inputs[*idx]);
+        let Some(rank) = values().next().map(Stored::rank) else {
+            return Ok(None);
+        };
+        let Some(axis) = self.axis.and_then(|axis| resolve_axis(axis, rank).ok()) else {
+            return Ok(None);
+        };
+        let (layout, axis) = match [0, 3, 1, 2].get(axis) {
+            Some(&physical) if rank == 4 && values().any(|x| x.layout() == Layout::Nhwc) => {
+                (Layout::Nhwc, physical)
+            }
+            _ => (Layout::Plain, axis),
+        };
+        let tensors: Vec<_> = values().map(|x| x.in_layout(layout)).collect();
+        let mut shape = tensors[0].shape().to_vec();
+        let fits = |shape: &[usize]| {
+            shape.len() == rank && (0..rank).all(|i| i == axis || shape[i] == tensors[0].shape()[i])
+        };
+        if !tensors.iter().all(|t| fits(t.shape())) {
+            return Ok(None);
+        }
+        shape[axis] = tensors.iter().map(|t| t.shape()[axis]).sum();
+        let rows = shape[..axis].iter().product();
+        let inner: usize = shape[axis + 1..].iter().product();
+        let mut members = Vec::with_capacity(tensors.len());
+        for (x, (_, table)) in tensors.iter().zip(&self.members) {
+            members.push(ConcatMember {
+                x: quantized_slice(x)?,
+                row: x.shape()[axis] * inner,
+                table: table.as_ref(),
+            });
+        }
+        let joined = write_quantized(self.output, &shape, |out| {
+            concat_quantized(&members, rows, out);
+            Ok(())
+        })?;
+        Ok(Some(Stored::of_call(joined, layout)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! GlobalAveragePool: an exact int32 sum over the image, requantized once.
 
-use qloupe_kernels::QuantizedSlice;
+use qloupe_kernels::{QuantizedSlice, global_sum};
 use qloupe_tensor::{QuantParams, Requantize, Tensor};
 
 use super::conv::quantized_slice;
@@ -63,12 +63,10 @@ impl IntegerKernel for GlobalAveragePool {
         };
         let pixels: usize = spatial.iter().product();
         let mut sums = vec![0_i32; n * c];
-        for (image, sums) in sums.chunks_mut(c.max(1)).enumerate() {
-            let range = image * pixels * c..(image + 1) * pixels * c;
-            match quantized_slice(x)? {
-                QuantizedSlice::U8(q) => add_rows(&q[range], sums, self.input_zero_point),
-                QuantizedSlice::I8(q) => add_rows(&q[range], sums, self.input_zero_point),
-            }
+        global_sum(quantized_slice(x)?, n, pixels, c, &mut sums);
+        let zero_points = (pixels as i32).wrapping_mul(self.input_zero_point);
+        for sum in &mut sums {
+            *sum = sum.wrapping_sub(zero_points);
         }
         let y = self.requantize(&sums, pixels, &[n, 1, 1, c])?;
         Ok(vec![Stored::of_call(y, Layout::Nhwc)])
@@ -111,14 +109,6 @@ impl GlobalAveragePool {
             .iter()
             .map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
         quantized_tensor(self.output.dtype(), shape, q)
-    }
-}
-
-fn add_rows<T: Copy + Into<i32>>(x: &[T], sums: &mut [i32], zero_point: i32) {
-    for row in x.chunks_exact(sums.len().max(1)) {
-        for (sum, &v) in sums.iter_mut().zip(row) {
-            *sum += v.into() - zero_point;
-        }
     }
 }
 

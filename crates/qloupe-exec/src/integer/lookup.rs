@@ -3,8 +3,8 @@
 use qloupe_ir::{Extra, Graph, Initializer, ValueInfo};
 use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, dequantize_linear, quantize_linear};
 
+use super::conv::{quantized_slice, write_quantized};
 use super::{IntegerKernel, IntegerSpec};
-use crate::stored::with_values;
 use crate::{OpError, Program, Stored};
 
 /// Operators that map each element on its own, given constants of one element.
@@ -84,14 +84,6 @@ fn every_byte(dtype: DType) -> Result<Tensor, OpError> {
     })
 }
 
-/// The elements of an 8-bit tensor as bytes.
-pub(super) fn bytes(tensor: &Tensor) -> Result<Vec<u8>, OpError> {
-    match tensor.as_slice::<i8>() {
-        Some(values) => Ok(values.iter().map(|&v| v as u8).collect()),
-        None => Ok(tensor.require::<u8>()?.to_vec()),
-    }
-}
-
 /// The table that takes 8-bit values from one scale to another.
 pub(crate) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[u8; 256], OpError> {
     let real = dequantize_linear(&every_byte(from.dtype())?, from)?;
@@ -99,21 +91,21 @@ pub(crate) fn requantize_table(from: &QuantParams, to: &QuantParams) -> Result<[
 }
 
 fn table(tensor: &Tensor) -> Result<[u8; 256], OpError> {
-    Ok(bytes(tensor)?
-        .try_into()
-        .expect("invariant: one result for each byte"))
+    let bytes = match tensor.as_slice::<i8>() {
+        Some(values) => values.iter().map(|&v| v as u8).collect(),
+        None => tensor.require::<u8>()?.to_vec(),
+    };
+    Ok(bytes.try_into().expect("invariant: one result for each byte"))
 }
 
 /// Maps every element of an 8-bit value through a table.
 pub(crate) fn apply(table: &[u8; 256], value: &Stored, output: DType) -> Result<Stored, OpError> {
-    let source = bytes(value.physical())?;
-    let mut mapped = vec![0_u8; source.len()];
-    qloupe_kernels::lookup(&source, table, &mut mapped);
-    Ok(if output == DType::Int8 {
-        with_values(value, mapped.into_iter().map(|b| b as i8).collect())
-    } else {
-        with_values(value, mapped)
-    })
+    let x = value.physical();
+    let y = write_quantized(output, x.shape(), |out| {
+        qloupe_kernels::lookup_quantized(quantized_slice(x)?, table, out);
+        Ok(())
+    })?;
+    Ok(Stored::of_call(y, value.layout()))
 }
 
 fn run_float(spec: &IntegerSpec<'_>, x: Tensor) -> Result<Tensor, OpError> {

@@ -1,17 +1,18 @@
 //! MatMul of two computed 8-bit values: the products of attention.
 
-use qloupe_kernels::Epilogue;
+use qloupe_kernels::{Epilogue, MatMulQuantized};
 use qloupe_tensor::{DType, Tensor};
 
+use super::conv::{quantized_slice, write_quantized};
 use super::{IntegerKernel, IntegerSpec};
-use crate::ops::IntegerMatrix;
+use crate::ops::{IntegerMatrix, MatrixProduct};
 use crate::{OpError, Stored};
 
 #[derive(Debug)]
 struct MatMul {
     a_zero_point: i32,
-    /// Of the dtype of b.
-    b_zero_point: Tensor,
+    b_zero_point: i32,
+    b_dtype: DType,
     epilogue: Epilogue,
     output: DType,
 }
@@ -34,7 +35,8 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     let (min, max) = output.quant_range();
     Ok(Some(Box::new(MatMul {
         a_zero_point,
-        b_zero_point: super::quantized_tensor(b_dtype, &[], std::iter::once(b_zero_point))?,
+        b_zero_point,
+        b_dtype,
         epilogue: Epilogue {
             multiplier: vec![a_scale * b_scale / scale],
             zero_point,
@@ -53,7 +55,33 @@ impl IntegerKernel for MatMul {
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
         let (a, b) = (inputs[0].to_plain(), inputs[1].to_plain());
-        let matrix = IntegerMatrix::new(1, b, (1, Some(&self.b_zero_point)), None)?;
+        let product = MatrixProduct::new(a.shape(), b.shape(), 1)?;
+        if product.k > MatMulQuantized::MAX_K {
+            return self.run_checked(a, b);
+        }
+        let matrices = MatMulQuantized {
+            a: quantized_slice(a)?,
+            b: quantized_slice(b)?,
+            m: product.m,
+            k: product.k,
+            n: product.n,
+            a_zero_point: self.a_zero_point,
+            b_zero_point: self.b_zero_point,
+            epilogue: &self.epilogue,
+        };
+        let y = write_quantized(self.output, &product.output, |out| {
+            matrices.run(&product.offsets, out);
+            Ok(())
+        })?;
+        Ok(vec![Stored::plain(y)])
+    }
+}
+
+impl MatMul {
+    /// Sums that int32 may not hold.
+    fn run_checked(&self, a: &Tensor, b: &Tensor) -> Result<Vec<Stored>, OpError> {
+        let zero_point = super::quantized_tensor(self.b_dtype, &[], std::iter::once(self.b_zero_point))?;
+        let matrix = IntegerMatrix::new(1, b, (1, Some(&zero_point)), None)?;
         let product = matrix.requantized(a, self.a_zero_point, &self.epilogue, self.output)?;
         Ok(vec![Stored::plain(product)])
     }

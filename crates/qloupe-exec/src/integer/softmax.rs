@@ -4,10 +4,13 @@
 //! `q = floor((e * floor(1 / output_scale) + sum / 2) / sum) + zero_point`. The output scale is used as a whole number of
 //! steps: another rule than dequantize, Softmax, quantize, from which it differs in some percent of the elements.
 
+use std::sync::OnceLock;
+
+use qloupe_kernels::SoftmaxQuantized;
 use qloupe_tensor::{DType, QuantParams, Requantize};
 
-use super::lookup::bytes;
-use super::{IntegerKernel, IntegerSpec, quantized_tensor};
+use super::conv::{quantized_slice, write_quantized};
+use super::{IntegerKernel, IntegerSpec};
 use crate::operator::resolve_axis;
 use crate::{OpError, Stored};
 
@@ -22,6 +25,8 @@ struct Softmax {
     zero_point: i32,
     range: (i32, i32),
     output: DType,
+    /// For the length of the axis at the first call.
+    first: OnceLock<(usize, SoftmaxQuantized)>,
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
@@ -54,15 +59,22 @@ pub(crate) fn qlinear_softmax(axis: i64, input_scale: f32, output: &QuantParams)
         zero_point: output.zero_point()[0],
         range: output.quant_range(),
         output: output.dtype(),
+        first: OnceLock::new(),
     })
 }
 
 impl Softmax {
-    fn exponentials(&self, n: usize) -> Vec<u64> {
+    /// The kernel for `n` elements along the axis.
+    fn kernel(&self, n: usize) -> SoftmaxQuantized {
         let largest = (f64::from(u32::MAX) / n.max(1) as f64).min(MAX_ENTRY);
-        (0..256)
-            .map(|distance| (largest * (-f64::from(distance) * f64::from(self.input_scale)).exp()) as u64)
-            .collect()
+        let exponential =
+            |distance: usize| (largest * (-(distance as f64) * f64::from(self.input_scale)).exp()) as u32;
+        SoftmaxQuantized::new(
+            std::array::from_fn(exponential),
+            self.steps,
+            self.zero_point,
+            self.range,
+        )
     }
 }
 
@@ -76,28 +88,18 @@ impl IntegerKernel for Softmax {
         let axis = resolve_axis(self.axis, x.rank())?;
         let n = x.shape()[axis];
         let inner: usize = x.shape()[axis + 1..].iter().product();
-        let table = self.exponentials(n);
-        // A signed byte keeps its order when its top bit is flipped.
-        let flip = if self.output == DType::Int8 { 0x80 } else { 0 };
-        let levels: Vec<u8> = bytes(x)?.into_iter().map(|b| b ^ flip).collect();
-        let mut y = vec![0_u8; levels.len()];
-        let length = (n * inner).max(1);
-        for (from, to) in levels.chunks(length).zip(y.chunks_mut(length)) {
-            for column in 0..inner {
-                let row = || (0..n).map(|i| usize::from(from[i * inner + column]));
-                let largest = row().max().unwrap_or(0);
-                let sum: u64 = row().map(|level| table[largest - level]).sum();
-                for (i, level) in row().enumerate() {
-                    let share = (table[largest - level] * self.steps + sum / 2) / sum.max(1);
-                    let q = i64::try_from(share)
-                        .unwrap_or(i64::MAX)
-                        .saturating_add(i64::from(self.zero_point));
-                    to[i * inner + column] =
-                        q.max(i64::from(self.range.0)).min(i64::from(self.range.1)) as u8;
-                }
-            }
-        }
-        let tensor = quantized_tensor(self.output, x.shape(), y.into_iter().map(i32::from))?;
+        let (n_first, first) = self.first.get_or_init(|| (n, self.kernel(n)));
+        let other;
+        let kernel = if *n_first == n {
+            first
+        } else {
+            other = self.kernel(n);
+            &other
+        };
+        let tensor = write_quantized(self.output, x.shape(), |out| {
+            kernel.run(quantized_slice(x)?, n, inner, out);
+            Ok(())
+        })?;
         Ok(vec![Stored::plain(tensor)])
     }
 }
@@ -117,6 +119,7 @@ mod tests {
             zero_point,
             range,
             output,
+            first: OnceLock::new(),
         };
         let x = Stored::plain(Tensor::new(&[2, 2], vec![200_u8, 0, 7, 7]).unwrap());
         let y = softmax(0, (0, 255), DType::UInt8).run(&[x]).unwrap();

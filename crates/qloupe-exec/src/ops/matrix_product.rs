@@ -9,17 +9,17 @@ use crate::{OpError, SymDim};
 
 /// `[.., m, k] * [.., k, n]` with broadcast batches; a rank-1 operand is a row on the left, a column on the right.
 #[derive(Debug)]
-pub(super) struct MatrixProduct {
+pub(crate) struct MatrixProduct {
     /// Rows of the left matrix.
-    pub(super) m: usize,
+    pub(crate) m: usize,
     /// The length of the sums.
-    pub(super) k: usize,
+    pub(crate) k: usize,
     /// Columns of the right matrix.
-    pub(super) n: usize,
+    pub(crate) n: usize,
     /// For each product, where its left and its right matrix start.
-    pub(super) offsets: Vec<(usize, usize)>,
+    pub(crate) offsets: Vec<(usize, usize)>,
     /// The shape of the result.
-    pub(super) output: Vec<usize>,
+    pub(crate) output: Vec<usize>,
 }
 
 impl MatrixProduct {
@@ -27,7 +27,7 @@ impl MatrixProduct {
     ///
     /// # Errors
     /// Rank 0, sums of different lengths, batches that do not broadcast.
-    pub(super) fn new(a: &[usize], b: &[usize], idx_b: usize) -> Result<Self, OpError> {
+    pub(crate) fn new(a: &[usize], b: &[usize], idx_b: usize) -> Result<Self, OpError> {
         let (batch_a, m, k) = match *a {
             [] => return Err(rank_0(0)),
             [k] => (&a[..0], 1, k),

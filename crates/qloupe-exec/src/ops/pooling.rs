@@ -41,7 +41,7 @@ impl Pool {
     }
 
     /// The geometry for the 2-D kernels, which take NHWC.
-    pub(super) fn nhwc_geometry(&self) -> Option<PoolGeometry> {
+    pub(crate) fn nhwc_geometry(&self) -> Option<PoolGeometry> {
         let (Layout::Nhwc, 2) = (self.layout, self.input.len()) else {
             return None;
         };

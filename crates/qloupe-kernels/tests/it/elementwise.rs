@@ -263,14 +263,6 @@ fn pools_follow_their_definition() {
     assert_eq!(sums, [5, -7, 9]);
 }
 
-#[test]
-fn a_table_is_looked_up_by_byte() {
-    let table: [u8; 256] = std::array::from_fn(|i| 255 - i as u8);
-    let mut out = [0; 3];
-    lookup(&[0, 1, 255], &table, &mut out);
-    assert_eq!(out, [255, 254, 0]);
-}
-
 proptest! {
     #[test]
     fn a_layout_change_goes_there_and_back(n in 1_usize..3, c in 1_usize..70, hw in 1_usize..300) {
