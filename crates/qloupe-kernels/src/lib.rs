@@ -11,11 +11,8 @@
 mod allocator;
 mod binary;
 mod buffer;
-<<<<<<< HEAD
-mod chain;
-=======
 mod bytes;
->>>>>>> int8
+mod chain;
 mod conv_f32;
 mod conv_i8;
 mod conv_transpose_f32;
