@@ -1,6 +1,6 @@
 //! Inputs for a measurement: made up, the same ones each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_ir::{Dim, Model, ValueInfo};
 use qloupe_tensor::{DType, Tensor, n_elements};
@@ -24,18 +24,21 @@ pub fn input_shapes(
     batch: Option<usize>,
 ) -> Result<BTreeMap<String, Vec<usize>>, Error> {
     let inputs = model.graph.runtime_inputs();
+    let batches: BTreeSet<&str> = inputs
+        .iter()
+        .filter_map(|input| symbol(dims(input)?.first()?))
+        .collect();
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
-    for input in &inputs {
+    let (given, open): (Vec<&ValueInfo>, Vec<&ValueInfo>) =
+        inputs.iter().partition(|input| shapes.contains_key(&input.name));
+    for input in given.into_iter().chain(open) {
         let dims = dims(input).unwrap_or_default();
-        match shapes.get(&input.name) {
-            Some(shape) => dims
-                .iter()
-                .zip(shape)
-                .for_each(|(dim, &size)| bind(&mut sizes, dim, size)),
-            None => dims
-                .iter()
-                .take(1)
-                .for_each(|dim| bind(&mut sizes, dim, batch.unwrap_or(1))),
+        let one = [batch.unwrap_or(1)];
+        let known = shapes.get(&input.name).map_or(&one[..], Vec::as_slice);
+        for (dim, &size) in dims.iter().zip(known) {
+            if let Some(name) = symbol(dim) {
+                sizes.entry(name).or_insert(size);
+            }
         }
     }
     let mut all = shapes.clone();
@@ -44,17 +47,16 @@ pub fn input_shapes(
         let given = shapes.get(&input.name);
         let size = |(axis, dim): (usize, &Dim)| {
             let given = given.and_then(|shape| shape.get(axis).copied());
-            let named = if let Dim::Symbol(name) = dim {
-                sizes.get(name.as_str()).copied()
-            } else {
-                None
-            };
+            let named = symbol(dim).and_then(|name| sizes.get(name).copied());
             let leading = (axis == 0).then(|| batch.unwrap_or(1));
             given.or(dim.size()).or(named).or(leading)
         };
         let known: Vec<Option<usize>> = dims.iter().enumerate().map(size).collect();
-        // A batch that is bound by name may stand elsewhere, as in the states of a recurrent network.
-        let elsewhere = dims.iter().skip(1).any(|dim| is_bound(&sizes, dim));
+        // A batch with a name may stand elsewhere, as in the states of a recurrent network.
+        let elsewhere = dims
+            .iter()
+            .skip(1)
+            .any(|dim| symbol(dim).is_some_and(|name| batches.contains(name)));
         if let (Some(batch), Some(&Some(leading))) = (batch, known.first())
             && leading != batch
             && !elsewhere
@@ -66,7 +68,7 @@ pub fn input_shapes(
         }
         let shape: Option<Vec<usize>> = known.iter().copied().collect();
         let Some(shape) = shape else {
-            return Err(Error::Options(open(input, dims, &known)));
+            return Err(Error::Options(open_dims(input, dims, &known)));
         };
         all.entry(input.name.clone()).or_insert(shape);
     }
@@ -77,21 +79,20 @@ fn dims(input: &ValueInfo) -> Option<&[Dim]> {
     input.tensor_type()?.shape.as_deref()
 }
 
-/// `?` names nothing.
-fn bind<'m>(sizes: &mut BTreeMap<&'m str, usize>, dim: &'m Dim, size: usize) {
-    if let Dim::Symbol(name) = dim
-        && name != "?"
-    {
-        sizes.entry(name).or_insert(size);
+/// The name of an open dimension; `?` is none.
+fn symbol(dim: &Dim) -> Option<&str> {
+    match dim {
+        Dim::Symbol(name) if name != "?" => Some(name),
+        _ => None,
     }
 }
 
-fn is_bound(sizes: &BTreeMap<&str, usize>, dim: &Dim) -> bool {
-    matches!(dim, Dim::Symbol(name) if sizes.contains_key(name.as_str()))
-}
-
-fn open(input: &ValueInfo, dims: &[Dim], known: &[Option<usize>]) -> String {
-    let declared: Vec<String> = dims.iter().map(ToString::to_string).collect();
+fn open_dims(input: &ValueInfo, dims: &[Dim], known: &[Option<usize>]) -> String {
+    let declare = |dim: &Dim| match dim.size() {
+        Some(size) => size.to_string(),
+        None => symbol(dim).unwrap_or("?").to_owned(),
+    };
+    let declared: Vec<String> = dims.iter().map(declare).collect();
     let wanted = known.iter().enumerate().map(|(axis, size)| match size {
         Some(size) => size.to_string(),
         None if dims.len() == 4 && axis > 0 => ["C", "H", "W"][axis - 1].to_owned(),
@@ -257,6 +258,8 @@ mod tests {
         let found = input_shapes(&model, &BTreeMap::new(), Some(3)).unwrap();
         assert_eq!(found["x"], [3, 5]);
         assert_eq!(found["state"], [2, 3, 8]);
+        let given = BTreeMap::from([("state".to_owned(), vec![2, 4, 8])]);
+        assert_eq!(input_shapes(&model, &given, None).unwrap()["x"], [4, 5]);
     }
 
     #[test]
