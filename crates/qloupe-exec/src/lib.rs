@@ -11,8 +11,10 @@ mod infer;
 mod integer;
 mod operator;
 pub mod ops;
+mod pool;
 mod program;
 mod quantized;
+mod replay;
 mod size_limit;
 mod stored;
 mod sym_dim;
@@ -28,10 +30,12 @@ pub use integer::MOVING_OPERATORS;
 pub use operator::{
     EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
 };
+pub use pool::in_pool;
 pub use program::Program;
 pub use quantized::{
-    Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec,
+    Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec, to_real,
 };
+pub use replay::{Replay, Replayed};
 pub use size_limit::set_size_limit;
 pub use stored::Stored;
 pub use sym_dim::SymDim;

@@ -9,7 +9,7 @@ use crate::body::{Body, captured};
 use crate::call::Call;
 use crate::chain;
 use crate::size_limit::ConstantBytes;
-use crate::{ExecError, Operator, Stored, Tapped, Value, Walk, ops};
+use crate::{ExecError, Operator, Stored, Tapped, Value, Walk, in_pool, ops};
 
 /// A graph made ready to run.
 #[derive(Debug)]
@@ -224,12 +224,14 @@ impl Program {
     /// As [`Program::walk`], or a node that fails.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ExecError> {
         let goals: Vec<&str> = self.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-        let mut walk = self.walk_tapped(inputs, &goals, Tapped::None)?;
-        while walk.step()?.is_some() {}
-        goals
-            .iter()
-            .map(|&name| Ok((name.to_owned(), walk.require(name)?.to_plain().clone())))
-            .collect()
+        in_pool(|| {
+            let mut walk = self.walk_tapped(inputs, &goals, Tapped::None)?;
+            while walk.step()?.is_some() {}
+            goals
+                .iter()
+                .map(|&name| Ok((name.to_owned(), walk.require(name)?.to_plain().clone())))
+                .collect()
+        })
     }
 
     /// Values whose content depends on the content of a network input; the others depend on constants and shapes only.

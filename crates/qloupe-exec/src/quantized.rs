@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
-pub use form::{Cast, Form, Mode};
+pub use form::{Cast, Form, Mode, to_float as to_real};
 pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 
-use crate::{ExecError, Program, Stored, Value};
+use crate::{ExecError, Program, Stored, Value, in_pool};
 
 /// What a plan says about every value and unit, in plain data.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +26,20 @@ pub struct Assignment {
 #[derive(Debug)]
 pub struct QuantizedProgram {
     units: Vec<Unit>,
+    /// Slots of the inputs and outputs of each unit.
+    pub(crate) unit_slots: Vec<(Vec<usize>, Vec<usize>)>,
+    /// Every unit by itself.
+    pub(crate) singles: Vec<Vec<usize>>,
+    pub(crate) names: Vec<String>,
     forms: BTreeMap<String, Form>,
     mode: Mode,
     inputs: Vec<String>,
-    outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
+    slots: HashMap<String, usize>,
     /// Outputs that are constants.
-    constants: BTreeMap<String, Value>,
+    pub(crate) constants: Vec<Option<Value>>,
     /// How many units use a value, plus one for a network output.
-    uses: HashMap<String, usize>,
+    uses: Vec<usize>,
 }
 
 impl QuantizedProgram {
@@ -51,20 +57,47 @@ impl QuantizedProgram {
             .iter()
             .map(|spec| Unit::new(program, &topology, spec, &assignment.forms, mode))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut uses: HashMap<String, usize> = HashMap::new();
-        for name in units.iter().flat_map(Unit::inputs).chain(&outputs) {
-            *uses.entry(name.clone()).or_default() += 1;
-        }
-        let constants = outputs
+        let mut slots: HashMap<String, usize> = HashMap::new();
+        let mut uses: Vec<usize> = Vec::new();
+        let mut slot_of = |name: &String, n_uses: usize| {
+            let slot = *slots.entry(name.clone()).or_insert(uses.len());
+            if slot == uses.len() {
+                uses.push(0);
+            }
+            uses[slot] += n_uses;
+            slot
+        };
+        let unit_slots = units
             .iter()
-            .filter_map(|name| Some((name.clone(), program.constant(name)?.clone().into())))
+            .map(|unit| {
+                let read = unit.inputs().iter().map(|name| slot_of(name, 1)).collect();
+                (read, unit.outputs().iter().map(|name| slot_of(name, 0)).collect())
+            })
             .collect();
+        inputs.iter().for_each(|name| {
+            slot_of(name, 0);
+        });
+        outputs.iter().for_each(|name| {
+            slot_of(name, 1);
+        });
+        let mut names = vec![String::new(); uses.len()];
+        for (name, &slot) in &slots {
+            names[slot].clone_from(name);
+        }
+        let mut constants = vec![None; uses.len()];
+        for name in &outputs {
+            constants[slots[name]] = program.constant(name).map(|tensor| tensor.clone().into());
+        }
         Ok(Self {
+            singles: (0..units.len()).map(|unit| vec![unit]).collect(),
             units,
+            unit_slots,
+            names,
             forms: assignment.forms.clone(),
             mode,
             inputs,
             outputs,
+            slots,
             constants,
             uses,
         })
@@ -95,11 +128,26 @@ impl QuantizedProgram {
         form::to_float(value, self.form(name))
     }
 
-    /// Begins a run. The network inputs are float and are brought into their form.
+    /// The slot of a value.
+    ///
+    /// # Errors
+    /// [`ExecError::UnknownValue`] with the nearest name.
+    pub(crate) fn slot(&self, name: &str) -> Result<usize, ExecError> {
+        let slot = self.slots.get(name).copied();
+        slot.ok_or_else(|| ExecError::UnknownValue {
+            name: name.to_owned(),
+            help: suggestion(name, self.names.iter().map(String::as_str)),
+        })
+    }
+
+    /// The network inputs in their forms, with their slots.
     ///
     /// # Errors
     /// An input that is not given, or that does not exist.
-    pub fn walk(&self, inputs: &[(String, Tensor)]) -> Result<QuantizedWalk<'_>, ExecError> {
+    pub(crate) fn inputs_in_form(
+        &self,
+        inputs: &[(String, Tensor)],
+    ) -> Result<Vec<(usize, Value)>, ExecError> {
         if let Some((name, _)) = inputs.iter().find(|(name, _)| !self.inputs.contains(name)) {
             let help = suggestion(name, self.inputs.iter().map(String::as_str));
             return Err(ExecError::UnknownValue {
@@ -107,17 +155,28 @@ impl QuantizedProgram {
                 help,
             });
         }
-        let mut values = HashMap::new();
-        for name in &self.inputs {
+        let in_form = |name: &String| {
             let (_, tensor) = inputs
                 .iter()
                 .find(|(given, _)| given == name)
                 .ok_or_else(|| ExecError::MissingInput { name: name.clone() })?;
             let stored = Stored::plain(tensor.clone());
             form::check_scales(name, &stored, self.form(name))?;
-            values.insert(name.clone(), self.to_form(name, &stored).into());
+            Ok((self.slots[name], self.to_form(name, &stored).into()))
+        };
+        self.inputs.iter().map(in_form).collect()
+    }
+
+    /// Begins a run. The network inputs are float and are brought into their form.
+    ///
+    /// # Errors
+    /// An input that is not given, or that does not exist.
+    pub fn walk(&self, inputs: &[(String, Tensor)]) -> Result<QuantizedWalk<'_>, ExecError> {
+        let mut values = vec![None; self.uses.len()];
+        for (slot, value) in self.inputs_in_form(inputs)? {
+            values[slot] = Some(value);
         }
-        let live_bytes = values.values().map(Value::size_bytes).sum();
+        let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(QuantizedWalk {
             program: self,
             values,
@@ -133,12 +192,14 @@ impl QuantizedProgram {
     /// # Errors
     /// As [`QuantizedProgram::walk`], or a unit that fails.
     pub fn run(&self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, ExecError> {
-        let mut walk = self.walk(inputs)?;
-        while walk.step()?.is_some() {}
-        self.outputs
-            .iter()
-            .map(|name| Ok((name.clone(), walk.float_value(name)?.to_plain().clone())))
-            .collect()
+        in_pool(|| {
+            let mut walk = self.walk(inputs)?;
+            while walk.step()?.is_some() {}
+            self.outputs
+                .iter()
+                .map(|name| Ok((name.clone(), walk.float_value(name)?.to_plain().clone())))
+                .collect()
+        })
     }
 }
 
@@ -146,8 +207,8 @@ impl QuantizedProgram {
 #[derive(Debug)]
 pub struct QuantizedWalk<'p> {
     program: &'p QuantizedProgram,
-    values: HashMap<String, Value>,
-    uses: HashMap<String, usize>,
+    values: Vec<Option<Value>>,
+    uses: Vec<usize>,
     next: usize,
     live_bytes: usize,
     peak_bytes: usize,
@@ -159,31 +220,30 @@ impl<'p> QuantizedWalk<'p> {
     /// # Errors
     /// A unit that fails.
     pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Value>)>, ExecError> {
-        let Some(unit) = self.program.units.get(self.next) else {
+        let program = self.program;
+        let Some(unit) = program.units.get(self.next) else {
             return Ok(None);
         };
+        let (inputs, outputs) = &program.unit_slots[self.next];
         self.next += 1;
-        let arguments = unit
-            .inputs()
+        let arguments = inputs
             .iter()
-            .map(|name| self.require_value(name).cloned())
+            .zip(unit.inputs())
+            .map(|(&slot, name)| self.at(slot).cloned().ok_or_else(|| not_computed(name)))
             .collect::<Result<Vec<_>, _>>()?;
         let results = unit.run(&arguments)?;
         drop(arguments);
-        for (name, result) in unit.outputs().iter().zip(&results) {
-            if self.uses.contains_key(name) {
+        for (&slot, result) in outputs.iter().zip(&results) {
+            if self.uses[slot] > 0 {
                 self.live_bytes += result.size_bytes();
-                self.values.insert(name.clone(), result.clone());
+                self.values[slot] = Some(result.clone());
             }
         }
         self.peak_bytes = self.peak_bytes.max(self.live_bytes);
-        for name in unit.inputs() {
-            let Some(uses) = self.uses.get_mut(name) else {
-                continue;
-            };
-            *uses -= 1;
-            if *uses == 0
-                && let Some(value) = self.values.remove(name)
+        for &slot in inputs {
+            self.uses[slot] -= 1;
+            if self.uses[slot] == 0
+                && let Some(value) = self.values[slot].take()
             {
                 self.live_bytes -= value.size_bytes();
             }
@@ -204,13 +264,15 @@ impl<'p> QuantizedWalk<'p> {
     }
 
     fn require_value(&self, name: &str) -> Result<&Value, ExecError> {
-        self.values
-            .get(name)
-            .or_else(|| self.program.constants.get(name))
-            .ok_or_else(|| ExecError::UnknownValue {
-                name: name.to_owned(),
-                help: ", it was not computed".to_owned(),
-            })
+        let slot = self.program.slots.get(name);
+        slot.and_then(|&slot| self.at(slot))
+            .ok_or_else(|| not_computed(name))
+    }
+
+    fn at(&self, slot: usize) -> Option<&Value> {
+        self.values[slot]
+            .as_ref()
+            .or(self.program.constants[slot].as_ref())
     }
 
     /// A value that is alive, as real numbers.
@@ -224,5 +286,12 @@ impl<'p> QuantizedWalk<'p> {
     /// The largest number of bytes that were alive at once, without constants.
     pub fn peak_bytes(&self) -> usize {
         self.peak_bytes
+    }
+}
+
+fn not_computed(name: &str) -> ExecError {
+    ExecError::UnknownValue {
+        name: name.to_owned(),
+        help: ", it was not computed".to_owned(),
     }
 }

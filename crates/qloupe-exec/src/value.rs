@@ -45,6 +45,20 @@ impl Value {
         }
     }
 
+    /// True for the same elements bit for bit, in whichever order they are stored.
+    pub(crate) fn same_bits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tensor(a), Self::Tensor(b)) => {
+                a.shape() == b.shape() && same_bits(a.in_layout(b.layout()), b.physical())
+            }
+            (Self::Sequence(a), Self::Sequence(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| same_bits(a, b))
+            }
+            (Self::Absent, Self::Absent) => true,
+            _ => false,
+        }
+    }
+
     /// The tensor of input `idx`, in ONNX order.
     ///
     /// # Errors
@@ -72,6 +86,17 @@ impl Value {
             )),
         }
     }
+}
+
+fn same_bits(a: &Tensor, b: &Tensor) -> bool {
+    if a.shares_elements(b) {
+        return a.shape() == b.shape();
+    }
+    if let (Some(x), Some(y)) = (a.as_slice::<f32>(), b.as_slice::<f32>()) {
+        return a.shape() == b.shape() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits());
+    }
+    // Other floats are equal or are taken as changed: a NaN is not itself, and 0 is -0 to nobody.
+    !a.dtype().is_float() && a == b
 }
 
 impl From<Stored> for Value {

@@ -7,9 +7,11 @@ mod rows;
 mod slices;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
-use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Unit, Value};
+use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Tapped, Unit, Value, in_pool, to_real};
+use qloupe_kernels::{QuantizedSlice, Tested};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
@@ -69,12 +71,14 @@ pub struct Analysis<'a> {
     network: &'a Network,
     prepared: &'a Prepared,
     plan: &'a QuantPlan,
-    program: QuantizedProgram,
+    program: Arc<QuantizedProgram>,
     views: ViewSet,
     rows: Rows,
     outputs: Vec<OutputState>,
     /// How many units need a golden value.
     uses: HashMap<String, usize>,
+    /// The same names.
+    needed: BTreeSet<String>,
     /// What the golden run computes: the network outputs, and values that units need but no output does.
     goals: Vec<String>,
     /// Values that the graph under test holds in float16 itself.
@@ -99,8 +103,15 @@ struct Compared {
     tensor: Comparison,
 }
 
+/// A network output of one sample, as real numbers.
+struct End {
+    golden: Stored,
+    test: Stored,
+    local: Option<Stored>,
+}
+
 /// What a caller may see of every compared value: golden and test as real numbers.
-pub trait Tap {
+pub trait Tap: Send {
     /// One value of one sample.
     ///
     /// # Errors
@@ -120,7 +131,7 @@ impl<'a> Analysis<'a> {
         mode: Mode,
         views: ViewSet,
     ) -> Result<Self, Error> {
-        let program = prepared.quantized(network, plan, mode)?;
+        let program = Arc::new(prepared.quantized(network, plan, mode)?);
         let mut uses: HashMap<String, usize> = HashMap::new();
         for name in program
             .units()
@@ -147,6 +158,7 @@ impl<'a> Analysis<'a> {
             views,
             rows,
             outputs,
+            needed: uses.keys().cloned().collect(),
             uses,
             goals,
             half,
@@ -164,7 +176,11 @@ impl<'a> Analysis<'a> {
     ///
     /// # Errors
     /// A run that fails; inputs that do not fit.
-    pub fn observe(&mut self, batch: &Batch, mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
+    pub fn observe(&mut self, batch: &Batch, tap: Option<&mut dyn Tap>) -> Result<(), Error> {
+        in_pool(|| self.observe_here(batch, tap))
+    }
+
+    fn observe_here(&mut self, batch: &Batch, mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
         let network = self.network;
         let inputs = &batch.inputs;
         let goals: Vec<&str> = self.goals.iter().map(String::as_str).collect();
@@ -172,9 +188,15 @@ impl<'a> Analysis<'a> {
             .iter()
             .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
             .collect();
+        // The first sample shows the shape of every value; later on only those that are compared come out.
+        let tapped = if self.n_samples == 0 {
+            Tapped::All
+        } else {
+            Tapped::Only(&self.needed)
+        };
         let walk = network
             .program
-            .walk(given, &goals)
+            .walk_tapped(given, &goals, tapped)
             .map_err(|e| network.located(e))?;
         let mut golden = Golden {
             walk,
@@ -182,28 +204,37 @@ impl<'a> Analysis<'a> {
             uses: self.uses.clone(),
             seconds: 0.0,
         };
+        let mut in_form: HashMap<String, Value> = HashMap::new();
         for (name, tensor) in inputs {
             let stored = Stored::plain(tensor.clone());
-            let test = self.compare_input(batch, name, &stored);
+            let once = self.compare_input(batch, name, &stored);
             if let Some(tap) = &mut tap {
-                tap.value(name, tensor, test.to_plain())?;
+                tap.value(name, tensor, self.program.to_float(name, &once).to_plain())?;
             }
             golden.keep(name, &stored.into());
+            in_form.insert(name.clone(), Value::Tensor(once));
         }
-        let mut test = self.program.walk(inputs).map_err(|e| network.located(e))?;
-        let mut ends: BTreeMap<String, (Stored, Stored, Option<Stored>)> = BTreeMap::new();
-        loop {
+        let program = self.program.clone();
+        let mut test = program.walk(inputs).map_err(|e| network.located(e))?;
+        let mut ends: BTreeMap<String, End> = BTreeMap::new();
+        for unit in program.units() {
             let start = Instant::now();
-            let Some((unit, results)) = test.step().map_err(|e| network.located(e))? else {
-                break;
-            };
-            *self.seconds.entry("entire").or_default() += start.elapsed().as_secs_f64();
-            golden
-                .advance(unit, &mut self.rows)
-                .map_err(|e| network.located(e))?;
+            let rows = &mut self.rows;
+            let (results, advanced) = rayon::join(|| test.step(), || golden.advance(unit, rows));
+            let results = results
+                .map_err(|e| network.located(e))?
+                .map(|(_, results)| results)
+                .unwrap_or_default();
+            advanced.map_err(|e| network.located(e))?;
+            *self.seconds.entry("golden and entire").or_default() += start.elapsed().as_secs_f64();
             let start = Instant::now();
+            for name in unit.outputs() {
+                if let Some(value) = golden.values.get(name) {
+                    in_form.insert(name.clone(), self.in_form(name, value));
+                }
+            }
             let local = if self.views.local {
-                self.run_local(unit, &golden)?
+                self.run_local(unit, &in_form)?
             } else {
                 None
             };
@@ -214,49 +245,52 @@ impl<'a> Analysis<'a> {
                 let (Some(reference), Some(result)) = (reference, result.as_tensor()) else {
                     continue;
                 };
-                let test_value = float32(self.program.to_float(name, result));
-                let local_value = local
-                    .as_ref()
-                    .and_then(|l| Some(float32(self.program.to_float(name, l[idx].as_tensor()?))));
+                let local = local.as_ref().and_then(|values| values[idx].as_tensor());
                 if let Some(row) = self.rows.get_mut(name) {
-                    let form = self.program.form(name);
-                    let range = form.params().and_then(Representable::of_params);
+                    let form = program.form(name);
                     row.observe_shape(&reference);
-                    if self.views.entire {
-                        compare(batch, &mut row.compared.entire, &reference, &test_value, range);
-                    }
-                    if let Some(local_value) = &local_value {
-                        compare(batch, &mut row.compared.local, &reference, local_value, range);
-                    }
-                    if self.views.tensor {
-                        let once = self
-                            .program
-                            .to_float(name, &self.program.to_form(name, &reference));
-                        compare(batch, &mut row.compared.tensor, &reference, &once, range);
+                    let once = in_form.get(name).and_then(Value::as_tensor);
+                    let views = self.views;
+                    let compared = &mut row.compared;
+                    let wanted = [
+                        (Some(result).filter(|_| views.entire), &mut compared.entire),
+                        (local, &mut compared.local),
+                        (once.filter(|_| views.tensor), &mut compared.tensor),
+                    ];
+                    for (value, comparison) in wanted {
+                        if let Some(value) = value {
+                            compare(batch, comparison, &reference, value, form);
+                        }
                     }
                 }
                 if let Some(tap) = &mut tap {
-                    tap.value(name, reference.to_plain(), test_value.to_plain())?;
+                    let real = float32(program.to_float(name, result));
+                    tap.value(name, reference.to_plain(), real.to_plain())?;
                 }
                 if self.outputs.iter().any(|output| output.name == *name) {
-                    ends.insert(name.clone(), (reference, test_value, local_value));
+                    let real = |stored: &Stored| float32(program.to_float(name, stored));
+                    let end = End {
+                        test: real(result),
+                        local: local.map(real),
+                        golden: reference,
+                    };
+                    ends.insert(name.clone(), end);
                 }
             }
             *self.seconds.entry("compare").or_default() += start.elapsed().as_secs_f64();
             golden.release(unit);
+            in_form.retain(|name, _| golden.values.contains_key(name));
         }
         golden.finish(&mut self.rows).map_err(|e| network.located(e))?;
-        *self.seconds.entry("golden").or_default() += golden.seconds;
         self.compare_outputs(batch, ends);
         self.n_samples += batch.n_samples;
         Ok(())
     }
 
-    /// Compares an input with what is left of it after quantization, which it gives back.
+    /// Compares an input with what is left of it after quantization, which it gives back in its form.
     fn compare_input(&mut self, batch: &Batch, name: &str, stored: &Stored) -> Stored {
-        let form = self.program.form(name);
-        let range = form.params().and_then(Representable::of_params);
-        let once = self.program.to_float(name, &self.program.to_form(name, stored));
+        let program = &self.program;
+        let once = program.to_form(name, stored);
         let views = self.views;
         let Some(row) = self.rows.get_mut(name) else {
             return once;
@@ -268,24 +302,27 @@ impl<'a> Analysis<'a> {
             (views.tensor, &mut row.compared.tensor),
         ];
         for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            compare(batch, comparison, stored, &once, range);
+            compare(batch, comparison, stored, &once, program.form(name));
         }
         once
     }
 
-    /// The unit on golden inputs; `None` when a rewrite left it without a golden input.
-    fn run_local(&self, unit: &Unit, golden: &Golden<'_>) -> Result<Option<Vec<Value>>, Error> {
+    /// The unit on golden inputs in their forms; `None` when a rewrite left it without a golden input.
+    fn run_local(&self, unit: &Unit, in_form: &HashMap<String, Value>) -> Result<Option<Vec<Value>>, Error> {
         let rows = unit.outputs().iter().any(|name| self.rows.get(name).is_some());
-        let inputs: Option<Vec<Value>> = unit
-            .inputs()
-            .iter()
-            .map(|name| Some(self.as_stored(name, golden.values.get(name)?)))
-            .collect();
+        let inputs = unit.inputs().iter().map(|name| in_form.get(name).cloned());
+        let inputs: Option<Vec<Value>> = inputs.collect();
         match inputs.filter(|_| rows) {
-            Some(inputs) => Ok(Some(
-                unit.run_on_float(&inputs).map_err(|e| self.network.located(e))?,
-            )),
+            Some(inputs) => Ok(Some(unit.run(&inputs).map_err(|e| self.network.located(e))?)),
             None => Ok(None),
+        }
+    }
+
+    /// A golden value in the form that the graph under test has it in.
+    fn in_form(&self, name: &str, golden: &Value) -> Value {
+        match self.as_stored(name, golden) {
+            Value::Tensor(stored) => Value::Tensor(self.program.to_form(name, &stored)),
+            other => other,
         }
     }
 
@@ -300,9 +337,9 @@ impl<'a> Analysis<'a> {
         Value::Tensor(with_numbers::<half::f16>(stored, half))
     }
 
-    fn compare_outputs(&mut self, batch: &Batch, ends: BTreeMap<String, (Stored, Stored, Option<Stored>)>) {
+    fn compare_outputs(&mut self, batch: &Batch, ends: BTreeMap<String, End>) {
         for state in &mut self.outputs {
-            let Some((golden, test, local)) = ends.get(&state.name) else {
+            let Some(End { golden, test, local }) = ends.get(&state.name) else {
                 continue;
             };
             if golden.to_plain().as_slice::<f32>().is_none() {
@@ -321,16 +358,13 @@ impl<'a> Analysis<'a> {
                     .map(|spec| (spec, Compared::default()))
                     .collect();
             }
-            let range = self
-                .program
-                .form(&state.name)
-                .params()
-                .and_then(Representable::of_params);
+            let form = self.program.form(&state.name);
+            let range = form.params().and_then(Representable::of_params);
             if self.views.entire {
-                compare(batch, &mut state.whole.entire, golden, test, range);
+                compare(batch, &mut state.whole.entire, golden, test, form);
             }
             if let Some(local) = local {
-                compare(batch, &mut state.whole.local, golden, local, range);
+                compare(batch, &mut state.whole.local, golden, local, form);
             }
             // A dynamic output may have another shape in a later sample: its slices stay those of the first.
             for (spec, compared) in state.slices.iter_mut().filter(|_| golden.shape() == state.shape) {
@@ -343,7 +377,7 @@ impl<'a> Analysis<'a> {
                     if let Some(value) = value {
                         let test = spec.cut(value.to_plain());
                         let shape = if spec.axis == 0 { &[][..] } else { &state.shape };
-                        compare_parts(batch, comparison, shape, (&reference, &test), range);
+                        compare_parts(batch, comparison, shape, (&reference, Tested::Real(&test)), range);
                     }
                 }
             }
@@ -500,21 +534,43 @@ impl Compared {
     }
 }
 
-/// Compares two float values in whichever order the test is stored; other dtypes are no rows.
-fn compare(
-    batch: &Batch,
-    comparison: &mut Comparison,
-    reference: &Stored,
-    test: &Stored,
-    range: Option<Representable>,
-) {
+/// Compares a golden value with one in a form, in whichever order the latter is stored; other dtypes are no rows.
+fn compare(batch: &Batch, comparison: &mut Comparison, reference: &Stored, test: &Stored, form: &Form) {
     let reference = reference.in_layout(test.layout());
-    let (Some(a), Some(b)) = (reference.as_slice::<f32>(), test.physical().as_slice::<f32>()) else {
+    let Some(a) = reference.as_slice::<f32>() else {
         return;
+    };
+    let range = form.params().and_then(Representable::of_params);
+    let real;
+    let b = match tested(test, form) {
+        Some(tested) => tested,
+        None => {
+            real = float32(to_real(test, form));
+            match real.physical().as_slice::<f32>() {
+                Some(values) => Tested::Real(values),
+                None => return,
+            }
+        }
     };
     if a.len() == b.len() {
         compare_parts(batch, comparison, reference.shape(), (a, b), range);
     }
+}
+
+/// A value in its form as the comparison reads it; `None` where it must be made real first.
+fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
+    let stored = test.physical();
+    if let Some(values) = stored.as_slice::<f32>() {
+        return Some(Tested::Real(values));
+    }
+    let params = form.params().filter(|params| params.dtype() == stored.dtype())?;
+    let (scale, zero_point) = params.as_per_tensor()?;
+    let q = match (stored.as_slice::<u8>(), stored.as_slice::<i8>()) {
+        (Some(q), _) => QuantizedSlice::U8(q),
+        (None, Some(q)) => QuantizedSlice::I8(q),
+        (None, None) => return None,
+    };
+    Some(Tested::Quantized { q, scale, zero_point })
 }
 
 /// Compares each sample of two values of one length. Samples are outermost in every order of storage.
@@ -522,16 +578,15 @@ fn compare_parts(
     batch: &Batch,
     comparison: &mut Comparison,
     shape: &[usize],
-    (reference, test): (&[f32], &[f32]),
+    (reference, test): (&[f32], Tested<'_>),
     range: Option<Representable>,
 ) {
-    let pairs = batch
-        .parts(shape, reference)
-        .into_iter()
-        .zip(batch.parts(shape, test));
-    for (reference, test) in pairs {
+    let mut start = 0;
+    for reference in batch.parts(shape, reference) {
+        let test = test.part(start, reference.len());
+        start += reference.len();
         comparison
-            .observe(reference, test, range)
+            .observe_tested(reference, test, range)
             .expect("invariant: the lengths are equal");
     }
 }

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Program, Stored};
+use qloupe_kernels::{MinMax, min_max};
 use qloupe_tensor::Range;
 
 use crate::Error;
@@ -26,8 +27,8 @@ pub trait Algorithm: Sync {
 
 /// The statistics of one value: bounded memory, the same result in any order of merging.
 pub trait Observer: Send {
-    /// Sees all elements of one sample; they are finite.
-    fn observe(&mut self, values: &[f32]);
+    /// Sees all elements of one sample; they are finite, there is one, and `range` is theirs.
+    fn observe(&mut self, values: &[f32], range: Range);
     /// Adds what another observer of the same algorithm saw.
     fn merge(&mut self, other: &dyn Observer);
     /// For `merge` to find its own type again.
@@ -134,7 +135,9 @@ impl<'p> Calibration<'p> {
         let Some(values) = value.physical().as_slice::<f32>() else {
             return Ok(());
         };
-        let count = values.iter().filter(|v| !v.is_finite()).count();
+        let parts = batch.parts(value.physical().shape(), values);
+        let ranges: Vec<MinMax> = parts.iter().map(|part| min_max(part)).collect();
+        let count = ranges.iter().map(|range| range.n_nan + range.n_inf).sum();
         if count > 0 {
             return Err(Error::NotFinite {
                 value: name.to_owned(),
@@ -144,12 +147,22 @@ impl<'p> Calibration<'p> {
             });
         }
         let algorithm = self.algorithm;
-        let observer = self
-            .observers
-            .entry(name.to_owned())
-            .or_insert_with(|| algorithm.observer());
-        for part in batch.parts(value.physical().shape(), values) {
-            observer.observe(part);
+        let observer = match self.observers.get_mut(name) {
+            Some(observer) => observer,
+            None => self
+                .observers
+                .entry(name.to_owned())
+                .or_insert_with(|| algorithm.observer()),
+        };
+        for (part, &MinMax { min, max, .. }) in parts.into_iter().zip(&ranges) {
+            if !part.is_empty() {
+                // Adding 0 turns -0 into 0: which of the two a minimum finds is nobody's choice.
+                let range = Range {
+                    min: min + 0.0,
+                    max: max + 0.0,
+                };
+                observer.observe(part, range);
+            }
         }
         Ok(())
     }
@@ -196,7 +209,10 @@ mod tests {
             for algorithm in ALL {
                 let observe = |samples: &[Vec<f32>]| {
                     let mut observer = algorithm.observer();
-                    samples.iter().for_each(|values| observer.observe(values));
+                    for values in samples.iter().filter(|values| !values.is_empty()) {
+                        let MinMax { min, max, .. } = min_max(values);
+                        observer.observe(values, Range { min, max });
+                    }
                     observer
                 };
                 let (first, second) = samples.split_at(cut.min(samples.len()));

@@ -1,6 +1,6 @@
 //! A network run from inputs to outputs, in float or under a plan.
 
-use qloupe_exec::{QuantizedProgram, Stored};
+use qloupe_exec::{QuantizedProgram, Stored, Tapped};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
@@ -54,9 +54,10 @@ fn run_float(
         .iter()
         .map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())))
         .collect();
+    let tapped = if seen.is_some() { Tapped::All } else { Tapped::None };
     let mut walk = network
         .program
-        .walk(given, &goals)
+        .walk_tapped(given, &goals, tapped)
         .map_err(|e| network.located(e))?;
     while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
         if let Some(seen) = &mut seen {

@@ -155,8 +155,8 @@ pub(crate) fn fake_cast(value: &Stored, cast: &Cast) -> Stored {
     }
 }
 
-/// The real numbers of a value; values that are not quantized pass.
-pub(crate) fn to_float(value: &Stored, form: &Form) -> Stored {
+/// The real numbers of a value in a form; values that are not quantized pass.
+pub fn to_float(value: &Stored, form: &Form) -> Stored {
     let Form::Quantized(params) = form else {
         return value.clone();
     };

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use qloupe_exec::{ExecError, Mode, Stored};
+use qloupe_exec::{ExecError, Mode, Stored, Tapped};
 use qloupe_ir::Model;
 use qloupe_tensor::Tensor;
 
@@ -117,7 +117,7 @@ fn run_float(network: &Network, inputs: &[(String, Tensor)]) -> Result<usize, Ex
         .iter()
         .map(|o| o.name.as_str())
         .collect();
-    let mut walk = network.program.walk(given, &goals)?;
+    let mut walk = network.program.walk_tapped(given, &goals, Tapped::None)?;
     while walk.step()?.is_some() {}
     Ok(walk.peak_bytes())
 }

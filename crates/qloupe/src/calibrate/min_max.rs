@@ -31,16 +31,20 @@ impl Algorithm for MinMax {
 struct MinMaxObserver(Option<Range>);
 
 impl Observer for MinMaxObserver {
-    fn observe(&mut self, values: &[f32]) {
-        let Some(&first) = values.first() else { return };
-        let before = self.0.unwrap_or(Range {
-            min: first,
-            max: first,
+    fn observe(&mut self, _values: &[f32], range: Range) {
+        let before = self.0.unwrap_or(range);
+        self.0 = Some(Range {
+            min: if range.min < before.min {
+                range.min
+            } else {
+                before.min
+            },
+            max: if range.max > before.max {
+                range.max
+            } else {
+                before.max
+            },
         });
-        let (min, max) = values.iter().fold((before.min, before.max), |(lo, hi), &v| {
-            (if v < lo { v } else { lo }, if v > hi { v } else { hi })
-        });
-        self.0 = Some(Range { min, max });
     }
 
     fn merge(&mut self, other: &dyn Observer) {
@@ -49,7 +53,7 @@ impl Observer for MinMaxObserver {
             .downcast_ref::<Self>()
             .expect("invariant: observers of one algorithm");
         if let Some(range) = other.0 {
-            self.observe(&[range.min, range.max]);
+            self.observe(&[], range);
         }
     }
 
@@ -69,9 +73,9 @@ mod tests {
     #[test]
     fn the_range_covers_every_sample() {
         let mut observer = MinMax.observer();
-        observer.observe(&[1.0, -2.0]);
-        observer.observe(&[]);
-        observer.observe(&[5.0]);
+        let range = |min, max| Range { min, max };
+        observer.observe(&[1.0, -2.0], range(-2.0, 1.0));
+        observer.observe(&[5.0], range(5.0, 5.0));
         assert_eq!(observer.range(), Range { min: -2.0, max: 5.0 });
         assert_eq!(MinMax.observer().range(), Range { min: 0.0, max: 0.0 });
     }

@@ -1,18 +1,16 @@
 //! The one pass over a pair of tensors from which every metric is computed.
 
+use qloupe_kernels::{MAX_PAIRS, PairSums, Tested, pair_sums};
 use qloupe_tensor::{Granularity, QuantParams};
 use rayon::prelude::*;
 
 use super::sum::Sum;
 
 /// Elements of a block. Sums run over whole blocks, which are combined in order: the result does not depend on threads.
-const BLOCK: usize = 4096;
-
-/// Partial sums of a block, so that the compiler can use vector registers without changing the order of additions.
-const LANES: usize = 4;
+const BLOCK: usize = MAX_PAIRS;
 
 /// Elements from which it pays to share blocks between threads.
-const PARALLEL: usize = 32 * BLOCK;
+const PARALLEL: usize = 16 * BLOCK;
 
 /// The real numbers that a quantized value can hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,24 +82,36 @@ impl Moments {
         test: &[f32],
         representable: Option<Representable>,
     ) -> Result<Self, LengthError> {
+        Self::measure_tested(reference, Tested::Real(test), representable)
+    }
+
+    /// [`Moments::measure`] of a test in whichever form it is stored.
+    ///
+    /// # Errors
+    /// [`LengthError`] if they differ in length.
+    pub fn measure_tested(
+        reference: &[f32],
+        test: Tested<'_>,
+        representable: Option<Representable>,
+    ) -> Result<Self, LengthError> {
         if reference.len() != test.len() {
             return Err(LengthError {
                 expected: reference.len(),
                 got: test.len(),
             });
         }
+        let of_block = |idx: usize| {
+            let start = idx * BLOCK;
+            let len = BLOCK.min(reference.len() - start);
+            Self::of_block(&reference[start..][..len], test.part(start, len), representable)
+        };
+        let n_blocks = reference.len().div_ceil(BLOCK);
         let mut moments = Self::default();
-        if reference.len() >= PARALLEL {
-            let blocks: Vec<Self> = reference
-                .par_chunks(BLOCK)
-                .zip(test.par_chunks(BLOCK))
-                .map(|(r, t)| Self::of_block(r, t, representable))
-                .collect();
+        if reference.len() >= PARALLEL && rayon::current_num_threads() > 1 {
+            let blocks: Vec<Self> = (0..n_blocks).into_par_iter().map(of_block).collect();
             blocks.iter().for_each(|block| moments.merge(block));
         } else {
-            for (r, t) in reference.chunks(BLOCK).zip(test.chunks(BLOCK)) {
-                moments.merge(&Self::of_block(r, t, representable));
-            }
+            (0..n_blocks).for_each(|idx| moments.merge(&of_block(idx)));
         }
         Ok(moments)
     }
@@ -167,105 +177,104 @@ impl Moments {
         sum / self.n.max(1) as f64
     }
 
-    fn of_block(reference: &[f32], test: &[f32], representable: Option<Representable>) -> Self {
-        let unusual: u32 = reference
-            .iter()
-            .zip(test)
-            .map(|(r, t)| u32::from(!r.is_finite()) | u32::from(!t.is_finite()))
-            .sum();
-        if unusual == 0 {
-            return Self::of_usual_block(reference, test, representable);
+    fn of_block(reference: &[f32], test: Tested<'_>, representable: Option<Representable>) -> Self {
+        let range = representable.map_or((f32::NEG_INFINITY, f32::INFINITY), |range| {
+            let half = range.step / 2.0;
+            ((range.min - half) as f32, (range.max + half) as f32)
+        });
+        let is_ranged = representable.is_some();
+        match (pair_sums(reference, test, range), test) {
+            (Some(sums), _) => Self::of_sums(&sums, reference.len(), is_ranged),
+            (None, Tested::Real(test)) => Self::of_unusual_block(reference, test, range, is_ranged),
+            (None, Tested::Quantized { .. }) => {
+                // The reference is unusual: quantized numbers are finite.
+                let mut real = [0.0; BLOCK];
+                let real = &mut real[..reference.len()];
+                test.to_real(real);
+                Self::of_unusual_block(reference, real, range, is_ranged)
+            }
         }
+    }
+
+    /// A block in which some number is NaN or infinite.
+    fn of_unusual_block(reference: &[f32], test: &[f32], range: (f32, f32), is_ranged: bool) -> Self {
         let (mut n_nan, mut n_infinite) = (0, 0);
         let (mut kept_reference, mut kept_test) = ([0.0; BLOCK], [0.0; BLOCK]);
         let mut n_kept = 0;
+        let mut is_infinite = false;
         for (&r, &t) in reference.iter().zip(test) {
             let nan = r.is_nan() || t.is_nan();
             n_nan += u64::from(nan);
             n_infinite += u64::from(!nan && (r.is_infinite() || t.is_infinite()));
             if r.is_finite() && !nan {
+                is_infinite |= t.is_infinite();
                 (kept_reference[n_kept], kept_test[n_kept]) = (r, t);
                 n_kept += 1;
             }
         }
-        let kept = Self::of_usual_block(&kept_reference[..n_kept], &kept_test[..n_kept], representable);
+        if is_infinite {
+            // Infinite tests become the error that they are, one by one.
+            let mut moments = Self {
+                n_nan,
+                n_infinite,
+                ..Self::default()
+            };
+            for (r, t) in kept_reference[..n_kept].iter().zip(&kept_test) {
+                moments.merge(&Self::of_pair(*r, *t, range, is_ranged));
+            }
+            return moments;
+        }
+        let kept = pair_sums(
+            &kept_reference[..n_kept],
+            Tested::Real(&kept_test[..n_kept]),
+            range,
+        );
         Self {
             n_nan,
             n_infinite,
-            ..kept
+            ..kept.map_or_else(Self::default, |sums| Self::of_sums(&sums, n_kept, is_ranged))
         }
     }
 
-    fn of_usual_block(reference: &[f32], test: &[f32], representable: Option<Representable>) -> Self {
-        let (min, max) = representable.map_or((f32::NEG_INFINITY, f32::INFINITY), |range| {
-            let half = range.step / 2.0;
-            ((range.min - half) as f32, (range.max + half) as f32)
-        });
-        let mut lanes = Lanes::default();
-        let (reference_chunks, reference_rest) = reference.as_chunks::<LANES>();
-        let (test_chunks, test_rest) = test.as_chunks::<LANES>();
-        for (r, t) in reference_chunks.iter().zip(test_chunks) {
-            for lane in 0..LANES {
-                lanes.add(lane, r[lane], t[lane]);
-            }
-        }
-        for (lane, (&r, &t)) in reference_rest.iter().zip(test_rest).enumerate() {
-            lanes.add(lane, r, t);
-        }
-        let count = |wanted: &dyn Fn(f32, f32) -> bool| -> u64 {
-            let n: u32 = reference
-                .iter()
-                .zip(test)
-                .map(|(&r, &t)| u32::from(wanted(r, t)))
-                .sum();
-            u64::from(n)
-        };
-        let n = reference.len() as u64;
+    fn of_sums(sums: &PairSums, n: usize, is_ranged: bool) -> Self {
+        let n = n as u64;
         Self {
             n,
             n_nan: 0,
             n_infinite: 0,
-            n_clipped: count(&|r, _| (r < min) | (r > max)),
-            n_ranged: if representable.is_some() { n } else { 0 },
-            n_zeroed: count(&|r, t| (r != 0.0) & (t == 0.0)),
-            max_abs: lanes.max_abs.into_iter().fold(0.0, f64::max),
-            reference_sq: total(lanes.reference_sq),
-            test_sq: total(lanes.test_sq),
-            product: total(lanes.product),
-            error_sq: total(lanes.error_sq),
-            error: total(lanes.error),
+            n_clipped: u64::from(sums.n_outside),
+            n_ranged: if is_ranged { n } else { 0 },
+            n_zeroed: u64::from(sums.n_zeroed),
+            max_abs: sums.max_abs,
+            reference_sq: total(sums.reference_sq),
+            test_sq: total(sums.test_sq),
+            product: total(sums.product),
+            error_sq: total(sums.error_sq),
+            error: total(sums.error),
+        }
+    }
+
+    fn of_pair(r: f32, t: f32, (low, high): (f32, f32), is_ranged: bool) -> Self {
+        let (wide_r, wide_t) = (f64::from(r), f64::from(t));
+        let error = wide_t - wide_r;
+        Self {
+            n: 1,
+            n_nan: 0,
+            n_infinite: 0,
+            n_clipped: u64::from(r < low || r > high),
+            n_ranged: u64::from(is_ranged),
+            n_zeroed: u64::from(r != 0.0 && t == 0.0),
+            max_abs: error.abs(),
+            reference_sq: total([wide_r * wide_r]),
+            test_sq: total([wide_t * wide_t]),
+            product: total([wide_r * wide_t]),
+            error_sq: total([error * error]),
+            error: total([error]),
         }
     }
 }
 
-#[derive(Default)]
-struct Lanes {
-    max_abs: [f64; LANES],
-    reference_sq: [f64; LANES],
-    test_sq: [f64; LANES],
-    product: [f64; LANES],
-    error_sq: [f64; LANES],
-    error: [f64; LANES],
-}
-
-impl Lanes {
-    #[inline(always)]
-    fn add(&mut self, lane: usize, r: f32, t: f32) {
-        let (r, t) = (f64::from(r), f64::from(t));
-        let error = t - r;
-        let size = error.abs();
-        if size > self.max_abs[lane] {
-            self.max_abs[lane] = size;
-        }
-        self.reference_sq[lane] += r * r;
-        self.test_sq[lane] += t * t;
-        self.product[lane] += r * t;
-        self.error_sq[lane] += error * error;
-        self.error[lane] += error;
-    }
-}
-
-fn total(lanes: [f64; LANES]) -> Sum {
+fn total<const N: usize>(lanes: [f64; N]) -> Sum {
     let mut sum = Sum::default();
     lanes.into_iter().for_each(|lane| sum.add(lane));
     sum

@@ -1,0 +1,235 @@
+//! Sums over pairs of a reference and a tested buffer, from which error metrics are computed.
+
+use crate::QuantizedSlice;
+use crate::multiversion::multiversion;
+use crate::{Isa, isa};
+
+/// Pairs of a call: its scratch fits into the L1 cache.
+pub const MAX_PAIRS: usize = 4096;
+
+/// Independent sums: pair `i` goes to sum `i % LANES`.
+const LANES: usize = 8;
+
+/// A buffer that is compared with a reference.
+#[derive(Clone, Copy, Debug)]
+pub enum Tested<'a> {
+    /// Real numbers.
+    Real(&'a [f32]),
+    /// Integers that stand for `(q - zero_point) * scale`.
+    Quantized {
+        /// The integers.
+        q: QuantizedSlice<'a>,
+        /// The distance of two real numbers.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero_point: i32,
+    },
+}
+
+impl Tested<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Real(values) => values.len(),
+            Self::Quantized { q, .. } => q.len(),
+        }
+    }
+
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the real numbers.
+    pub fn to_real(&self, out: &mut [f32]) {
+        assert_eq!(out.len(), self.len(), "length of the output");
+        to_real(isa(), *self, out);
+    }
+
+    /// `len` elements from `start` on.
+    #[must_use]
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        match *self {
+            Self::Real(values) => Self::Real(&values[start..][..len]),
+            Self::Quantized { q, scale, zero_point } => Self::Quantized {
+                q: q.part(start, len),
+                scale,
+                zero_point,
+            },
+        }
+    }
+}
+
+/// Sums over pairs (r, t) in f64; each list holds the sums of pairs `i` with the same `i % 8`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairSums {
+    /// r^2
+    pub reference_sq: [f64; LANES],
+    /// t^2
+    pub test_sq: [f64; LANES],
+    /// r t
+    pub product: [f64; LANES],
+    /// (t - r)^2
+    pub error_sq: [f64; LANES],
+    /// t - r
+    pub error: [f64; LANES],
+    /// The largest |t - r|.
+    pub max_abs: f64,
+    /// Pairs whose r is outside the range.
+    pub n_outside: u32,
+    /// Pairs with r != 0 and t == 0.
+    pub n_zeroed: u32,
+}
+
+/// The sums of at most [`MAX_PAIRS`] pairs; `None` if a number is NaN or infinite. `range`: what r must be in, or it is
+/// counted as outside.
+pub fn pair_sums(reference: &[f32], test: Tested<'_>, range: (f32, f32)) -> Option<PairSums> {
+    of_pairs(isa(), reference, test, range)
+}
+
+fn of_pairs(isa: Isa, reference: &[f32], test: Tested<'_>, range: (f32, f32)) -> Option<PairSums> {
+    assert_eq!(reference.len(), test.len(), "length of the tested buffer");
+    if let Tested::Real(values) = test {
+        return sums(isa, reference, values, range);
+    }
+    let mut real = [0.0; MAX_PAIRS];
+    let real = &mut real[..reference.len()];
+    to_real(isa, test, real);
+    sums(isa, reference, real, range)
+}
+
+fn to_real(isa: Isa, test: Tested<'_>, out: &mut [f32]) {
+    match test {
+        Tested::Real(values) => out.copy_from_slice(values),
+        Tested::Quantized {
+            q: QuantizedSlice::U8(q),
+            scale,
+            zero_point,
+        } => dequantized(isa, q, scale, zero_point, out),
+        Tested::Quantized {
+            q: QuantizedSlice::I8(q),
+            scale,
+            zero_point,
+        } => dequantized(isa, q, scale, zero_point, out),
+    }
+}
+
+multiversion! {
+    fn dequantized [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [f32]) {
+        for (out, &q) in out.iter_mut().zip(q) {
+            let q: i32 = q.into();
+            *out = (q - zero_point) as f32 * scale;
+        }
+    }
+}
+
+/// The bits of an infinity: no finite number has all of them.
+const EXPONENT: u32 = 0x7f80_0000;
+
+multiversion! {
+    fn sums(reference: &[f32], test: &[f32], range: (f32, f32)) -> Option<PairSums> {
+        let mut lanes = Lanes::default();
+        let (r_chunks, r_rest) = reference.as_chunks::<LANES>();
+        let (t_chunks, t_rest) = test.as_chunks::<LANES>();
+        for (r, t) in r_chunks.iter().zip(t_chunks) {
+            lanes.add(r, t, range);
+        }
+        if !r_rest.is_empty() {
+            // Pairs of zeros add nothing, and are inside every range that contains 0; others are taken off again.
+            let (mut r, mut t) = ([0.0; LANES], [0.0; LANES]);
+            r[..r_rest.len()].copy_from_slice(r_rest);
+            t[..t_rest.len()].copy_from_slice(t_rest);
+            lanes.add(&r, &t, range);
+            for lane in r_rest.len()..LANES {
+                lanes.n_outside[lane] -= u32::from((0.0 < range.0) | (0.0 > range.1));
+            }
+        }
+        lanes.finish()
+    }
+}
+
+#[derive(Default)]
+struct Lanes {
+    unusual: [u32; LANES],
+    max_abs: [f64; LANES],
+    reference_sq: [f64; LANES],
+    test_sq: [f64; LANES],
+    product: [f64; LANES],
+    error_sq: [f64; LANES],
+    error: [f64; LANES],
+    n_outside: [u32; LANES],
+    n_zeroed: [u32; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, reference: &[f32; LANES], test: &[f32; LANES], (low, high): (f32, f32)) {
+        for i in 0..LANES {
+            let (r, t) = (reference[i], test[i]);
+            let unusual = (r.to_bits() & EXPONENT == EXPONENT) | (t.to_bits() & EXPONENT == EXPONENT);
+            self.unusual[i] |= u32::from(unusual);
+            self.n_outside[i] += u32::from((r < low) | (r > high));
+            self.n_zeroed[i] += u32::from((r != 0.0) & (t == 0.0));
+            let (r, t) = (f64::from(r), f64::from(t));
+            let error = t - r;
+            let size = error.abs();
+            self.max_abs[i] = if size > self.max_abs[i] {
+                size
+            } else {
+                self.max_abs[i]
+            };
+            self.reference_sq[i] += r * r;
+            self.test_sq[i] += t * t;
+            self.product[i] += r * t;
+            self.error_sq[i] += error * error;
+            self.error[i] += error;
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self) -> Option<PairSums> {
+        if self.unusual.iter().any(|&unusual| unusual != 0) {
+            return None;
+        }
+        Some(PairSums {
+            reference_sq: self.reference_sq,
+            test_sq: self.test_sq,
+            product: self.product,
+            error_sq: self.error_sq,
+            error: self.error,
+            max_abs: self.max_abs.iter().copied().fold(0.0, f64::max),
+            n_outside: self.n_outside.iter().sum(),
+            n_zeroed: self.n_zeroed.iter().sum(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_and_either_form_gives_the_same_sums() {
+        let n = 1003;
+        let reference: Vec<f32> = (0..n).map(|i| ((i * 37) % 211) as f32 * 0.11 - 11.0).collect();
+        let q: Vec<i8> = (0..n).map(|i| ((i * 91) % 256) as u8 as i8).collect();
+        let test = Tested::Quantized {
+            q: QuantizedSlice::I8(&q),
+            scale: 0.07,
+            zero_point: 3,
+        };
+        let real: Vec<f32> = q.iter().map(|&q| (i32::from(q) - 3) as f32 * 0.07).collect();
+        let range = (1.0, 5.0);
+        let expected = of_pairs(Isa::Scalar, &reference, Tested::Real(&real), range).unwrap();
+        let outside = reference.iter().filter(|r| !(1.0..=5.0).contains(*r)).count();
+        assert_eq!(expected.n_outside as usize, outside);
+        for isa in Isa::available() {
+            for test in [test, Tested::Real(&real)] {
+                assert_eq!(of_pairs(isa, &reference, test, range), Some(expected), "{isa:?}");
+            }
+        }
+        let mut bad = real;
+        bad[1000] = f32::NAN;
+        assert_eq!(pair_sums(&reference, Tested::Real(&bad), range), None);
+    }
+}
