@@ -9,6 +9,8 @@
 //! Slices of a wrong length are bugs of the caller and panic.
 
 mod allocator;
+#[cfg(target_arch = "x86_64")]
+mod bands;
 mod binary;
 #[cfg(target_arch = "x86_64")]
 mod buffer;
@@ -40,6 +42,7 @@ mod quantize;
 mod softmax;
 mod specification;
 mod statistics;
+mod tile_permission;
 mod unary;
 #[cfg(target_arch = "x86_64")]
 mod unroll;

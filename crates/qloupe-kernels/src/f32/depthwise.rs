@@ -102,7 +102,7 @@ impl DepthwiseF32 {
         unsafe {
             match self.isa {
                 Isa::Scalar | Isa::Avx2 => self.weight.conv(&AVX2, x, g, bias, 0.0, context),
-                Isa::Avx512 | Isa::Vnni => self.weight.conv(&AVX512, x, g, bias, 0.0, context),
+                _ => self.weight.conv(&AVX512, x, g, bias, 0.0, context),
             }
         }
     }

@@ -58,7 +58,7 @@ impl Panels {
         let tiles = match isa {
             Isa::Scalar => return None,
             Isa::Avx2 => &AVX2,
-            Isa::Avx512 | Isa::Vnni => &AVX512,
+            _ => &AVX512,
         };
         let lanes = tiles.lanes;
         let per_group = oc_per_group.div_ceil(lanes);
