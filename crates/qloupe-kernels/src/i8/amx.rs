@@ -12,7 +12,7 @@ mod weights;
 use std::borrow::Cow;
 
 use blocks::{Job, SCRATCH};
-use patches::{Patches, SLACK};
+use patches::{Kernels, Patches, Piece};
 use weights::{LANES, TileWeights};
 
 use super::folded_bias::padded;
@@ -22,10 +22,9 @@ use crate::bands::{Band, BandCost, Plan};
 use crate::buffer::with_scratch;
 use crate::{ConvGeometry, QuantizedSlice};
 
+const LINE_BYTES: usize = 64;
 /// Activations of a band beside large weights: a part of the L2 cache.
 const BAND_BYTES: usize = 256 * 1024;
-/// Copied activations of a band beside weights that fit the L1 cache: another part of that.
-const SMALL_BAND_BYTES: usize = 24 * 1024;
 /// Weights that stay in the L1 cache.
 const SMALL_WEIGHT_BYTES: usize = 24 * 1024;
 /// Rows of at most so many pixels fill tiles badly..
@@ -111,7 +110,9 @@ impl AmxConv {
 
 impl Run<'_> {
     fn patch_bytes(&self) -> usize {
-        self.weights.n_segments * self.weights.segment_bytes()
+        let weights = self.weights;
+        let last = weights.taps_per_segment * weights.shape.ic_per_group;
+        ((weights.n_segments - 1) * weights.segment_bytes() + last).next_multiple_of(LINE_BYTES)
     }
 
     fn plan(&self) -> Plan {
@@ -123,11 +124,6 @@ impl Run<'_> {
         } else {
             (g.iw + g.pad_left + g.pad_right) * g.ic * g.stride_h
         };
-        let band_bytes = if self.patches && self.weights.bytes() <= SMALL_WEIGHT_BYTES {
-            SMALL_BAND_BYTES
-        } else {
-            BAND_BYTES
-        };
         Plan::new(
             g,
             &BandCost {
@@ -135,7 +131,7 @@ impl Run<'_> {
                 macs: g.n_outputs() * self.weights.shape.ic_per_group * g.kh * g.kw,
                 weight_bytes: self.weights.bytes(),
                 row_bytes,
-                band_bytes,
+                band_bytes: BAND_BYTES,
             },
         )
     }
@@ -146,10 +142,10 @@ impl Run<'_> {
         let blocks = n_blocks * split / n_splits..n_blocks * (split + 1) / n_splits;
         let (in_rows, in_width) = band.padded_size(g);
         let patch_bytes = if self.patches { self.patch_bytes() } else { 0 };
-        // Chunks can be longer than their segment, and patches are copied in whole vectors.
+        // Chunks can be longer than their segment.
         let segment = weights.taps_per_segment * weights.shape.ic_per_group;
         let beyond = if self.patches {
-            SLACK
+            0
         } else {
             weights.segment_bytes() - segment
         };
@@ -157,11 +153,11 @@ impl Run<'_> {
         let end = first + ((in_rows - 1) * band.iw + in_width) * g.ic;
         let copies = g.is_padded() || end + beyond > self.x.len();
         let copied_bytes = if copies {
-            (in_rows * in_width * g.ic + SLACK).next_multiple_of(64)
+            (in_rows * in_width * g.ic + beyond).next_multiple_of(LINE_BYTES)
         } else {
             0
         };
-        let patches_bytes = band.n_rows * band.ow * patch_bytes + SLACK;
+        let patches_bytes = band.n_rows * band.ow * patch_bytes + LINE_BYTES;
         let acc_bytes = SCRATCH * size_of::<i32>();
         with_scratch(
             acc_bytes + copied_bytes + patches_bytes,
@@ -194,20 +190,17 @@ impl Run<'_> {
                 };
                 let mut chunks = Vec::with_capacity(weights.n_chunks());
                 if self.patches {
-                    let pieces = self.pieces(in_stride);
-                    let from = Patches {
-                        from: x,
+                    let from = Kernels {
+                        x,
                         pixel_stride: job.pixel_stride,
                         row_stride: job.row_stride,
                         n_rows: band.n_rows,
                         width: band.ow,
-                        pieces: &pieces,
-                        length: if g.dilation_w > 1 { g.ic } else { g.kw * g.ic },
-                        bytes: patch_bytes,
                     };
-                    // SAFETY: the machine has AVX-512; the rows end with the slack, or the input goes on for it, and the
-                    // patches end with it.
-                    unsafe { from.copy(patches.as_mut_ptr()) };
+                    let layout = Patches::new(&self.pieces(in_stride));
+                    debug_assert!(layout.bytes() == patch_bytes, "bytes of a patch");
+                    // SAFETY: the machine has AVX-512; the rows hold all that is under the kernels of the band.
+                    unsafe { layout.copy(&from, patches.as_mut_ptr()) };
                     job.x = patches.as_ptr();
                     (job.pixel_stride, job.row_stride) = (patch_bytes, 0);
                     (job.n_rows, job.width) = (1, band.n_rows * band.ow);
@@ -236,16 +229,17 @@ impl Run<'_> {
     }
 
     /// Where the parts of a patch that are contiguous in the input are there and in the patch.
-    fn pieces(&self, in_stride: usize) -> Vec<(usize, usize)> {
+    fn pieces(&self, in_stride: usize) -> Vec<Piece> {
         let (g, weights) = (&self.geometry, self.weights);
         let taps_at_once = if g.dilation_w > 1 { 1 } else { g.kw };
         let taps = (0..g.kh * g.kw).step_by(taps_at_once);
         taps.map(|tap| {
             let (segment, in_segment) = (tap / weights.taps_per_segment, tap % weights.taps_per_segment);
-            (
-                self.tap_offset(tap, in_stride),
-                segment * weights.segment_bytes() + in_segment * g.ic,
-            )
+            Piece {
+                from: self.tap_offset(tap, in_stride),
+                to: segment * weights.segment_bytes() + in_segment * g.ic,
+                length: taps_at_once * g.ic,
+            }
         })
         .collect()
     }

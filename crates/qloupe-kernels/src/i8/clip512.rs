@@ -15,9 +15,13 @@ pub(crate) struct Clip512 {
     before: Option<__m512>,
     /// The upper bound less what is added after rounding.
     high: __m512,
-    /// Added after rounding: the zero point, 0 if it was added before.
-    after: i32,
-    low: i32,
+    /// Added after rounding: the zero point, 0 if it was added before; and the lower bound less that.
+    after: __m512i,
+    low: __m512i,
+    /// Bytes are signed on their way through the packs: unsigned ones are shifted by 128.
+    shift8: __m512i,
+    shifted_after16: __m512i,
+    shifted_low8: __m512i,
 }
 
 impl Clip512 {
@@ -30,13 +34,18 @@ impl Clip512 {
         } else {
             scale.zero_point
         };
+        let low = scale.range.0 as i32;
+        let shift = if low < 0 { 0 } else { 128 };
         // SAFETY: the caller has AVX-512.
         unsafe {
             Self {
                 before: scale.zero_point_before.then(|| _mm512_set1_ps(scale.zero_point)),
                 high: _mm512_set1_ps(scale.range.1 - after),
-                after: after as i32,
-                low: scale.range.0 as i32,
+                after: _mm512_set1_epi32(after as i32),
+                low: _mm512_set1_epi32(low - after as i32),
+                shift8: _mm512_set1_epi8(shift as i8),
+                shifted_after16: _mm512_set1_epi16((after as i32 - shift) as i16),
+                shifted_low8: _mm512_set1_epi8((low - shift) as i8),
             }
         }
     }
@@ -64,10 +73,9 @@ impl Clip512 {
     pub(crate) unsafe fn bytes(&self, acc: __m512i, multiplier: __m512) -> __m128i {
         // SAFETY: the caller has AVX-512.
         unsafe {
-            // The smallest int32 must not wrap around: the sum is bounded first.
-            let low = _mm512_set1_epi32(self.low - self.after);
-            let value = _mm512_max_epi32(self.rounded(acc, multiplier), low);
-            _mm512_cvtepi32_epi8(_mm512_add_epi32(value, _mm512_set1_epi32(self.after)))
+            // Bounded first: the smallest int32 must not wrap around.
+            let value = _mm512_max_epi32(self.rounded(acc, multiplier), self.low);
+            _mm512_cvtepi32_epi8(_mm512_add_epi32(value, self.after))
         }
     }
 
@@ -77,11 +85,9 @@ impl Clip512 {
     /// The machine has AVX-512 F and BW.
     #[inline(always)]
     pub(crate) unsafe fn bytes4(&self, acc: [__m512i; 4], multiplier: [__m512; 4]) -> __m512i {
-        // Bytes are signed on the way: unsigned ones are shifted by 128.
-        let shift = if self.low < 0 { 0 } else { 128 };
         // SAFETY: the caller has AVX-512.
         unsafe {
-            let after = _mm512_set1_epi16((self.after - shift) as i16);
+            let after = self.shifted_after16;
             let first = _mm512_packs_epi32(
                 self.rounded(acc[0], multiplier[0]),
                 self.rounded(acc[1], multiplier[1]),
@@ -91,8 +97,8 @@ impl Clip512 {
                 self.rounded(acc[3], multiplier[3]),
             );
             let bytes = _mm512_packs_epi16(_mm512_adds_epi16(first, after), _mm512_adds_epi16(last, after));
-            let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8((self.low - shift) as i8));
-            let bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(shift as i8));
+            let bytes = _mm512_max_epi8(bytes, self.shifted_low8);
+            let bytes = _mm512_xor_si512(bytes, self.shift8);
             // Each quarter holds four bytes of each vector.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             _mm512_permutexvar_epi32(order, bytes)

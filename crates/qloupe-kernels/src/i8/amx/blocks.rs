@@ -1,14 +1,16 @@
 //! The loops over tiles of pixels and blocks of output channels in one band.
 
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
-use super::drain::{Drain, ROW, ROWS};
+use super::drain::{Drain, ROW, ROWS, Stored};
 use super::tiles::{self, Tiles};
-use super::weights::{Block, LANES, TileWeights};
+use super::weights::{Block, TileWeights};
 use crate::i8::vector::Output;
 
 /// Pixels of the largest tile.
 const MAX_PIXELS: usize = 16;
+const LINE_BYTES: usize = 64;
 /// Accumulators of the scratch memory: the tiles that are computed and those that are written.
 pub(super) const SCRATCH: usize = 2 * ROWS * ROW;
 
@@ -44,6 +46,25 @@ struct Pixels {
     n_tiles: usize,
 }
 
+/// Weights of the next block, brought to the cache while this one is used.
+#[derive(Clone, Copy)]
+struct Ahead {
+    weight: *const i8,
+    /// Cache lines for every chunk.
+    lines: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn advance(&mut self) {
+        for _ in 0..self.lines {
+            // SAFETY: a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.weight) };
+            self.weight = self.weight.wrapping_add(LINE_BYTES);
+        }
+    }
+}
+
 impl Job<'_> {
     /// Computes the blocks for all pixels.
     ///
@@ -70,39 +91,46 @@ impl Job<'_> {
     unsafe fn run_as<const SIGNED: bool>(&self, blocks: Range<usize>) {
         let (per_row, n_pixels) = self.tiles();
         let n_tiles = self.n_rows * per_row;
-        let pairs = || (0..n_tiles).step_by(2).map(|tile| self.pixels(tile, n_tiles));
-        if blocks.is_empty() {
+        let pairs = (0..n_tiles).step_by(2);
+        let pairs: Vec<_> = pairs.map(|tile| self.pixels(tile, n_tiles)).collect();
+        let blocks: Vec<_> = blocks.map(|block| self.weights.block(block)).collect();
+        let Some(first) = blocks.first() else {
             return;
-        }
+        };
         // SAFETY: the caller's.
         unsafe {
             let tiles = Tiles::configure(n_pixels, self.weights.chunk_steps);
-            let mut drain = Drain::new(
-                self.output,
-                self.out_stride,
-                n_pixels,
-                self.weights.block(blocks.start),
-            );
+            let mut drain = Drain::new(self.bias, self.output, self.out_stride, n_pixels, first);
             let mut scratch = [self.scratch, self.scratch.add(SCRATCH / 2)];
+            let mut run = |block, pixels: &Pixels, ahead: Ahead| {
+                self.block::<SIGNED>(block, pixels, ahead, scratch[0], &mut drain);
+                scratch.swap(0, 1);
+            };
             if self.blocks_outside {
-                for block in blocks {
-                    let block = self.weights.block(block);
-                    for pixels in pairs() {
-                        self.block::<SIGNED>(&block, &pixels, scratch[0], &mut drain);
-                        scratch.swap(0, 1);
+                let chunks = pairs.len() * self.chunks.len();
+                let lines = (self.weights.block_bytes() / LINE_BYTES).div_ceil(chunks);
+                for (idx, block) in blocks.iter().enumerate() {
+                    let next = blocks.get(idx + 1);
+                    let next_weight = next.map_or(std::ptr::null(), |next| next.weight);
+                    let lines = if next.is_some() { lines } else { 0 };
+                    for (idx, pixels) in pairs.iter().enumerate() {
+                        let weight = next_weight.wrapping_add(idx * self.chunks.len() * lines * LINE_BYTES);
+                        run(block, pixels, Ahead { weight, lines });
                     }
                 }
             } else {
-                for pixels in pairs() {
-                    for block in blocks.clone() {
-                        let block = self.weights.block(block);
-                        self.block::<SIGNED>(&block, &pixels, scratch[0], &mut drain);
-                        scratch.swap(0, 1);
+                let nothing = Ahead {
+                    weight: std::ptr::null(),
+                    lines: 0,
+                };
+                for pixels in &pairs {
+                    for block in &blocks {
+                        run(block, pixels, nothing);
                     }
                 }
             }
             drop(tiles);
-            drain.advance(usize::MAX - ROWS);
+            drain.advance(ROWS);
         }
     }
 
@@ -127,49 +155,61 @@ impl Job<'_> {
     }
 
     #[inline(always)]
-    unsafe fn block<const SIGNED: bool>(
+    unsafe fn block<'b, const SIGNED: bool>(
         &self,
-        block: &Block,
+        block: &'b Block,
         pixels: &Pixels,
+        ahead: Ahead,
         scratch: *mut i32,
-        drain: &mut Drain,
+        drain: &mut Drain<'b>,
     ) {
         // SAFETY: the caller's.
         unsafe {
             match (pixels.n_tiles, block.n_tiles) {
-                (2, 2) => self.compute::<SIGNED, 2, 2>(block, pixels, scratch, drain),
-                (2, _) => self.compute::<SIGNED, 2, 1>(block, pixels, scratch, drain),
-                (_, 2) => self.compute::<SIGNED, 1, 2>(block, pixels, scratch, drain),
-                _ => self.compute::<SIGNED, 1, 1>(block, pixels, scratch, drain),
+                (2, 2) => self.compute::<SIGNED, 2, 2>(block, pixels, ahead, scratch, drain),
+                (2, _) => self.compute::<SIGNED, 2, 1>(block, pixels, ahead, scratch, drain),
+                (_, 2) => self.compute::<SIGNED, 1, 2>(block, pixels, ahead, scratch, drain),
+                _ => self.compute::<SIGNED, 1, 1>(block, pixels, ahead, scratch, drain),
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn compute<const SIGNED: bool, const NT: usize, const NV: usize>(
+    unsafe fn compute<'b, const SIGNED: bool, const NT: usize, const NV: usize>(
         &self,
-        block: &Block,
+        block: &'b Block,
         pixels: &Pixels,
+        mut ahead: Ahead,
         scratch: *mut i32,
-        drain: &mut Drain,
+        drain: &mut Drain<'b>,
     ) {
+        const ROW_BYTES: usize = ROW * size_of::<i32>();
         let tile_bytes = self.weights.tile_bytes();
         let x = self.x.wrapping_add(block.group * self.group_stride);
         let x = pixels.x.map(|offset| x.wrapping_add(offset));
         let mut weight = block.weight;
-        // The former accumulators are written between the products, evenly.
+        // The former accumulators are written evenly between the products.
         let share = drain.left().div_ceil(self.chunks.len());
         // SAFETY: the caller's.
         unsafe {
-            tiles::start::<NT, NV>(self.bias.add(block.tile * LANES));
+            tiles::start();
             for &chunk in self.chunks {
-                let x = x.map(|x| x.wrapping_add(chunk));
+                let x = [x[0].wrapping_add(chunk), x[1].wrapping_add(chunk)];
                 tiles::multiply::<SIGNED, NT, NV>(x, self.pixel_stride, weight, tile_bytes);
                 weight = weight.wrapping_add(NV * tile_bytes);
+                ahead.advance();
                 drain.advance(share);
             }
-            tiles::store::<NT, NV>(scratch, ROW * size_of::<i32>());
+            tiles::store::<0, NV>(scratch, ROW_BYTES);
+            if NT == 2 {
+                tiles::store::<1, NV>(scratch.add(ROWS / 2 * ROW), ROW_BYTES);
+            }
         }
-        drain.fill(scratch, *block, pixels.out.map(|out| out + block.channel), NT);
+        drain.fill(Stored {
+            scratch,
+            block,
+            out: pixels.out.map(|out| out + block.channel),
+            n_tiles: NT,
+        });
     }
 }

@@ -51,34 +51,22 @@ impl Drop for Tiles {
     }
 }
 
-/// Sets the accumulators to 16 biases of each tile of channels, for every pixel.
+/// Sets the accumulators to 0.
 ///
 /// # Safety
-/// Tiles are configured; `bias` has 16 values for each of the `NV` tiles of channels.
+/// Tiles are configured.
 #[inline(always)]
-pub(super) unsafe fn start<const NT: usize, const NV: usize>(bias: *const i32) {
-    macro_rules! load {
-        ($tile:literal, $at:literal) => {
-            asm!(
-                concat!("tileloadd ", $tile, ", [{bias} + {none} + ", $at, "]"),
-                bias = in(reg) bias, none = in(reg) 0_usize,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                options(nostack, readonly, preserves_flags)
-            )
-        };
-    }
+pub(super) unsafe fn start() {
     // SAFETY: the caller's.
     unsafe {
-        load!("tmm0", "0");
-        if NV == 2 {
-            load!("tmm1", "64");
-        }
-        if NT == 2 {
-            load!("tmm2", "0");
-            if NV == 2 {
-                load!("tmm3", "64");
-            }
-        }
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, nomem, preserves_flags)
+        );
     }
 }
 
@@ -153,31 +141,33 @@ pub(super) unsafe fn multiply<const SIGNED: bool, const NT: usize, const NV: usi
     }
 }
 
-/// Stores the accumulators as 32 rows of `row_bytes`: 16 pixels of each tile, 16 channels of each of two tiles.
+/// Stores the accumulators of tile `T` of pixels, 16 rows of `row_bytes`: 16 channels of each of `NV` tiles.
 ///
 /// # Safety
-/// Tiles are configured; `to` has 32 rows.
+/// Tiles are configured; `to` has 16 rows.
 #[inline(always)]
-pub(super) unsafe fn store<const NT: usize, const NV: usize>(to: *mut i32, row_bytes: usize) {
+pub(super) unsafe fn store<const T: usize, const NV: usize>(to: *mut i32, row_bytes: usize) {
     macro_rules! store {
-        ($tile:literal, $row:literal, $at:literal) => {
+        ($tile:literal, $at:literal) => {
             asm!(
                 concat!("tilestored [{to} + {stride} + ", $at, "], ", $tile),
-                to = in(reg) to.byte_add($row * row_bytes), stride = in(reg) row_bytes,
+                to = in(reg) to, stride = in(reg) row_bytes,
                 options(nostack, preserves_flags)
             )
         };
     }
     // SAFETY: the caller's.
     unsafe {
-        store!("tmm0", 0, "0");
-        if NV == 2 {
-            store!("tmm1", 0, "64");
-        }
-        if NT == 2 {
-            store!("tmm2", 16, "0");
-            if NV == 2 {
-                store!("tmm3", 16, "64");
+        match (T, NV) {
+            (0, 1) => store!("tmm0", "0"),
+            (0, _) => {
+                store!("tmm0", "0");
+                store!("tmm1", "64");
+            }
+            (_, 1) => store!("tmm2", "0"),
+            _ => {
+                store!("tmm2", "0");
+                store!("tmm3", "64");
             }
         }
     }

@@ -52,7 +52,12 @@ impl TileWeights {
         let (taps, icg) = (shape.kh * shape.kw, shape.ic_per_group);
         let taps_per_segment = taps_per_segment(&shape);
         let n_segments = taps / taps_per_segment;
-        let (chunks_per_segment, chunk_steps) = chunks(taps_per_segment * icg);
+        let (chunks_per_segment, chunk_steps) = if taps_per_segment > shape.kw {
+            // Copied patches are aligned to cache lines.
+            ((taps * icg).div_ceil(STEP_BYTES * MAX_STEPS), MAX_STEPS)
+        } else {
+            chunks(taps_per_segment * icg)
+        };
         let oc_per_group = shape.oc / shape.group;
         let mut packed = Self {
             shape,
@@ -115,6 +120,11 @@ impl TileWeights {
         self.chunk_bytes() * LANES
     }
 
+    /// Bytes of a block of all its tiles.
+    pub(super) fn block_bytes(&self) -> usize {
+        BLOCK_TILES * self.n_chunks() * self.tile_bytes()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.packed.as_slice().len()
     }
@@ -162,6 +172,8 @@ fn chunks(segment_bytes: usize) -> (usize, usize) {
 fn taps_per_segment(shape: &WeightShape) -> usize {
     /// Products of tiles that copying 16 times 64 bytes costs.
     const COPY_COST: usize = 2;
+    /// Pixels of fewer channels share cache lines, which makes loading tiles of them slow.
+    const MIN_CHANNELS: usize = 8;
     if shape.group > 1 {
         return 1;
     }
@@ -169,7 +181,7 @@ fn taps_per_segment(shape: &WeightShape) -> usize {
     let by_rows = shape.kh * chunks(row).0;
     let saved = by_rows.saturating_sub(chunks(shape.kh * row).0) * shape.oc.div_ceil(LANES);
     let copies = shape.kh * row.div_ceil(64);
-    if saved > COPY_COST * copies {
+    if saved > COPY_COST * copies || (saved > 0 && shape.ic_per_group < MIN_CHANNELS) {
         shape.kh * shape.kw
     } else {
         shape.kw
