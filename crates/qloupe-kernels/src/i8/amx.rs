@@ -25,8 +25,6 @@ use crate::{ConvGeometry, QuantizedSlice};
 const LINE_BYTES: usize = 64;
 /// Activations of a band beside large weights: a part of the L2 cache.
 const BAND_BYTES: usize = 256 * 1024;
-/// Weights that stay in the L1 cache.
-const SMALL_WEIGHT_BYTES: usize = 24 * 1024;
 /// Rows of at most so many pixels fill tiles badly..
 const SHORT_ROW: usize = 8;
 /// ..which is worth copying patches for so many output channels.
@@ -186,7 +184,6 @@ impl Run<'_> {
                     out_offset: band.out_offset,
                     out_stride: g.oc,
                     scratch: acc.as_mut_ptr().cast(),
-                    blocks_outside: weights.bytes() > SMALL_WEIGHT_BYTES,
                 };
                 let mut chunks = Vec::with_capacity(weights.n_chunks());
                 if self.patches {

@@ -235,6 +235,7 @@ fn all_instruction_sets_are_exact_at_the_edges_of_tiles() {
 fn all_instruction_sets_are_exact_on_extreme_values() {
     for k in [1, 64, 1000, 4608] {
         let pixels = ConvGeometry {
+            ih: 1,
             iw: 19,
             ic: k,
             oc: 35,
@@ -258,7 +259,7 @@ prop_compose! {
     /// Wider images, more channels and longer sums than those of [`any_geometry`].
     fn large_geometry()(
         (ih, ow, stride, kernel, pad) in (1_usize..4, 1_usize..41, 1_usize..3, 0_usize..3, 0_usize..2),
-        (ic, oc, group) in (1_usize..500, 1_usize..71, 1_usize..3),
+        (ic, oc, group) in (1_usize..300, 1_usize..71, 1_usize..3),
     ) -> ConvGeometry {
         let (kh, kw) = [(1, 1), (3, 3), (1, 5)][kernel];
         ConvGeometry {
@@ -270,7 +271,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
     fn all_instruction_sets_are_exact_on_large_geometries(g in large_geometry()) {
         compare_over(extremes, "large", &g, &POLICIES[..1]);

@@ -11,6 +11,8 @@ use crate::i8::vector::Output;
 /// Pixels of the largest tile.
 const MAX_PIXELS: usize = 16;
 const LINE_BYTES: usize = 64;
+/// Weights that the inner loop uses for every tile of pixels: a part of the L1 cache.
+const RESIDENT_BYTES: usize = 32 * 1024;
 /// Accumulators of the scratch memory: the tiles that are computed and those that are written.
 pub(super) const SCRATCH: usize = 2 * ROWS * ROW;
 
@@ -34,8 +36,6 @@ pub(super) struct Job<'a> {
     pub(super) out_stride: usize,
     /// [`SCRATCH`] accumulators, aligned to cache lines.
     pub(super) scratch: *mut i32,
-    /// Keep the weights of a block in the outer loop, not the pixels.
-    pub(super) blocks_outside: bool,
 }
 
 /// Two tiles of pixels, or one twice.
@@ -46,7 +46,7 @@ struct Pixels {
     n_tiles: usize,
 }
 
-/// Weights of the next block, brought to the cache while this one is used.
+/// Weights of the next blocks, brought to the cache while others are used.
 #[derive(Clone, Copy)]
 struct Ahead {
     weight: *const i8,
@@ -62,6 +62,11 @@ impl Ahead {
             unsafe { _mm_prefetch::<_MM_HINT_T1>(self.weight) };
             self.weight = self.weight.wrapping_add(LINE_BYTES);
         }
+    }
+
+    /// What so many calls of [`Ahead::advance`] bring.
+    fn skip(&mut self, chunks: usize) {
+        self.weight = self.weight.wrapping_add(chunks * self.lines * LINE_BYTES);
     }
 }
 
@@ -106,26 +111,19 @@ impl Job<'_> {
                 self.block::<SIGNED>(block, pixels, ahead, scratch[0], &mut drain);
                 scratch.swap(0, 1);
             };
-            if self.blocks_outside {
-                let chunks = pairs.len() * self.chunks.len();
-                let lines = (self.weights.block_bytes() / LINE_BYTES).div_ceil(chunks);
-                for (idx, block) in blocks.iter().enumerate() {
-                    let next = blocks.get(idx + 1);
-                    let next_weight = next.map_or(std::ptr::null(), |next| next.weight);
-                    let lines = if next.is_some() { lines } else { 0 };
-                    for (idx, pixels) in pairs.iter().enumerate() {
-                        let weight = next_weight.wrapping_add(idx * self.chunks.len() * lines * LINE_BYTES);
-                        run(block, pixels, Ahead { weight, lines });
-                    }
-                }
-            } else {
-                let nothing = Ahead {
-                    weight: std::ptr::null(),
-                    lines: 0,
+            let at_once = (RESIDENT_BYTES / self.weights.block_bytes()).max(1);
+            let group_lines = at_once * self.weights.block_bytes() / LINE_BYTES;
+            let lines = group_lines.div_ceil(pairs.len() * at_once * self.chunks.len());
+            for (idx, group) in blocks.chunks(at_once).enumerate() {
+                let next = blocks.get((idx + 1) * at_once);
+                let mut ahead = Ahead {
+                    weight: next.map_or(std::ptr::null(), |next| next.weight),
+                    lines: if next.is_some() { lines } else { 0 },
                 };
                 for pixels in &pairs {
-                    for block in &blocks {
-                        run(block, pixels, nothing);
+                    for block in group {
+                        run(block, pixels, ahead);
+                        ahead.skip(self.chunks.len());
                     }
                 }
             }

@@ -172,8 +172,6 @@ fn chunks(segment_bytes: usize) -> (usize, usize) {
 fn taps_per_segment(shape: &WeightShape) -> usize {
     /// Products of tiles that copying 16 times 64 bytes costs.
     const COPY_COST: usize = 2;
-    /// Pixels of fewer channels share cache lines, which makes loading tiles of them slow.
-    const MIN_CHANNELS: usize = 8;
     if shape.group > 1 {
         return 1;
     }
@@ -181,7 +179,7 @@ fn taps_per_segment(shape: &WeightShape) -> usize {
     let by_rows = shape.kh * chunks(row).0;
     let saved = by_rows.saturating_sub(chunks(shape.kh * row).0) * shape.oc.div_ceil(LANES);
     let copies = shape.kh * row.div_ceil(64);
-    if saved > COPY_COST * copies || (saved > 0 && shape.ic_per_group < MIN_CHANNELS) {
+    if saved > COPY_COST * copies {
         shape.kh * shape.kw
     } else {
         shape.kw
