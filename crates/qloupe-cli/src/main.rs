@@ -23,6 +23,9 @@ fn main() -> ExitCode {
     };
     let run = || -> anyhow::Result<ExitCode> {
         qloupe_kernels::Isa::detect().map_err(anyhow::Error::msg)?;
+        if let Some(notice) = qloupe_kernels::Isa::notice() {
+            progress::message(&format!("note: {notice}"));
+        }
         command::find(name)?.run(arguments)
     };
     match run() {

@@ -1,15 +1,13 @@
 //! Integer convolution over NHWC activations: u8 or s8 inputs, s8 weights, exact int32 accumulators.
 
-use crate::{ConvGeometry, Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, specification};
 #[cfg(target_arch = "x86_64")]
-use crate::{
-    buffer::Aligned,
-    i8::{
-        depthwise::DepthwiseI8,
-        panels::{Panels, WeightShape},
-        vector::{FloatScale, Output},
-    },
+use crate::i8::{
+    amx::AmxConv,
+    depthwise::DepthwiseI8,
+    panels::{Panels, WeightShape},
+    vector::{FloatScale, Output},
 };
+use crate::{ConvGeometry, Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, specification};
 
 /// An integer convolution with packed weights (symmetric: weight zero point 0).
 #[derive(Clone, Debug)]
@@ -30,6 +28,8 @@ enum Packed {
     None,
     #[cfg(target_arch = "x86_64")]
     Dense(Isa, Panels),
+    #[cfg(target_arch = "x86_64")]
+    Amx(AmxConv),
     #[cfg(target_arch = "x86_64")]
     Depthwise(DepthwiseI8),
 }
@@ -99,8 +99,8 @@ impl ConvI8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(zero_point_before) = epilogue.float_scale() {
             self.check(x, geometry, x_zero_point);
-            let scale = |multiplier: &Aligned<f32>| FloatScale {
-                multiplier: multiplier.as_slice().as_ptr(),
+            let scale = |multiplier: &[f32]| FloatScale {
+                multiplier: multiplier.as_ptr(),
                 zero_point: epilogue.zero_point as f32,
                 range: (epilogue.min as f32, epilogue.max as f32),
                 zero_point_before,
@@ -109,9 +109,19 @@ impl ConvI8 {
             match &self.packed {
                 Packed::None => {}
                 Packed::Dense(isa, panels) => {
-                    let multiplier = panels.padded(&epilogue.multiplier, self.group);
+                    let multiplier = panels.padded(&epilogue.multiplier);
                     let output = Output::Quantized(bytes, scale(&multiplier));
                     self.dense(*isa, panels, x, geometry, x_zero_point, output);
+                    return;
+                }
+                Packed::Amx(amx) => {
+                    let multiplier = amx.padded(&epilogue.multiplier);
+                    amx.conv(
+                        x,
+                        geometry,
+                        x_zero_point,
+                        Output::Quantized(bytes, scale(&multiplier)),
+                    );
                     return;
                 }
                 Packed::Depthwise(depthwise) => {
@@ -142,6 +152,12 @@ impl ConvI8 {
                 let mut out = vec![0; geometry.n_outputs()];
                 let output = Output::Accumulators(out.as_mut_ptr());
                 self.dense(*isa, panels, x, geometry, x_zero_point, output);
+                out
+            }
+            #[cfg(target_arch = "x86_64")]
+            Packed::Amx(amx) => {
+                let mut out = vec![0; geometry.n_outputs()];
+                amx.conv(x, geometry, x_zero_point, Output::Accumulators(out.as_mut_ptr()));
                 out
             }
             #[cfg(target_arch = "x86_64")]
@@ -236,6 +252,9 @@ impl Packed {
                     kw,
                     group,
                 };
+                if isa == Isa::Amx {
+                    return Self::Amx(AmxConv::new(shape, weight, bias));
+                }
                 let taps_per_segment = if group == 1 { kw } else { 1 };
                 Panels::new(isa, shape, taps_per_segment, weight, bias).map(|panels| Self::Dense(isa, panels))
             };

@@ -1,25 +1,14 @@
-//! The loops around the tiles of a dense convolution: bands of output rows, padding, order of tiles, threads.
+//! The loops around the tiles of a dense convolution, shared by the float and the integer kernels of vectors.
 //!
-//! Shared by the float and the integer kernels. A band of input rows is copied with its padding only when it must be;
-//! then a kernel row is contiguous in memory and no im2col is needed. Threads split outputs: bands of rows, or vectors
-//! of output channels when the image is small and the weights are large.
-
-use rayon::prelude::*;
+//! A band of input rows is copied with its padding only when it must be; then a kernel row is contiguous in memory and
+//! no im2col is needed.
 
 use crate::ConvGeometry;
+use crate::bands::{After, Band, BandCost, Plan, RESIDENT_WEIGHT_BYTES};
 use crate::buffer::{Plain, with_scratch};
 
 /// Input bytes of a band: a part of the L2 cache.
 const BAND_BYTES: usize = 128 * 1024;
-/// Weights above this size stay in the outer loop, so that a vector of output channels is read once for each band.
-const RESIDENT_WEIGHT_BYTES: usize = 256 * 1024;
-/// Pixels of the smallest band of a matrix product: a few tiles.
-const MIN_BAND_PIXELS: usize = 56;
-/// Convolutions with fewer multiply-adds run on one thread.
-const MIN_PARALLEL_MACS: usize = 1 << 19;
-
-/// What follows a part of the outputs, `[start, end)` in elements, while it is hot.
-pub(crate) type After<'a> = dyn Fn(std::ops::Range<usize>) + Sync + 'a;
 
 /// A part of K that is contiguous in memory.
 #[derive(Clone, Copy, Debug)]
@@ -86,103 +75,6 @@ pub(crate) trait DenseKernel<In, X>: Sync {
     unsafe fn tile(&self, segments: &[Segment<X>], place: &TilePlace);
 }
 
-/// A part of the output: some rows of one image.
-struct Band {
-    x_offset: usize,
-    out_offset: usize,
-    ih: usize,
-    iw: usize,
-    first_row: usize,
-    n_rows: usize,
-    ow: usize,
-}
-
-impl Band {
-    fn outputs(&self, oc: usize) -> std::ops::Range<usize> {
-        self.out_offset..self.out_offset + self.n_rows * self.ow * oc
-    }
-}
-
-struct Plan {
-    geometry: ConvGeometry,
-    /// One row of pixels without borders: a matrix product.
-    flat: bool,
-    n_bands: usize,
-    /// Rows of a band; pixels when flat.
-    band_size: usize,
-    n_splits: usize,
-}
-
-impl Plan {
-    fn new(g: &ConvGeometry, shape: &DenseShape, x_bytes: usize) -> Self {
-        let flat = g.kh * g.kw * g.stride_h * g.stride_w == 1 && !g.is_padded();
-        let macs = g.n_outputs() * shape.ic_per_group * g.kh * g.kw;
-        let threads = if macs < MIN_PARALLEL_MACS {
-            1
-        } else {
-            rayon::current_num_threads()
-        };
-        let parts = if threads == 1 { 1 } else { 2 * threads };
-        let (total, row_bytes) = if flat {
-            (g.n * g.oh() * g.ow(), (g.ic + g.oc) * x_bytes)
-        } else {
-            (
-                g.oh(),
-                (g.iw + g.pad_left + g.pad_right) * g.ic * x_bytes * g.stride_h,
-            )
-        };
-        let images = if flat { 1 } else { g.n };
-        let least = if flat { MIN_BAND_PIXELS.min(total) } else { 1 };
-        let mut band_size = (BAND_BYTES / row_bytes.max(1)).clamp(least, total);
-        let mut n_splits = 1;
-        if images * total.div_ceil(band_size) < parts {
-            if shape.weight_bytes > RESIDENT_WEIGHT_BYTES {
-                n_splits = parts;
-            } else {
-                band_size = total.div_ceil(parts.div_ceil(images)).max(least);
-            }
-        }
-        let bands_per_image = total.div_ceil(band_size);
-        Self {
-            geometry: *g,
-            flat,
-            n_bands: images * bands_per_image,
-            band_size: total.div_ceil(bands_per_image),
-            n_splits,
-        }
-    }
-
-    fn band(&self, idx: usize) -> Band {
-        let g = &self.geometry;
-        if self.flat {
-            let first = idx * self.band_size;
-            let total = g.n * g.ih * g.iw;
-            let pixels = self.band_size.min(total.saturating_sub(first));
-            return Band {
-                x_offset: first * g.ic,
-                out_offset: first * g.oc,
-                ih: 1,
-                iw: pixels,
-                first_row: 0,
-                n_rows: usize::from(pixels > 0),
-                ow: pixels,
-            };
-        }
-        let (oh, ow) = (g.oh(), g.ow());
-        let bands_per_image = oh.div_ceil(self.band_size);
-        let (image, first_row) = (idx / bands_per_image, idx % bands_per_image * self.band_size);
-        Band {
-            x_offset: image * g.ih * g.iw * g.ic,
-            out_offset: (image * oh + first_row) * ow * g.oc,
-            ih: g.ih,
-            iw: g.iw,
-            first_row,
-            n_rows: self.band_size.min(oh - first_row),
-            ow,
-        }
-    }
-}
-
 /// Runs a dense convolution; `after` is called once for every part of the outputs, when it is written.
 pub(crate) fn run<In: Plain, X: Plain, K: DenseKernel<In, X>>(
     kernel: &K,
@@ -194,31 +86,22 @@ pub(crate) fn run<In: Plain, X: Plain, K: DenseKernel<In, X>>(
     if geometry.n_outputs() == 0 {
         return;
     }
-    let plan = Plan::new(geometry, shape, size_of::<X>());
-    let n_tasks = plan.n_bands * plan.n_splits;
-    let task = |idx: usize| {
-        let band = plan.band(idx / plan.n_splits);
-        run_band(
-            kernel,
-            shape,
-            geometry,
-            x,
-            &band,
-            (idx % plan.n_splits, plan.n_splits),
-        );
-        if plan.n_splits == 1 {
-            after(band.outputs(geometry.oc));
-        }
-    };
-    if n_tasks == 1 || rayon::current_num_threads() == 1 {
-        (0..n_tasks).for_each(task);
+    let g = geometry;
+    let flat = Plan::is_flat(g);
+    let row_elements = if flat {
+        g.ic + g.oc
     } else {
-        (0..n_tasks).into_par_iter().for_each(task);
-    }
-    if plan.n_splits > 1 {
-        let part = |idx: usize| after(plan.band(idx).outputs(geometry.oc));
-        (0..plan.n_bands).into_par_iter().for_each(part);
-    }
+        (g.iw + g.pad_left + g.pad_right) * g.ic * g.stride_h
+    };
+    let cost = BandCost {
+        flat,
+        macs: g.n_outputs() * shape.ic_per_group * g.kh * g.kw,
+        weight_bytes: shape.weight_bytes,
+        row_bytes: row_elements * size_of::<X>(),
+        band_bytes: BAND_BYTES,
+    };
+    let task = |band: &Band, split, n_splits| run_band(kernel, shape, g, x, band, (split, n_splits));
+    Plan::new(g, &cost).run(task, after);
 }
 
 fn run_band<In: Plain, X: Plain, K: DenseKernel<In, X>>(
@@ -229,9 +112,6 @@ fn run_band<In: Plain, X: Plain, K: DenseKernel<In, X>>(
     band: &Band,
     split: (usize, usize),
 ) {
-    if band.n_rows == 0 {
-        return;
-    }
     let x = &x[band.x_offset..][..band.ih * band.iw * g.ic];
     let taps_per_segment = if g.group == 1 && g.dilation_w == 1 {
         g.kw
@@ -256,29 +136,13 @@ fn run_band<In: Plain, X: Plain, K: DenseKernel<In, X>>(
         tiles.run(split);
         return;
     }
-    let n_rows = (band.n_rows - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
-    let width = (band.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+    let (n_rows, width) = band.padded_size(g);
     tiles.row_stride = width * g.ic;
     // The last step of K may read past the last pixel.
     with_scratch(n_rows * tiles.row_stride + shape.k_step, |scratch: &mut [X]| {
-        for (r, row) in scratch
-            .chunks_exact_mut(tiles.row_stride.max(1))
-            .take(n_rows)
-            .enumerate()
-        {
-            let iy = (band.first_row * g.stride_h + r).checked_sub(g.pad_top);
-            let Some(iy) = iy.filter(|&iy| iy < band.ih) else {
-                row.fill(kernel.padding());
-                continue;
-            };
-            let left = g.pad_left.min(width);
-            let inside = band.iw.min(width - left);
-            let (before, rest) = row.split_at_mut(left * g.ic);
-            let (inner, after) = rest.split_at_mut(inside * g.ic);
-            before.fill(kernel.padding());
-            kernel.convert(&x[iy * band.iw * g.ic..][..inside * g.ic], inner);
-            after.fill(kernel.padding());
-        }
+        band.copy_rows(g, x, kernel.padding(), scratch, |from, to| {
+            kernel.convert(from, to)
+        });
         tiles.base = scratch.as_ptr();
         tiles.run(split);
     });

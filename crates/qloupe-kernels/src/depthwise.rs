@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
+use crate::bands::After;
 use crate::buffer::{Aligned, Plain};
-use crate::dense::{After, equal_tiles};
+use crate::dense::equal_tiles;
 use crate::unroll::unroll;
 use crate::{ConvGeometry, parallel};
 

@@ -118,9 +118,13 @@ impl Epilogue {
         );
     }
 
-    /// For the float-scale policies, whether the zero point is added before rounding.
+    /// For the float-scale policies, whether the zero point is added before rounding; `None` too for a zero point that
+    /// no 8-bit output has.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn float_scale(&self) -> Option<bool> {
+        if !(-128..=255).contains(&self.zero_point) {
+            return None;
+        }
         match self.policy {
             Requantize::FloatScaleZeroPointAfter => Some(false),
             Requantize::FloatScaleZeroPointBefore => Some(true),

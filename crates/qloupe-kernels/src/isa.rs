@@ -4,6 +4,8 @@
 
 use std::sync::OnceLock;
 
+use crate::tile_permission::{TilePermission, tile_permission};
+
 /// The environment variable that forces an instruction set.
 const ISA_VARIABLE: &str = "QLOUPE_ISA";
 
@@ -18,11 +20,13 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with the int8 dot product instructions.
     Vnni,
+    /// `Vnni` with the int8 tile products of AMX.
+    Amx,
 }
 
 impl Isa {
     /// Every instruction set, slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Vnni];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx];
 
     /// The name that `QLOUPE_ISA` takes.
     pub fn name(self) -> &'static str {
@@ -31,6 +35,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
+            Self::Amx => "amx",
         }
     }
 
@@ -41,11 +46,13 @@ impl Isa {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma") && has!("f16c");
             let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+            let vnni = avx512 && has!("avx512vnni");
             match self {
                 Self::Scalar => true,
                 Self::Avx2 => avx2,
                 Self::Avx512 => avx512,
-                Self::Vnni => avx512 && has!("avx512vnni"),
+                Self::Vnni => vnni,
+                Self::Amx => vnni && tile_permission() == TilePermission::Granted,
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -79,11 +86,22 @@ impl Isa {
         if isa.is_available() {
             Ok(isa)
         } else {
+            let why = if isa == Self::Amx && tile_permission() == TilePermission::Refused {
+                "the system refuses the use of"
+            } else {
+                "this machine cannot run"
+            };
             Err(format!(
-                "{ISA_VARIABLE}: this machine cannot run {name:?}, expected one of {}",
+                "{ISA_VARIABLE}: {why} {name:?}, expected one of {}",
                 names(Self::available())
             ))
         }
+    }
+
+    /// What the user should know of the choice: that the machine could be used better than the system allows.
+    pub fn notice() -> Option<String> {
+        let is_forced = std::env::var_os(ISA_VARIABLE).is_some();
+        (!is_forced && tile_permission() == TilePermission::Refused).then(|| refused(Self::fastest()))
     }
 
     fn fastest() -> Self {
@@ -99,6 +117,13 @@ impl Isa {
         );
         self
     }
+}
+
+fn refused(instead: Isa) -> String {
+    format!(
+        "the machine has AMX, but the system refuses its use; {} is used instead",
+        instead.name()
+    )
 }
 
 fn names(choices: impl Iterator<Item = Isa>) -> String {
@@ -130,7 +155,15 @@ mod tests {
         assert_eq!(Isa::from_name("scalar"), Ok(Isa::Scalar));
         assert_eq!(
             Isa::from_name("sse").unwrap_err(),
-            "QLOUPE_ISA: unknown instruction set, expected one of scalar, avx2, avx512, vnni, got \"sse\""
+            "QLOUPE_ISA: unknown instruction set, expected one of scalar, avx2, avx512, vnni, amx, got \"sse\""
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_used_instead() {
+        assert_eq!(
+            refused(Isa::Vnni),
+            "the machine has AMX, but the system refuses its use; vnni is used instead"
         );
     }
 

@@ -9,6 +9,8 @@
 //! Slices of a wrong length are bugs of the caller and panic.
 
 mod allocator;
+#[cfg(target_arch = "x86_64")]
+mod bands;
 mod binary;
 mod buffer;
 mod bytes;
@@ -47,6 +49,7 @@ mod softmax;
 mod softmax_quantized;
 mod specification;
 mod statistics;
+mod tile_permission;
 mod unary;
 #[cfg(target_arch = "x86_64")]
 mod unroll;

@@ -26,7 +26,7 @@ macro_rules! multiversion {
                 $crate::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                $crate::Isa::Avx512 | $crate::Isa::Vnni => unsafe { avx512($($arg),*) },
+                _ => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => portable($($arg),*),
             }

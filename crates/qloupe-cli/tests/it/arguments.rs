@@ -170,7 +170,7 @@ fn an_unknown_instruction_set_is_refused() {
     assert_eq!(outcome.status, Some(2));
     assert_eq!(
         outcome.stderr,
-        "error: QLOUPE_ISA: unknown instruction set, expected one of scalar, avx2, avx512, vnni, got \"foo\"\n"
+        "error: QLOUPE_ISA: unknown instruction set, expected one of scalar, avx2, avx512, vnni, amx, got \"foo\"\n"
     );
 }
 

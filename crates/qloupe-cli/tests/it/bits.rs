@@ -4,7 +4,7 @@ use qloupe::report::Report;
 
 use crate::sandbox::{ANALYZE, BUILD, INFER, Sandbox, run};
 
-const INSTRUCTION_SETS: &[&str] = &["scalar", "avx2", "avx512", "vnni"];
+const INSTRUCTION_SETS: &[&str] = &["scalar", "avx2", "avx512", "vnni", "amx"];
 
 /// The instruction sets that the machine has; the others are told.
 fn available(sandbox: &Sandbox) -> Vec<&'static str> {

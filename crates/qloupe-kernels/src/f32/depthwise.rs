@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 
 use super::vector::{Avx2, Avx512, F32Vector};
+use crate::bands::After;
 use crate::buffer::Aligned;
-use crate::dense::After;
 use crate::depthwise::{Arithmetic, Depthwise, depthwise_kernels, padded_channels};
 use crate::{ConvGeometry, Isa};
 

@@ -1,8 +1,9 @@
 //! Packed float weights, and the dense kernel over them.
 
 use super::tile::{AVX2, AVX512, Tile, Tiles};
+use crate::bands::After;
 use crate::buffer::Aligned;
-use crate::dense::{self, After, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
+use crate::dense::{self, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
 use crate::{ConvGeometry, Isa};
 
 /// Weights as `[vector of output channels][k][lanes]`, zero beyond the last channel of a group.
@@ -58,7 +59,7 @@ impl Panels {
         let tiles = match isa {
             Isa::Scalar => return None,
             Isa::Avx2 => &AVX2,
-            Isa::Avx512 | Isa::Vnni => &AVX512,
+            _ => &AVX512,
         };
         let lanes = tiles.lanes;
         let per_group = oc_per_group.div_ceil(lanes);

@@ -1,9 +1,11 @@
 //! Integer arithmetic of depthwise convolutions: bytes widened to 32 bits, 16-bit products.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use super::folded_bias::{FoldedBias, padded};
 use super::vector::{Avx2, I32Vector, Output, Vnni, finish};
-use crate::buffer::{Aligned, Plain};
+use crate::buffer::Aligned;
 use crate::depthwise::{Arithmetic, Depthwise, depthwise_kernels, padded_channels};
 use crate::{ConvGeometry, Isa, QuantizedSlice};
 
@@ -62,9 +64,8 @@ depthwise_kernels!(AVX2, Integer<Avx2>, "avx2,fma");
 pub(crate) struct DepthwiseI8 {
     isa: Isa,
     weight: Depthwise<i32>,
-    bias: Aligned<i32>,
-    /// The sum of the weights of every channel: what a zero point of 1 subtracts.
-    weight_sum: Vec<i32>,
+    bias: FoldedBias,
+    channels: usize,
 }
 
 impl DepthwiseI8 {
@@ -74,18 +75,20 @@ impl DepthwiseI8 {
             return None;
         }
         let sum = |weights: &[i8]| weights.iter().map(|&w| i32::from(w)).sum();
+        let mut padded_bias = Aligned::zeroed(padded_channels(bias.len()));
+        padded_bias.as_mut_slice()[..bias.len()].copy_from_slice(bias);
         Some(Self {
             isa,
             // 16 bits in a lane of 32 whose upper half is 0.
             weight: Depthwise::new(weight, bias.len(), taps, |w| i32::from(w) & 0xffff),
-            bias: padded(bias, bias.len()),
-            weight_sum: weight.chunks_exact(taps).map(sum).collect(),
+            bias: FoldedBias::new(padded_bias, weight.chunks_exact(taps).map(sum).collect()),
+            channels: bias.len(),
         })
     }
 
-    /// Values `[channels]` padded to whole vectors; one value is repeated.
-    pub(crate) fn padded<T: Plain>(&self, values: &[T]) -> Aligned<T> {
-        padded(values, self.weight_sum.len())
+    /// Multipliers of the channels as [`DepthwiseI8::conv`] reads them.
+    pub(crate) fn padded<'a>(&self, values: &'a [f32]) -> Cow<'a, [f32]> {
+        padded(values, self.channels, 1, padded_channels(self.channels))
     }
 
     /// Convolves into `output`, whose multipliers are [`DepthwiseI8::padded`].
@@ -100,29 +103,18 @@ impl DepthwiseI8 {
         };
         let folded = x_zero_point + i32::from(flip);
         let padding = x_zero_point as u8;
-        let mut bias = self.bias.clone();
-        for (bias, &sum) in bias.as_mut_slice().iter_mut().zip(&self.weight_sum) {
-            *bias = bias.wrapping_sub(folded.wrapping_mul(sum));
-        }
+        let bias = self.bias.of(folded);
         let context = Context { flip, output };
         // SAFETY: the output has the elements of the geometry; the instruction set was required to be available.
         unsafe {
             match self.isa {
-                Isa::Vnni => self
+                Isa::Vnni | Isa::Amx => self
                     .weight
-                    .conv(&VNNI, bytes, g, bias.as_slice(), padding, context, &|_| ()),
+                    .conv(&VNNI, bytes, g, &bias, padding, context, &|_| ()),
                 _ => self
                     .weight
-                    .conv(&AVX2, bytes, g, bias.as_slice(), padding, context, &|_| ()),
+                    .conv(&AVX2, bytes, g, &bias, padding, context, &|_| ()),
             }
         }
     }
-}
-
-fn padded<T: Plain>(values: &[T], channels: usize) -> Aligned<T> {
-    let mut padded = Aligned::zeroed(padded_channels(channels));
-    for (channel, to) in padded.as_mut_slice()[..channels].iter_mut().enumerate() {
-        *to = values[if values.len() == 1 { 0 } else { channel }];
-    }
-    padded
 }

@@ -1,8 +1,11 @@
 //! Packed integer weights, and the dense kernel over them.
 
+use std::borrow::Cow;
+
+use super::folded_bias::{FoldedBias, padded};
 use super::tile::{AVX2, Tile, Tiles, VNNI};
 use super::vector::Output;
-use crate::buffer::{Aligned, Plain};
+use crate::buffer::Aligned;
 use crate::dense::{self, DenseKernel, DenseShape, Segment, TilePlace, tile_vectors};
 use crate::{ConvGeometry, Isa, QuantizedSlice};
 
@@ -14,9 +17,8 @@ pub(crate) struct Panels {
     shape: DenseShape,
     weight: Aligned<i32>,
     vector_stride: usize,
-    bias: Aligned<i32>,
-    /// The sum of the weights of every channel: what a zero point of 1 subtracts.
-    weight_sum: Vec<i32>,
+    bias: FoldedBias,
+    group: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,7 @@ impl Panels {
         let (tiles, lanes, k_step) = match isa {
             Isa::Scalar => return None,
             Isa::Avx2 | Isa::Avx512 => (AnyTiles::Avx2(AVX2), 8, 2),
-            Isa::Vnni => (AnyTiles::Vnni(VNNI), 16, 4),
+            Isa::Vnni | Isa::Amx => (AnyTiles::Vnni(VNNI), 16, 4),
         };
         let icg = shape.ic_per_group;
         let taps = shape.kh * shape.kw;
@@ -90,8 +92,8 @@ impl Panels {
             },
             weight: packed,
             vector_stride,
-            bias: packed_bias,
-            weight_sum,
+            bias: FoldedBias::new(packed_bias, weight_sum),
+            group: shape.group,
         })
     }
 
@@ -100,15 +102,11 @@ impl Panels {
         self.shape.ic_per_group.is_multiple_of(self.shape.k_step)
     }
 
-    /// Values `[channels]` laid out as the vectors are; one value is repeated.
-    pub(crate) fn padded<T: Plain>(&self, values: &[T], group: usize) -> Aligned<T> {
-        let (lanes, oc) = (self.shape.lanes, self.shape.oc_per_group);
-        let per_group = self.shape.vectors_per_group() * lanes;
-        let mut padded = Aligned::zeroed(per_group * group);
-        for (channel, to) in (0..oc * group).map(|c| (c, c / oc * per_group + c % oc)) {
-            padded.as_mut_slice()[to] = values[if values.len() == 1 { 0 } else { channel }];
-        }
-        padded
+    /// Multipliers of the channels as [`Panels::conv`] reads them.
+    pub(crate) fn padded<'a>(&self, values: &'a [f32]) -> Cow<'a, [f32]> {
+        let shape = &self.shape;
+        let per_group = shape.vectors_per_group() * shape.lanes;
+        padded(values, shape.oc_per_group * self.group, self.group, per_group)
     }
 
     /// Convolves into `output`, whose multipliers are [`Panels::padded`].
@@ -125,12 +123,9 @@ impl Panels {
             (AnyTiles::Vnni(_), QuantizedSlice::U8(_)) => x_zero_point,
             (AnyTiles::Vnni(_), QuantizedSlice::I8(_)) => x_zero_point + 128,
         };
-        let mut bias = self.bias.clone();
-        for (bias, &sum) in bias.as_mut_slice().iter_mut().zip(&self.weight_sum) {
-            *bias = bias.wrapping_sub(folded.wrapping_mul(sum));
-        }
+        let bias = self.bias.of(folded);
         let out_stride = geometry.oc;
-        let (panels, bias) = (self, bias.as_slice());
+        let (panels, bias) = (self, &*bias);
         match self.tiles {
             AnyTiles::Vnni(tiles) => {
                 let run = Run {

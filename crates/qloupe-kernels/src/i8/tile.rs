@@ -111,9 +111,10 @@ unsafe fn tile<V: I32Vector, const MR: usize, const NV: usize>(t: &Tile<'_, V::X
                     });
                 }
                 Output::Quantized(out, scale) => {
+                    let clip = V::clip(&scale);
                     let multiplier = V::load_floats(scale.multiplier.add(t.padded_channel + N * V::LANES));
                     unroll!(24, M < MR, {
-                        acc[M][N].requantize(multiplier, &scale, out.add(to + M * out_stride), lanes);
+                        acc[M][N].requantize(multiplier, &clip, out.add(to + M * out_stride), lanes);
                     });
                 }
             }

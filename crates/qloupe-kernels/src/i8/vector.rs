@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::clip512::Clip512;
 use crate::buffer::Plain;
 
 /// How accumulators leave the registers.
@@ -56,8 +57,12 @@ pub(crate) trait I32Vector: Copy + 'static {
     type Floats: Copy;
     /// All lanes of floats from memory.
     unsafe fn load_floats(from: *const f32) -> Self::Floats;
+    /// The constants of a requantization.
+    type Clip: Copy;
+    /// The constants of `scale`.
+    unsafe fn clip(scale: &FloatScale) -> Self::Clip;
     /// The first `lanes` lanes requantized to bytes.
-    unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize);
+    unsafe fn requantize(self, multiplier: Self::Floats, clip: &Self::Clip, to: *mut u8, lanes: usize);
 }
 
 /// Writes accumulators where `output` says.
@@ -72,7 +77,7 @@ pub(crate) unsafe fn finish<V: I32Vector>(sum: V, output: &Output, channel: usiz
             Output::Accumulators(out) => sum.store_first(out.add(to), lanes),
             Output::Quantized(out, scale) => {
                 let multiplier = V::load_floats(scale.multiplier.add(channel));
-                sum.requantize(multiplier, scale, out.add(to), lanes);
+                sum.requantize(multiplier, &V::clip(scale), out.add(to), lanes);
             }
         }
     }
@@ -80,7 +85,7 @@ pub(crate) unsafe fn finish<V: I32Vector>(sum: V, output: &Output, channel: usiz
 
 /// 16 lanes, four u8 times four s8 to a step.
 #[derive(Clone, Copy)]
-pub(crate) struct Vnni(__m512i);
+pub(crate) struct Vnni(pub(super) __m512i);
 
 #[inline(always)]
 fn first16(n: usize) -> u16 {
@@ -138,21 +143,17 @@ impl I32Vector for Vnni {
         // SAFETY: the caller has AVX-512 and 16 elements.
         unsafe { _mm512_loadu_ps(from) }
     }
+    type Clip = Clip512;
     #[inline(always)]
-    unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize) {
+    unsafe fn clip(scale: &FloatScale) -> Clip512 {
+        // SAFETY: the caller has AVX-512.
+        unsafe { Clip512::new(scale) }
+    }
+    #[inline(always)]
+    unsafe fn requantize(self, multiplier: Self::Floats, clip: &Clip512, to: *mut u8, lanes: usize) {
         // SAFETY: the caller has AVX-512 and `lanes` bytes.
         unsafe {
-            let zero_point = _mm512_set1_ps(scale.zero_point);
-            let value = _mm512_mul_ps(_mm512_cvtepi32_ps(self.0), multiplier);
-            let value = if scale.zero_point_before {
-                _mm512_roundscale_ps::<8>(_mm512_add_ps(value, zero_point))
-            } else {
-                _mm512_add_ps(_mm512_roundscale_ps::<8>(value), zero_point)
-            };
-            // NaN becomes the lower bound: the second operand of the maximum.
-            let value = _mm512_max_ps(value, _mm512_set1_ps(scale.range.0));
-            let value = _mm512_min_ps(value, _mm512_set1_ps(scale.range.1));
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+            let bytes = clip.bytes(self.0, multiplier);
             if lanes == 16 {
                 _mm_storeu_si128(to.cast(), bytes);
             } else {
@@ -222,6 +223,11 @@ impl I32Vector for Avx2 {
     unsafe fn load_floats(from: *const f32) -> Self::Floats {
         // SAFETY: the caller has AVX2 and 8 elements.
         unsafe { _mm256_loadu_ps(from) }
+    }
+    type Clip = FloatScale;
+    #[inline(always)]
+    unsafe fn clip(scale: &FloatScale) -> FloatScale {
+        *scale
     }
     #[inline(always)]
     unsafe fn requantize(self, multiplier: Self::Floats, scale: &FloatScale, to: *mut u8, lanes: usize) {

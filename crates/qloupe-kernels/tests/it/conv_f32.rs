@@ -31,7 +31,7 @@ const UNPADDED: ConvGeometry = ConvGeometry {
     pad_right: 0,
     ..BASE
 };
-const POINTWISE: ConvGeometry = ConvGeometry {
+pub(crate) const POINTWISE: ConvGeometry = ConvGeometry {
     kh: 1,
     kw: 1,
     ..UNPADDED

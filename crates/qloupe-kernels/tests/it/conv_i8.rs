@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use qloupe_kernels::{ConvGeometry, ConvI8, Epilogue, GemmI8, Isa, QuantizedSlice, QuantizedSliceMut};
 use qloupe_tensor::Requantize;
 
-use crate::conv_f32::{any_geometry, cases};
+use crate::conv_f32::{POINTWISE, any_geometry, cases};
 use crate::values::integers;
 
 const POLICIES: [Requantize; 5] = [
@@ -17,6 +17,14 @@ const POLICIES: [Requantize; 5] = [
 
 fn bytes(n: usize, seed: u64) -> Vec<u8> {
     integers(n, seed).map(|bits| (bits >> 32) as u8).collect()
+}
+
+/// Only bytes at the ends of both dtypes: 0, 127, 128 and 255.
+fn extremes(n: usize, seed: u64) -> Vec<u8> {
+    let ends = [0, 127, 128, 255];
+    integers(n, seed)
+        .map(|bits| ends[(bits >> 62) as usize])
+        .collect()
 }
 
 fn signed(values: &[u8]) -> Vec<i8> {
@@ -45,6 +53,16 @@ fn accumulators(x: &[i64], zero_point: i64, weight: &[i8], bias: &[i32], g: &Con
 }
 
 fn compare(name: &str, g: &ConvGeometry, policies: &[Requantize]) {
+    compare_over(bytes, name, g, policies);
+}
+
+/// Compares every instruction set with the direct sum, over inputs and weights of `bytes(number, seed)`.
+fn compare_over(
+    bytes: impl Fn(usize, u64) -> Vec<u8>,
+    name: &str,
+    g: &ConvGeometry,
+    policies: &[Requantize],
+) {
     let icg = g.ic / g.group;
     let mut weight = signed(&bytes(g.oc * icg * g.kh * g.kw, 1));
     // The extremes side by side: where a saturating product would differ.
@@ -136,10 +154,127 @@ fn all_instruction_sets_are_exact_on_adversarial_shapes() {
     println!("instruction sets compared: {}", names.join(", "));
 }
 
+/// Shapes at the edges of tiles of 16 pixels, 16 output channels and 64 bytes of K.
+#[test]
+fn all_instruction_sets_are_exact_at_the_edges_of_tiles() {
+    let base = ConvGeometry {
+        n: 1,
+        ih: 3,
+        iw: 16,
+        ic: 16,
+        oc: 17,
+        kh: 3,
+        kw: 3,
+        ..POINTWISE
+    };
+    let padded = ConvGeometry {
+        pad_top: 1,
+        pad_left: 1,
+        pad_bottom: 1,
+        pad_right: 1,
+        ..base
+    };
+    for ic in [1, 3, 4, 15, 16, 21, 24, 32, 40, 63, 64, 65, 96, 160, 192] {
+        compare(
+            "channels of a row",
+            &ConvGeometry { ic, ..padded },
+            &POLICIES[..1],
+        );
+        compare(
+            "pixels",
+            &ConvGeometry {
+                ic,
+                ih: 5,
+                ..POINTWISE
+            },
+            &POLICIES[..1],
+        );
+        let strided = ConvGeometry {
+            ic,
+            stride_h: 2,
+            stride_w: 2,
+            ..padded
+        };
+        compare("strided", &strided, &POLICIES[..1]);
+        let dilated = ConvGeometry {
+            ic,
+            dilation_w: 2,
+            ..padded
+        };
+        compare("dilated", &dilated, &POLICIES[..1]);
+    }
+    for iw in [1, 2, 7, 14, 15, 16, 17, 31, 32, 33, 48, 49] {
+        for oc in [16, 32, 33, 48, 70] {
+            compare("tiles", &ConvGeometry { iw, oc, ..padded }, &POLICIES[..2]);
+        }
+    }
+    for (iw, stride) in [(7, 1), (8, 1), (9, 1), (13, 2)] {
+        let short = ConvGeometry {
+            ih: iw,
+            iw,
+            ic: 64,
+            oc: 136,
+            stride_h: stride,
+            stride_w: stride,
+            ..padded
+        };
+        compare("short rows", &short, &POLICIES[..1]);
+    }
+    for (ic, oc, group) in [(32, 32, 8), (64, 64, 2), (24, 48, 12), (6, 130, 2), (40, 80, 40)] {
+        let grouped = ConvGeometry {
+            ic,
+            oc,
+            group,
+            ..padded
+        };
+        compare("groups", &grouped, &POLICIES[..1]);
+    }
+}
+
+#[test]
+fn all_instruction_sets_are_exact_on_extreme_values() {
+    for k in [1, 64, 1000, 4608] {
+        let pixels = ConvGeometry {
+            ih: 1,
+            iw: 19,
+            ic: k,
+            oc: 35,
+            ..POINTWISE
+        };
+        let all = |byte: u8| move |n: usize, _: u64| vec![byte; n];
+        compare_over(extremes, "extremes", &pixels, &POLICIES[..2]);
+        compare_over(all(128), "the largest products", &pixels, &POLICIES[..2]);
+        compare_over(all(127), "the largest sums", &pixels, &POLICIES[..2]);
+    }
+}
+
 #[test]
 fn every_policy_is_that_of_the_specification() {
     for (name, g) in cases().into_iter().take(3) {
         compare(name, &g, &POLICIES);
+    }
+}
+
+prop_compose! {
+    /// Wider images, more channels and longer sums than those of [`any_geometry`].
+    fn large_geometry()(
+        (ih, ow, stride, kernel, pad) in (1_usize..4, 1_usize..41, 1_usize..3, 0_usize..3, 0_usize..2),
+        (ic, oc, group) in (1_usize..300, 1_usize..71, 1_usize..3),
+    ) -> ConvGeometry {
+        let (kh, kw) = [(1, 1), (3, 3), (1, 5)][kernel];
+        ConvGeometry {
+            n: 1, ih: ih + kh - 1, iw: (ow - 1) * stride + kw, ic: ic / group * group + group, oc: oc * group,
+            kh, kw, stride_h: stride, stride_w: stride, dilation_h: 1, dilation_w: 1,
+            pad_top: pad, pad_left: pad, pad_bottom: pad, pad_right: pad, group,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn all_instruction_sets_are_exact_on_large_geometries(g in large_geometry()) {
+        compare_over(extremes, "large", &g, &POLICIES[..1]);
     }
 }
 
