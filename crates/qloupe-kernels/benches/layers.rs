@@ -203,6 +203,189 @@ fn run_maps(filter: &str) {
     }
 }
 
+/// Times a step that moves `n_bytes`, read and written.
+fn report(filter: &str, name: &str, n_bytes: usize, f: impl FnMut()) {
+    if name.contains(filter) {
+        let us = best_us(f);
+        println!(
+            "quantized {name}\t{us:.1}\t{:.1} GB/s",
+            n_bytes as f64 / us * 1e-3
+        );
+    }
+}
+
+/// Kernels between 8-bit values.
+fn run_quantized(filter: &str) {
+    for (size, c) in [(56, 64), (80, 64)] {
+        let n = size * size * c;
+        let x: Vec<u8> = (0..n).map(|i| (i * 7919 % 251) as u8).collect();
+        let mut real: Vec<f32> = x.iter().map(|&q| f32::from(q) * 0.03 - 4.0).collect();
+        let mut real_out = vec![0.0; n];
+        let mut out = vec![0_u8; 2 * n];
+        let name = |kernel: &str| format!("{kernel} {size}x{size}x{c}");
+        let q = QuantizedSlice::U8(&x);
+        let table: [u8; 256] = std::array::from_fn(|i| 255 - i as u8);
+        report(filter, &name("lookup"), 2 * n, || {
+            lookup(&x, &table, &mut out[..n])
+        });
+        for (kernel, before) in [
+            (QuantizedBinaryKernel::Add, true),
+            (QuantizedBinaryKernel::Add, false),
+            (QuantizedBinaryKernel::Mul, false),
+        ] {
+            let op = QuantizedBinary {
+                kernel,
+                a: (0.02, 3),
+                b: (0.03, 100),
+                out: (0.05, 9),
+                zero_point_before: before,
+                range: (0, 255),
+            };
+            let place = if before { "before" } else { "after" };
+            report(filter, &name(&format!("{kernel:?} {place}")), 3 * n, || {
+                op.run(q, q, n, QuantizedSliceMut::U8(&mut out[..n]));
+            });
+            report(
+                filter,
+                &name(&format!("{kernel:?} {place}, a channel operand")),
+                2 * n,
+                || {
+                    op.run(q, q.part(0, c), c, QuantizedSliceMut::U8(&mut out[..n]));
+                },
+            );
+        }
+        let member = |table| ConcatMember { x: q, row: c, table };
+        let members = [member(Some(&table)), member(None)];
+        report(filter, &name("concat"), 4 * n, || {
+            concat_quantized(&members, size * size, QuantizedSliceMut::U8(&mut out));
+        });
+        report(filter, &name("half of the channels"), n, || {
+            copy_strided(&x, &[(size * size, c), (c / 2, 1)], &mut out[..n / 2]);
+        });
+        let half = size / 2;
+        for (kernel, stride) in [(2, 2), (3, 1), (3, 2), (5, 1)] {
+            let g = PoolGeometry {
+                n: 1,
+                ih: size,
+                iw: size,
+                c,
+                oh: if stride == 1 { size } else { half },
+                ow: if stride == 1 { size } else { half },
+                kh: kernel,
+                kw: kernel,
+                stride_h: stride,
+                stride_w: stride,
+                dilation_h: 1,
+                dilation_w: 1,
+                pad_top: (kernel - 1) / 2,
+                pad_left: (kernel - 1) / 2,
+                pad_bottom: (kernel - 1) / 2,
+                pad_right: (kernel - 1) / 2,
+            };
+            let window = format!("{kernel}x{kernel}s{stride}");
+            report(
+                filter,
+                &name(&format!("max pool {window}")),
+                n + g.n_outputs(),
+                || {
+                    max_pool_quantized(&x, &g, &mut out[..g.n_outputs()]);
+                },
+            );
+            let mean = AveragePoolQuantized {
+                input: (0.02, 3),
+                output: (0.02, 3),
+                range: (0, 255),
+                count_include_pad: false,
+            };
+            report(
+                filter,
+                &name(&format!("average pool {window}")),
+                n + g.n_outputs(),
+                || {
+                    mean.run(&x, &g, &mut out[..g.n_outputs()]);
+                },
+            );
+        }
+        let mut sums = vec![0; c];
+        report(filter, &name("global sum"), n, || {
+            global_sum(q, 1, size * size, c, &mut sums)
+        });
+        report(filter, &name("quantize"), 5 * n, || {
+            quantize(&real, 0.03, 128, QuantizedSliceMut::U8(&mut out[..n]));
+        });
+        report(filter, &name("dequantize"), 5 * n, || {
+            dequantize(q, 0.03, 128, &mut real_out)
+        });
+        report(filter, &name("fake quantize"), 8 * n, || {
+            fake_quantize(&real, 0.03, 128, (0, 255), &mut real_out);
+        });
+        report(filter, &name("min max"), 4 * n, || {
+            std::hint::black_box(min_max(&real));
+        });
+        report(filter, &name("round to fp16"), 8 * n, || {
+            round_to_fp16(&mut real);
+        });
+    }
+    // Heads of attention: [tokens, heads, depth] to [heads, tokens, depth] and [heads, depth, tokens].
+    let (tokens, heads, depth) = (197, 12, 64);
+    let x: Vec<u8> = (0..tokens * heads * depth).map(|i| i as u8).collect();
+    let mut out = x.clone();
+    let (t, h, d) = ((tokens, heads * depth), (heads, depth), (depth, 1));
+    report(filter, "heads 197x12x64", 2 * x.len(), || {
+        copy_strided(&x, &[h, t, d], &mut out)
+    });
+    report(filter, "heads 197x12x64 transposed", 2 * x.len(), || {
+        copy_strided(&x, &[h, d, t], &mut out)
+    });
+    for (rows, cols, spread) in [(400 * 8, 400, 60), (197 * 12, 197, 60), (33_600, 16, 200)] {
+        let x: Vec<u8> = (0..rows * cols)
+            .map(|i| (i * 7919 % 251 % spread) as u8)
+            .collect();
+        let mut out = vec![0_u8; x.len()];
+        let exponentials = std::array::from_fn(|d| (8e6 * (-(d as f64) * 0.05).exp()) as u32);
+        let softmax = SoftmaxQuantized::new(exponentials, 256, 0, (0, 255));
+        report(filter, &format!("softmax {rows}x{cols}"), 2 * x.len(), || {
+            softmax.run(QuantizedSlice::U8(&x), cols, 1, QuantizedSliceMut::U8(&mut out));
+        });
+    }
+    for (batch, m, k, n) in [
+        (8, 400, 32, 400),
+        (8, 400, 400, 32),
+        (12, 197, 64, 197),
+        (12, 197, 197, 64),
+    ] {
+        let a: Vec<u8> = (0..batch * m * k).map(|i| (i * 7919 % 251) as u8).collect();
+        let b: Vec<u8> = (0..batch * k * n).map(|i| (i * 104_729 % 251) as u8).collect();
+        let mut out = vec![0_u8; batch * m * n];
+        let epilogue = Epilogue {
+            multiplier: vec![1e-3],
+            zero_point: 128,
+            min: 0,
+            max: 255,
+            policy: Requantize::FloatScaleZeroPointAfter,
+        };
+        let product = MatMulQuantized {
+            a: QuantizedSlice::U8(&a),
+            b: QuantizedSlice::U8(&b),
+            m,
+            k,
+            n,
+            a_zero_point: 120,
+            b_zero_point: 131,
+            epilogue: &epilogue,
+        };
+        let offsets: Vec<_> = (0..batch).map(|i| (i * m * k, i * k * n)).collect();
+        let name = format!("product {batch} of {m}x{k}x{n}");
+        if name.contains(filter) {
+            let us = best_us(|| product.run(&offsets, QuantizedSliceMut::U8(&mut out)));
+            println!(
+                "quantized {name}\t{us:.1}\t{:.0} GOP/s",
+                (2 * batch * m * k * n) as f64 / us * 1e-3
+            );
+        }
+    }
+}
+
 fn main() {
     let filter = std::env::args()
         .skip(1)
@@ -220,6 +403,7 @@ fn main() {
         run(&filter);
         run_products(&filter);
         run_maps(&filter);
+        run_quantized(&filter);
     });
 }
 

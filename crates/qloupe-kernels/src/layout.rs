@@ -51,8 +51,8 @@ fn transpose_images<T: Copy + Send + Sync + 'static>(
     }
 }
 
-/// Writes the output rows from `first` on, as many as `out` holds.
-fn transpose<T: Copy + 'static>(x: &[T], rows: usize, cols: usize, first: usize, out: &mut [T]) {
+/// `out[j, i] = x[i, first + j]` for rows of x that are `cols` apart, as many columns as `out` holds.
+pub(crate) fn transpose<T: Copy + 'static>(x: &[T], rows: usize, cols: usize, first: usize, out: &mut [T]) {
     if rows == 3 {
         // The pixels of an image.
         let channel = |i: usize| &x[i * cols + first..][..out.len() / 3];

@@ -15,6 +15,24 @@ pub(crate) struct Block<T> {
     pub(crate) transpose: unsafe fn(*const T, usize, *mut T, usize),
 }
 
+/// True for numbers, whose every byte is initialized.
+pub(crate) fn is_plain<T: 'static>() -> bool {
+    let ids = [
+        TypeId::of::<f32>(),
+        TypeId::of::<f64>(),
+        TypeId::of::<u8>(),
+        TypeId::of::<i8>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<i16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<i32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<bool>(),
+    ];
+    ids.contains(&TypeId::of::<T>())
+}
+
 /// The transposition for a type, if there is one; only for types whose every byte is initialized.
 pub(crate) fn block_of<T: 'static>() -> Option<Block<T>> {
     let is = |ids: &[TypeId]| ids.contains(&TypeId::of::<T>());

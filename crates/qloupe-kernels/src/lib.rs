@@ -45,10 +45,12 @@ mod pool;
 mod pool_quantized;
 mod quantize;
 mod quantized_binary;
+mod rounded;
 mod softmax;
 mod softmax_quantized;
 mod specification;
 mod statistics;
+mod strided;
 mod tile_permission;
 mod unary;
 #[cfg(target_arch = "x86_64")]
@@ -68,7 +70,7 @@ pub use gemm_i8::GemmI8;
 pub use geometry::{ConvGeometry, ConvTransposeGeometry, PoolGeometry};
 pub use isa::{Isa, isa};
 pub use layout::{nchw_to_nhwc, nhwc_to_nchw};
-pub use lookup::{ConcatMember, concat_quantized, cut_rows, lookup, lookup_quantized};
+pub use lookup::{ConcatMember, concat_quantized, lookup, lookup_quantized};
 pub use matmul_quantized::MatMulQuantized;
 pub use pool::{average_pool, global_average_pool, max_pool};
 pub use pool_quantized::{AveragePoolQuantized, QuantizedElement, global_sum, max_pool_quantized};
@@ -77,6 +79,7 @@ pub use quantized_binary::{QuantizedBinary, QuantizedBinaryKernel};
 pub use softmax::softmax_rows;
 pub use softmax_quantized::SoftmaxQuantized;
 pub use statistics::{MinMax, min_max};
+pub use strided::copy_strided;
 pub use unary::{UnaryKernel, unary, unary_in_place};
 
 #[doc(hidden)]

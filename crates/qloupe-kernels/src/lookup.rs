@@ -92,25 +92,28 @@ pub fn concat_quantized_with_isa(
     }
 }
 
-/// `out[r] = x[r, start..start + row]` for the rows `[width]` of x: one piece of a split.
-pub fn cut_rows<T: crate::QuantizedElement>(x: &[T], width: usize, start: usize, row: usize, out: &mut [T]) {
-    let isa = isa();
-    let n = out.len() / row.max(1);
-    assert_eq!(out.len(), n * row, "length of the output");
-    assert_eq!(x.len(), n * width, "length of the input");
-    assert!(
-        start + row <= width,
-        "elements {start} to {} of {width}",
-        start + row
-    );
-    if out.is_empty() {
+/// Copies rows of `row` elements that begin `stride` apart in x, as many as `out` holds.
+pub(crate) fn copy_rows<T: Copy + 'static>(x: &[T], stride: usize, row: usize, out: &mut [T]) {
+    let n = out.len() / row;
+    #[cfg(target_arch = "x86_64")]
+    if isa() >= Isa::Avx512 && crate::layout_avx2::is_plain::<T>() {
+        let size = size_of::<T>();
+        assert!((n - 1) * stride + row <= x.len(), "rows outside the input");
+        let rows = x86::Rows {
+            x: x.as_ptr().cast(),
+            x_stride: stride * size,
+            out: out.as_mut_ptr().cast(),
+            out_stride: row * size,
+            row: row * size,
+            n,
+        };
+        // SAFETY: the machine has AVX-512, the elements are plain bytes, and the rows lie inside the buffers.
+        unsafe { rows.copy_avx512() }
         return;
     }
-    let (x, out) = (T::slice(x).bytes(), T::slice_mut(out).bytes_mut());
-    parallel::zip_rows(x, width, out, row, |_, x, out| {
-        let n = out.len() / row;
-        Rows::new(&x[start..], width, out, row, row).write(isa, n, None);
-    });
+    for (i, out) in out.chunks_exact_mut(row).enumerate().take(n) {
+        out.copy_from_slice(&x[i * stride..][..row]);
+    }
 }
 
 /// Rows of bytes in two buffers, each with its distance between rows.

@@ -8,6 +8,7 @@ mod tile;
 use qloupe_tensor::Requantize;
 use rayon::prelude::*;
 
+use crate::rounded::ToByte;
 use crate::{Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
 
 /// Matrices `a [m, k]` and `b [k, n]`, any number of them in two buffers.
@@ -30,6 +31,9 @@ pub struct MatMulQuantized<'a> {
     /// How sums become outputs; the multipliers are one, or one for each column.
     pub epilogue: &'a Epilogue,
 }
+
+/// Columns of the widest tile.
+const MAX_WIDTH: usize = 64;
 
 impl MatMulQuantized<'_> {
     /// The largest k whose sums int32 holds, whatever the elements are.
@@ -56,10 +60,11 @@ impl MatMulQuantized<'_> {
         }
         self.epilogue.check(n, &out);
         let out = out.bytes_mut();
-        let multiplier = match *self.epilogue.multiplier.as_slice() {
+        let mut multiplier = match *self.epilogue.multiplier.as_slice() {
             [one] => vec![one; n],
             ref all => all.to_vec(),
         };
+        multiplier.resize(n + MAX_WIDTH, 0.0);
         let rows = |(first, out): (usize, &mut [u8]), (a, b): (usize, usize)| {
             let part = Part {
                 a: &self.a.bytes()[a + first * k..][..out.len() / n * k],
@@ -104,6 +109,7 @@ struct Part<'a> {
     n: usize,
     a_zero_point: i32,
     b_zero_point: i32,
+    /// One for each column, and `MAX_WIDTH` more.
     multiplier: &'a [f32],
     epilogue: &'a Epilogue,
 }
@@ -118,7 +124,7 @@ impl Part<'_> {
             Isa::Avx2 | Isa::Avx512 => unsafe { tile::run_avx2(self, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the instruction set is that of the machine.
-            Isa::Vnni => unsafe { tile::run_vnni(self, out) },
+            Isa::Vnni | Isa::Amx => unsafe { tile::run_vnni(self, out) },
             #[cfg(not(target_arch = "x86_64"))]
             _ => self.run_plain(out),
         }
@@ -138,34 +144,40 @@ impl Part<'_> {
                     products.sum()
                 })
                 .collect();
-            self.requantize(&sums, 0, out);
+            let e = self.epilogue;
+            for ((q, &sum), &multiplier) in out.iter_mut().zip(&sums).zip(self.multiplier) {
+                *q = e.policy.apply(sum, multiplier, e.zero_point, (e.min, e.max)) as u8;
+            }
         }
     }
 
-    /// Requantizes sums of the columns from `first` on.
+    /// Requantizes sums of the columns from `first` on, as many as `out` holds.
     #[inline(always)]
-    fn requantize(&self, sums: &[i32], first: usize, out: &mut [u8]) {
+    fn requantize<const WIDTH: usize>(&self, sums: &[i32; WIDTH], first: usize, out: &mut [u8]) {
         let e = self.epilogue;
-        let range = (e.min, e.max);
-        let all = out.iter_mut().zip(sums).zip(&self.multiplier[first..]);
+        let multiplier: &[f32; WIDTH] = self.multiplier[first..]
+            .first_chunk()
+            .expect("invariant: the multipliers reach beyond the last column");
+        let mut bytes = [0; WIDTH];
         match e.policy {
             Requantize::FloatScaleZeroPointAfter => {
-                for ((q, &sum), &multiplier) in all {
-                    *q = Requantize::FloatScaleZeroPointAfter.apply(sum, multiplier, e.zero_point, range)
-                        as u8;
+                let to_byte = ToByte::new((e.min, e.max), e.zero_point);
+                for i in 0..WIDTH {
+                    bytes[i] = to_byte.byte(sums[i] as f32 * multiplier[i]);
                 }
             }
             Requantize::FloatScaleZeroPointBefore => {
-                for ((q, &sum), &multiplier) in all {
-                    *q = Requantize::FloatScaleZeroPointBefore.apply(sum, multiplier, e.zero_point, range)
-                        as u8;
+                let (to_byte, zero_point) = (ToByte::new((e.min, e.max), 0), e.zero_point as f32);
+                for i in 0..WIDTH {
+                    bytes[i] = to_byte.byte(sums[i] as f32 * multiplier[i] + zero_point);
                 }
             }
             policy => {
-                for ((q, &sum), &multiplier) in all {
-                    *q = policy.apply(sum, multiplier, e.zero_point, range) as u8;
+                for i in 0..WIDTH {
+                    bytes[i] = policy.apply(sums[i], multiplier[i], e.zero_point, (e.min, e.max)) as u8;
                 }
             }
         }
+        out.copy_from_slice(&bytes[..out.len()]);
     }
 }

@@ -1,50 +1,34 @@
 //! Pools over NHWC u8 and s8 activations. Maxima run down the columns of the kernel first; means add real numbers in the
 //! order (kh, kw).
 
-use qloupe_tensor::Rounding;
 use rayon::prelude::*;
 
 use crate::multiversion::multiversion;
 use crate::pool::window_count;
-use crate::{Isa, PoolGeometry, QuantizedSlice, QuantizedSliceMut, isa, parallel};
+use crate::rounded::ToByte;
+use crate::{Isa, PoolGeometry, QuantizedSlice, isa, parallel};
 
 /// u8 and s8.
 pub trait QuantizedElement: Copy + PartialOrd + Send + Sync + Into<i32> {
     /// The lowest value.
     const LOWEST: Self;
-    /// Elements of this type.
-    fn slice(x: &[Self]) -> QuantizedSlice<'_>;
-    /// Elements of this type, to write.
-    fn slice_mut(x: &mut [Self]) -> QuantizedSliceMut<'_>;
-    /// An integer in the range of the type.
-    fn from_i32(q: i32) -> Self;
+    /// The integer of a bit pattern.
+    fn from_byte(byte: u8) -> Self;
 }
 
 impl QuantizedElement for u8 {
     const LOWEST: Self = 0;
-    fn slice(x: &[Self]) -> QuantizedSlice<'_> {
-        QuantizedSlice::U8(x)
-    }
-    fn slice_mut(x: &mut [Self]) -> QuantizedSliceMut<'_> {
-        QuantizedSliceMut::U8(x)
-    }
     #[inline(always)]
-    fn from_i32(q: i32) -> Self {
-        q as u8
+    fn from_byte(byte: u8) -> Self {
+        byte
     }
 }
 
 impl QuantizedElement for i8 {
     const LOWEST: Self = -128;
-    fn slice(x: &[Self]) -> QuantizedSlice<'_> {
-        QuantizedSlice::I8(x)
-    }
-    fn slice_mut(x: &mut [Self]) -> QuantizedSliceMut<'_> {
-        QuantizedSliceMut::I8(x)
-    }
     #[inline(always)]
-    fn from_i32(q: i32) -> Self {
-        q as i8
+    fn from_byte(byte: u8) -> Self {
+        byte as i8
     }
 }
 
@@ -184,48 +168,71 @@ impl AveragePoolQuantized {
             self.range
         );
         each_row(g, out, |n, oy, out| {
-            let rows: Vec<&[T]> = rows_under(g, x, n, oy).collect();
-            let mut sums = vec![0.0_f32; g.c];
-            for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
+            let mut real = vec![0.0_f32; g.iw * g.c];
+            let mut sums = vec![0.0_f32; g.ow * g.c];
+            for row in rows_under(g, x, n, oy) {
+                add_row(isa, row, self.input, &mut real, g, &mut sums);
+            }
+            for (ox, (sums, out)) in sums.chunks_exact(g.c).zip(out.chunks_exact_mut(g.c)).enumerate() {
                 let divisor = window_count(g, oy, ox, self.count_include_pad) as f32;
-                average_pixel(isa, self, &rows, g, ox, divisor, &mut sums, out);
+                finish(isa, sums, divisor, self.output, ToByte::new(self.range, 0), out);
             }
         });
     }
 }
 
+#[inline(always)]
+fn add_each(sums: &mut [f32], x: &[f32]) {
+    for (sum, &x) in sums.iter_mut().zip(x) {
+        *sum += x;
+    }
+}
+
 multiversion! {
-    fn average_pixel [T: QuantizedElement, U: QuantizedElement] (
-        op: &AveragePoolQuantized,
-        rows: &[&[T]],
+    /// Adds the real numbers of an input row to the sums of the outputs above it.
+    fn add_row [T: QuantizedElement] (
+        row: &[T],
+        grid: (f32, i32),
+        real: &mut [f32],
         g: &PoolGeometry,
-        ox: usize,
-        divisor: f32,
         sums: &mut [f32],
-        out: &mut [U],
     ) {
-        sums.fill(0.0);
-        let (in_scale, in_zero_point) = op.input;
-        for row in rows {
-            for kw in 0..g.kw {
-                let at = ox * g.stride_w + kw * g.dilation_w;
+        for (real, &q) in real.iter_mut().zip(row) {
+            let q: i32 = q.into();
+            *real = (q - grid.1) as f32 * grid.0;
+        }
+        for kw in 0..g.kw {
+            let tap = kw * g.dilation_w;
+            if g.stride_w == 1 {
+                let first = g.pad_left.saturating_sub(tap).min(g.ow);
+                let end = (g.iw + g.pad_left).saturating_sub(tap).min(g.ow);
+                if first < end {
+                    let from = (first + tap - g.pad_left) * g.c;
+                    add_each(&mut sums[first * g.c..end * g.c], &real[from..]);
+                }
+                continue;
+            }
+            for (ox, sums) in sums.chunks_exact_mut(g.c).enumerate() {
+                let at = ox * g.stride_w + tap;
                 if at >= g.pad_left && at - g.pad_left < g.iw {
-                    let x = &row[(at - g.pad_left) * g.c..][..g.c];
-                    for (sum, &q) in sums.iter_mut().zip(x) {
-                        let q: i32 = q.into();
-                        *sum += (q - in_zero_point) as f32 * in_scale;
-                    }
+                    add_each(sums, &real[(at - g.pad_left) * g.c..][..g.c]);
                 }
             }
         }
-        let (scale, zero_point) = (op.output.0, op.output.1 as f32);
-        let (min, max) = (op.range.0 as f32, op.range.1 as f32);
+    }
+}
+
+multiversion! {
+    fn finish [U: QuantizedElement] (
+        sums: &[f32],
+        divisor: f32,
+        grid: (f32, i32),
+        to_byte: ToByte,
+        out: &mut [U],
+    ) {
+        let (scale, zero_point) = (grid.0, grid.1 as f32);
         for (out, sum) in out.iter_mut().zip(sums) {
-            let rounded = Rounding::TiesEven.round(*sum / divisor / scale + zero_point);
-            let raised = if rounded > min { rounded } else { min };
-            let clipped = if raised < max { raised } else { max };
-            // SAFETY: the value is inside an 8-bit range, and not NaN.
-            *out = U::from_i32(unsafe { clipped.to_int_unchecked() });
+            *out = U::from_byte(to_byte.byte(*sum / divisor / scale + zero_point));
         }
     }
 }

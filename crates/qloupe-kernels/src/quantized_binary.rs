@@ -1,9 +1,13 @@
 //! Add and Mul of two 8-bit values on their grids, without a table of pairs.
 
-use qloupe_tensor::Rounding;
+mod formula;
+
+use qloupe_tensor::Requantize;
 use rayon::prelude::*;
 
+use self::formula::{AddAfter, AddBefore, Formula, MulAfter, MulBefore};
 use crate::multiversion::multiversion;
+use crate::rounded::ToByte;
 use crate::{Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
 
 /// An operation on two quantized values.
@@ -32,7 +36,7 @@ pub struct QuantizedBinary {
 }
 
 /// Rows of a repeated operand are joined up to this many elements.
-const PATTERN: usize = 1024;
+const PATTERN: usize = 4096;
 
 impl QuantizedBinary {
     /// The result for one pair: the specification of [`QuantizedBinary::run`].
@@ -40,17 +44,15 @@ impl QuantizedBinary {
     /// # Source
     /// ONNX Runtime `MlasQLinearAdd` and `MlasQLinearMul` with the zero point before rounding; docs/NUMERICS.md.
     pub fn apply(&self, a: i32, b: i32) -> i32 {
+        let signs = (0, 0);
         let value = match (self.kernel, self.zero_point_before) {
-            (QuantizedBinaryKernel::Add, true) => AddBefore::new(self).rounded(a, b),
-            (QuantizedBinaryKernel::Add, false) => AddAfter::new(self).rounded(a, b),
-            (QuantizedBinaryKernel::Mul, true) => MulBefore::new(self).rounded(a, b),
-            (QuantizedBinaryKernel::Mul, false) => MulAfter::new(self).rounded(a, b),
+            (QuantizedBinaryKernel::Add, true) => AddBefore::new(self, signs).real(a, b),
+            (QuantizedBinaryKernel::Add, false) => AddAfter::new(self, signs).real(a, b),
+            (QuantizedBinaryKernel::Mul, true) => MulBefore::new(self, signs).real(a, b),
+            (QuantizedBinaryKernel::Mul, false) => MulAfter::new(self, signs).real(a, b),
         };
-        clipped(value, self.bounds())
-    }
-
-    fn bounds(&self) -> (f32, f32) {
-        (self.range.0 as f32, self.range.1 as f32)
+        let zero_point = if self.zero_point_before { 0 } else { self.out.1 };
+        Requantize::FloatScaleZeroPointAfter.apply(1, value, zero_point, self.range)
     }
 
     /// `out[o, r, i] = f(a[o, r, i], b[o, i])`, or the same with the operands in their other places.
@@ -78,7 +80,11 @@ impl QuantizedBinary {
         out: QuantizedSliceMut<'_>,
     ) {
         isa.require();
-        let signs = (a.flip(), b.flip());
+        let signs = Signs {
+            a: a.flip(),
+            b: b.flip(),
+            out: matches!(out, QuantizedSliceMut::I8(_)),
+        };
         let (a, b) = (a.bytes(), b.bytes());
         let (low, high) = match &out {
             QuantizedSliceMut::U8(_) => (0, 255),
@@ -105,16 +111,74 @@ impl QuantizedBinary {
         }
     }
 
-    fn block(&self, isa: Isa, a: &[u8], b: &[u8], signs: (u8, u8), out: &mut [u8]) {
-        let bounds = self.bounds();
+    fn block(&self, isa: Isa, a: &[u8], b: &[u8], signs: Signs, out: &mut [u8]) {
         match (self.kernel, self.zero_point_before) {
-            (QuantizedBinaryKernel::Add, true) => pairs(isa, AddBefore::new(self), a, b, signs, bounds, out),
-            (QuantizedBinaryKernel::Add, false) => pairs(isa, AddAfter::new(self), a, b, signs, bounds, out),
-            (QuantizedBinaryKernel::Mul, true) => pairs(isa, MulBefore::new(self), a, b, signs, bounds, out),
-            (QuantizedBinaryKernel::Mul, false) => pairs(isa, MulAfter::new(self), a, b, signs, bounds, out),
+            (QuantizedBinaryKernel::Add, true) => {
+                self.pairs(isa, |signs| AddBefore::new(self, signs), a, b, signs, out);
+            }
+            (QuantizedBinaryKernel::Add, false) => {
+                self.pairs(isa, |signs| AddAfter::new(self, signs), a, b, signs, out);
+            }
+            (QuantizedBinaryKernel::Mul, true) => {
+                self.pairs(isa, |signs| MulBefore::new(self, signs), a, b, signs, out);
+            }
+            (QuantizedBinaryKernel::Mul, false) => {
+                self.pairs(isa, |signs| MulAfter::new(self, signs), a, b, signs, out);
+            }
         }
     }
+
+    fn pairs<F: Formula>(
+        &self,
+        isa: Isa,
+        formula: impl Fn((u8, u8)) -> F,
+        a: &[u8],
+        b: &[u8],
+        signs: Signs,
+        out: &mut [u8],
+    ) {
+        let offset = if self.zero_point_before { 0 } else { self.out.1 };
+        #[cfg(target_arch = "x86_64")]
+        {
+            let formula = formula((0, 0));
+            let narrow = formula.bound() < MAX_REAL && isa >= Isa::Avx512;
+            let one_sign = signs.a == signs.b && (signs.a != 0) == signs.out;
+            if narrow && one_sign {
+                // SAFETY: the instruction set is that of the machine, and the results fit int32.
+                unsafe {
+                    if signs.out {
+                        vectors::<F, true>(formula, a, b, self.range, offset, out);
+                    } else {
+                        vectors::<F, false>(formula, a, b, self.range, offset, out);
+                    }
+                }
+                return;
+            }
+        }
+        let flips = (signs.a, signs.b);
+        pairs(
+            isa,
+            formula(flips),
+            a,
+            b,
+            flips,
+            ToByte::new(self.range, offset),
+            out,
+        );
+    }
 }
+
+/// The bits to flip that make the operands unsigned, and whether the result is signed.
+#[derive(Clone, Copy)]
+struct Signs {
+    a: u8,
+    b: u8,
+    out: bool,
+}
+
+/// Larger results do not fit int32 with a zero point.
+#[cfg(target_arch = "x86_64")]
+const MAX_REAL: f32 = 1e9;
 
 /// Calls `block(part of long, the same part of short, part of out)` with each row of `short` repeated.
 fn repeat(
@@ -165,130 +229,6 @@ fn repeat(
         });
 }
 
-/// An operation with its constants.
-trait Formula: Copy {
-    /// The integer of the output grid, before it is clipped.
-    fn rounded(self, a: i32, b: i32) -> f32;
-}
-
-/// `rne(r_a * a + r_b * b + (z - (r_a * z_a + r_b * z_b)))` with `r = scale / output scale`.
-#[derive(Clone, Copy)]
-struct AddBefore {
-    ratio_a: f32,
-    ratio_b: f32,
-    fixed: f32,
-}
-
-impl AddBefore {
-    fn new(op: &QuantizedBinary) -> Self {
-        let (ratio_a, ratio_b) = (op.a.0 / op.out.0, op.b.0 / op.out.0);
-        let fixed = op.out.1 as f32 - (ratio_a * op.a.1 as f32 + ratio_b * op.b.1 as f32);
-        Self {
-            ratio_a,
-            ratio_b,
-            fixed,
-        }
-    }
-}
-
-impl Formula for AddBefore {
-    #[inline(always)]
-    fn rounded(self, a: i32, b: i32) -> f32 {
-        let sum = self
-            .ratio_b
-            .mul_add(b as f32, self.ratio_a.mul_add(a as f32, self.fixed));
-        Rounding::TiesEven.round(sum)
-    }
-}
-
-/// The real numbers are added, divided by the output scale and rounded; then the zero point is added.
-#[derive(Clone, Copy)]
-struct AddAfter {
-    a: (f32, i32),
-    b: (f32, i32),
-    scale: f32,
-    zero_point: f32,
-}
-
-impl AddAfter {
-    fn new(op: &QuantizedBinary) -> Self {
-        Self {
-            a: op.a,
-            b: op.b,
-            scale: op.out.0,
-            zero_point: op.out.1 as f32,
-        }
-    }
-}
-
-impl Formula for AddAfter {
-    #[inline(always)]
-    fn rounded(self, a: i32, b: i32) -> f32 {
-        let sum = (a - self.a.1) as f32 * self.a.0 + (b - self.b.1) as f32 * self.b.0;
-        Rounding::TiesEven.round(sum / self.scale) + self.zero_point
-    }
-}
-
-/// `rne((a - z_a) * (b - z_b) * m + z)` with `m = s_a * s_b / s`, one rounding in the multiply-add.
-#[derive(Clone, Copy)]
-struct MulBefore(MulAfter);
-
-impl MulBefore {
-    fn new(op: &QuantizedBinary) -> Self {
-        Self(MulAfter::new(op))
-    }
-}
-
-impl Formula for MulBefore {
-    #[inline(always)]
-    fn rounded(self, a: i32, b: i32) -> f32 {
-        let product = self.0.product(a, b);
-        Rounding::TiesEven.round(product.mul_add(self.0.multiplier, self.0.zero_point))
-    }
-}
-
-/// `rne((a - z_a) * (b - z_b) * m) + z`.
-#[derive(Clone, Copy)]
-struct MulAfter {
-    a_zero_point: i32,
-    b_zero_point: i32,
-    multiplier: f32,
-    zero_point: f32,
-}
-
-impl MulAfter {
-    fn new(op: &QuantizedBinary) -> Self {
-        Self {
-            a_zero_point: op.a.1,
-            b_zero_point: op.b.1,
-            multiplier: op.a.0 * op.b.0 / op.out.0,
-            zero_point: op.out.1 as f32,
-        }
-    }
-
-    /// Exact: each difference has nine bits and a sign, and so has its float.
-    #[inline(always)]
-    fn product(self, a: i32, b: i32) -> f32 {
-        (a - self.a_zero_point) as f32 * (b - self.b_zero_point) as f32
-    }
-}
-
-impl Formula for MulAfter {
-    #[inline(always)]
-    fn rounded(self, a: i32, b: i32) -> f32 {
-        Rounding::TiesEven.round(self.product(a, b) * self.multiplier) + self.zero_point
-    }
-}
-
-/// Clips in float, NaN to the lowest, and converts.
-#[inline(always)]
-fn clipped(value: f32, (min, max): (f32, f32)) -> i32 {
-    let raised = if value > min { value } else { min };
-    let clipped = if raised < max { raised } else { max };
-    // SAFETY: the value is inside an 8-bit range, and not NaN.
-    unsafe { clipped.to_int_unchecked() }
-}
-
 /// Elements of one step of the loop.
 const STEP: usize = 64;
 
@@ -298,39 +238,97 @@ multiversion! {
         a: &[u8],
         b: &[u8],
         signs: (u8, u8),
-        bounds: (f32, f32),
+        to_byte: ToByte,
         out: &mut [u8],
     ) {
         let (a_steps, a_rest) = a.as_chunks::<STEP>();
         let (b_steps, b_rest) = b.as_chunks::<STEP>();
         let (out_steps, out_rest) = out.as_chunks_mut::<STEP>();
         for ((out, a), b) in out_steps.iter_mut().zip(a_steps).zip(b_steps) {
-            *out = step(formula, a, b, signs, bounds);
+            *out = step(formula, a, b, signs, to_byte);
         }
         if !out_rest.is_empty() {
             let (mut a, mut b) = ([0; STEP], [0; STEP]);
             a[..a_rest.len()].copy_from_slice(a_rest);
             b[..b_rest.len()].copy_from_slice(b_rest);
-            let last = step(formula, &a, &b, signs, bounds);
+            let last = step(formula, &a, &b, signs, to_byte);
             out_rest.copy_from_slice(&last[..out_rest.len()]);
         }
     }
 }
 
-/// A byte is the integer plus 128 when its top bit was flipped: the sign is `flip`, taken off again.
 #[inline(always)]
 fn step<F: Formula>(
     formula: F,
     a: &[u8; STEP],
     b: &[u8; STEP],
-    (flip_a, flip_b): (u8, u8),
-    bounds: (f32, f32),
+    signs: (u8, u8),
+    to_byte: ToByte,
 ) -> [u8; STEP] {
     let mut out = [0; STEP];
     for i in 0..STEP {
-        let a = i32::from(a[i] ^ flip_a) - i32::from(flip_a);
-        let b = i32::from(b[i] ^ flip_b) - i32::from(flip_b);
-        out[i] = clipped(formula.rounded(a, b), bounds) as u8;
+        let real = formula.real(i32::from(a[i] ^ signs.0), i32::from(b[i] ^ signs.1));
+        out[i] = to_byte.byte(real);
     }
     out
+}
+
+/// The loop in registers, for operands and a result of one sign: saturating conversions do most of the clip.
+///
+/// # Safety
+/// The machine has AVX-512 BW, and every result is far inside int32 or NaN-free.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn vectors<F: Formula, const SIGNED: bool>(
+    formula: F,
+    a: &[u8],
+    b: &[u8],
+    range: (i32, i32),
+    offset: i32,
+    out: &mut [u8],
+) {
+    use std::arch::x86_64::*;
+
+    // SAFETY: whole steps of 64 bytes are read and written, the last one through a buffer.
+    unsafe {
+        let ends = (_mm512_set1_epi8(range.0 as i8), _mm512_set1_epi8(range.1 as i8));
+        let offset = _mm512_set1_epi16(offset as i16);
+        // The packs interleave quarters of the four vectors.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let load = |from: *const u8| {
+            let bytes = _mm_loadu_si128(from.cast());
+            if SIGNED {
+                _mm512_cvtepi8_epi32(bytes)
+            } else {
+                _mm512_cvtepu8_epi32(bytes)
+            }
+        };
+        let quarter = |a: *const u8, b: *const u8| _mm512_cvtps_epi32(formula.real512(load(a), load(b)));
+        let step = |a: *const u8, b: *const u8, out: *mut u8| {
+            let (q0, q1) = (quarter(a, b), quarter(a.add(16), b.add(16)));
+            let (q2, q3) = (quarter(a.add(32), b.add(32)), quarter(a.add(48), b.add(48)));
+            let low = _mm512_adds_epi16(_mm512_packs_epi32(q0, q1), offset);
+            let high = _mm512_adds_epi16(_mm512_packs_epi32(q2, q3), offset);
+            let clipped = if SIGNED {
+                let bytes = _mm512_packs_epi16(low, high);
+                _mm512_min_epi8(_mm512_max_epi8(bytes, ends.0), ends.1)
+            } else {
+                let bytes = _mm512_packus_epi16(low, high);
+                _mm512_min_epu8(_mm512_max_epu8(bytes, ends.0), ends.1)
+            };
+            _mm512_storeu_si512(out.cast(), _mm512_permutexvar_epi32(order, clipped));
+        };
+        let whole = out.len() / STEP * STEP;
+        for i in (0..whole).step_by(STEP) {
+            step(a.as_ptr().add(i), b.as_ptr().add(i), out.as_mut_ptr().add(i));
+        }
+        let rest = out.len() - whole;
+        if rest > 0 {
+            let (mut last_a, mut last_b, mut last) = ([0; STEP], [0; STEP], [0; STEP]);
+            last_a[..rest].copy_from_slice(&a[whole..]);
+            last_b[..rest].copy_from_slice(&b[whole..]);
+            step(last_a.as_ptr(), last_b.as_ptr(), last.as_mut_ptr());
+            out[whole..].copy_from_slice(&last[..rest]);
+        }
+    }
 }

@@ -99,19 +99,16 @@ impl SoftmaxQuantized {
     }
 
     fn row(&self, isa: Isa, x: &[u8], flip: u8, out: &mut [u8]) {
+        if x.len() <= SHORT {
+            short_row(isa, self, x, flip, out);
+            return;
+        }
         let (smallest, largest) = extremes(isa, x, flip);
-        let sum = self.sum(isa, x, flip, largest);
-        let share = Share {
-            steps: self.steps as f64,
-            half: (sum / 2) as f64,
-            sum: sum as f64,
-            zero_point: self.zero_point,
-            range: self.range,
-        };
+        let share = Share::new(self, self.sum(isa, x, flip, largest));
         let n_levels = usize::from(largest - smallest) + 1;
         if n_levels < x.len() {
             let mut shares = [0; 256];
-            divide(
+            divide_each(
                 isa,
                 &self.exponentials[..n_levels],
                 &share,
@@ -129,7 +126,7 @@ impl SoftmaxQuantized {
         for (e, &b) in exponentials.iter_mut().zip(x) {
             *e = self.exponentials[usize::from(largest - (b ^ flip))];
         }
-        divide(isa, &exponentials[..x.len()], &share, out);
+        divide_each(isa, &exponentials[..x.len()], &share, out);
     }
 
     fn sum(&self, isa: Isa, x: &[u8], flip: u8, largest: u8) -> u64 {
@@ -153,18 +150,56 @@ struct Share {
     range: (i32, i32),
 }
 
-multiversion! {
+impl Share {
+    #[inline(always)]
+    fn new(softmax: &SoftmaxQuantized, sum: u64) -> Self {
+        Self {
+            steps: softmax.steps as f64,
+            half: (sum / 2) as f64,
+            sum: sum as f64,
+            zero_point: softmax.zero_point,
+            range: softmax.range,
+        }
+    }
+
     /// The numerator is exact. A quotient of integers below 2^53 rounds to an integer only if it is that integer, so that
     /// its whole part is that of the integer division.
-    fn divide(exponentials: &[u32], share: &Share, out: &mut [u8]) {
+    #[inline(always)]
+    fn divide(&self, exponential: u32) -> u8 {
         /// Larger shares are beyond every range.
         const MOST: f64 = (1 << 30) as f64;
+        let quotient = (f64::from(exponential as i32) * self.steps + self.half) / self.sum;
+        let bounded = if quotient < MOST { quotient } else { MOST };
+        // SAFETY: the value is between 0 and 2^30.
+        let whole: i32 = unsafe { bounded.to_int_unchecked() };
+        (whole + self.zero_point).max(self.range.0).min(self.range.1) as u8
+    }
+}
+
+multiversion! {
+    fn divide_each(exponentials: &[u32], share: &Share, out: &mut [u8]) {
         for (q, &e) in out.iter_mut().zip(exponentials) {
-            let quotient = (f64::from(e as i32) * share.steps + share.half) / share.sum;
-            let bounded = if quotient < MOST { quotient } else { MOST };
-            // SAFETY: the value is between 0 and 2^30.
-            let whole: i32 = unsafe { bounded.to_int_unchecked() };
-            *q = (whole + share.zero_point).max(share.range.0).min(share.range.1) as u8;
+            *q = share.divide(e);
+        }
+    }
+}
+
+/// Rows of at most this many elements are divided element by element.
+const SHORT: usize = 32;
+
+multiversion! {
+    fn short_row(softmax: &SoftmaxQuantized, x: &[u8], flip: u8, out: &mut [u8]) {
+        let largest = x.iter().fold(0, |largest, &b| (b ^ flip).max(largest));
+        let mut exponentials = [0; SHORT];
+        let mut sum = 0;
+        for (e, &b) in exponentials.iter_mut().zip(x) {
+            *e = softmax.exponentials[usize::from(largest - (b ^ flip))];
+            sum += u64::from(*e);
+        }
+        let share = Share::new(softmax, sum);
+        for (shares, e) in out.chunks_mut(16).zip(exponentials.chunks_exact(16)) {
+            let all: [u8; 16] = std::array::from_fn(|i| share.divide(e[i]));
+            shares.copy_from_slice(&all[..shares.len()]);
         }
     }
 }

@@ -33,61 +33,33 @@ pub fn min_max(x: &[f32]) -> MinMax {
     parallel::fold_chunks(x, |x| block(isa, x), MinMax::merge)
 }
 
-/// Independent minima, maxima and counts.
-const LANES: usize = 16;
+/// Independent minima and maxima.
+const LANES: usize = 64;
+
+/// The bits of the infinite magnitude; those of NaN are larger.
+const INFINITE: u32 = 0x7f80_0000;
 
 multiversion! {
     fn block(x: &[f32]) -> MinMax {
-        let mut lanes = Lanes {
-            min: [f32::INFINITY; LANES],
-            max: [f32::NEG_INFINITY; LANES],
-            n_nan: [0; LANES],
-            n_inf: [0; LANES],
-        };
         let (chunks, rest) = x.as_chunks::<LANES>();
+        let mut min = [f32::INFINITY; LANES];
+        let mut max = [f32::NEG_INFINITY; LANES];
+        let mut largest = [0; LANES];
         for x in chunks {
-            lanes.add(x);
+            for i in 0..LANES {
+                min[i] = if x[i] < min[i] { x[i] } else { min[i] };
+                max[i] = if x[i] > max[i] { x[i] } else { max[i] };
+                largest[i] = (x[i].to_bits() & 0x7fff_ffff).max(largest[i]);
+            }
         }
-        let mut counted = lanes.finish();
-        for &x in rest {
-            counted = counted.merge(one(x));
+        let each = |x: &[f32]| x.iter().fold(NOTHING, |range, &x| range.merge(one(x)));
+        // What is not finite is an error of the model, and counted slowly.
+        if largest.iter().any(|&bits| bits >= INFINITE) {
+            return each(x);
         }
-        counted
-    }
-}
-
-struct Lanes {
-    min: [f32; LANES],
-    max: [f32; LANES],
-    n_nan: [u32; LANES],
-    n_inf: [u32; LANES],
-}
-
-impl Lanes {
-    #[inline(always)]
-    fn add(&mut self, x: &[f32; LANES]) {
-        for i in 0..LANES {
-            let x = x[i];
-            let finite = x.abs() < f32::INFINITY;
-            let (low, high) = (
-                if finite { x } else { f32::INFINITY },
-                if finite { x } else { f32::NEG_INFINITY },
-            );
-            self.min[i] = if low < self.min[i] { low } else { self.min[i] };
-            self.max[i] = if high > self.max[i] { high } else { self.max[i] };
-            self.n_nan[i] += u32::from(x.is_nan());
-            self.n_inf[i] += u32::from(x.abs() == f32::INFINITY);
-        }
-    }
-
-    fn finish(&self) -> MinMax {
-        let lane = |i: usize| MinMax {
-            min: self.min[i],
-            max: self.max[i],
-            n_nan: self.n_nan[i] as usize,
-            n_inf: self.n_inf[i] as usize,
-        };
-        (0..LANES).map(lane).fold(NOTHING, MinMax::merge)
+        let range = each(&min).merge(each(&max));
+        let range = if chunks.is_empty() { NOTHING } else { range };
+        range.merge(each(rest))
     }
 }
 

@@ -196,7 +196,28 @@ impl View {
     /// Copies the view out, under `shape`.
     pub(crate) fn copy(&self, x: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
         count(&self.shape)?;
-        copy_runs(&[x], shape, self.runs())
+        let forward: Option<Vec<(usize, usize)>> = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(&size, &stride)| Some((size, usize::try_from(stride).ok()?)))
+            .collect();
+        let Some(axes) = forward.filter(|_| !self.shape.contains(&0)) else {
+            return copy_runs(&[x], shape, self.runs());
+        };
+        check_size(0, x.dtype(), shape)?;
+        macro_rules! by_variant {
+            ($($variant:ident),*) => {
+                match x.data() {
+                    $(Data::$variant(values) => Tensor::new(shape, strided(&values[self.start..], &axes, shape)?)?,)*
+                    Data::String(_) | Data::Opaque(..) => return copy_runs(&[x], shape, self.runs()),
+                }
+            };
+        }
+        Ok(by_variant!(
+            Float32, Float64, Float16, BFloat16, UInt8, Int8, UInt16, Int16, UInt32, Int32, UInt64, Int64,
+            Bool
+        ))
     }
 
     /// The runs of the view.
@@ -219,6 +240,16 @@ impl View {
             axes,
         }
     }
+}
+
+fn strided<T: Copy + Default + Send + Sync + 'static>(
+    x: &[T],
+    axes: &[(usize, usize)],
+    shape: &[usize],
+) -> Result<Vec<T>, OpError> {
+    let mut out = repeated(T::default(), shape)?;
+    qloupe_kernels::copy_strided(x, axes, &mut out);
+    Ok(out)
 }
 
 /// The runs of a [`View`].

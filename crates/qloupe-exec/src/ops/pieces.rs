@@ -2,7 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
-use super::movement::{Run, copy_runs};
+use super::movement::{Run, View, copy_runs};
 use crate::OpError;
 
 /// The tensors one after the other along `axis`, a physical axis of the first.
@@ -71,8 +71,8 @@ pub(super) fn cut(x: &Tensor, axis: usize, sizes: &[usize]) -> Result<Vec<Tensor
     for &size in sizes {
         let mut shape = x.shape().to_vec();
         shape[axis] = size;
-        let runs = (0..outer).map(|o| Run::contiguous((o * total + from) * inner, size * inner));
-        pieces.push(copy_runs(&[x], &shape, runs)?);
+        let strides = vec![(total * inner) as isize, 1];
+        pieces.push(View::new(from * inner, &[outer, size * inner], strides).copy(x, &shape)?);
         from += size;
     }
     Ok(pieces)

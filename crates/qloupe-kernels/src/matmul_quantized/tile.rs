@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use qloupe_tensor::Requantize;
+
 use super::Part;
 use super::pack::{BYTE_LANES, PAIR_LANES, panels_of_bytes, panels_of_pairs, rows_of_bytes, rows_of_pairs};
 use crate::buffer::{Aligned, with_scratch};
@@ -39,63 +41,150 @@ pub(super) unsafe fn run_vnni(part: &Part<'_>, out: &mut [u8]) {
         for column in columns.iter_mut() {
             *column = both.wrapping_sub(column.wrapping_mul(a_zero_point));
         }
+        let scale = FloatScale::new(part);
         for (block, out) in out.chunks_mut(BYTE_ROWS * n).enumerate() {
             let n_rows = out.len() / n;
             let rows = rows_of_bytes(part, block * BYTE_ROWS, n_rows, k4 * 4, a.as_mut_slice());
             let rows = rows.map(|sum| sum.wrapping_mul(b_zero_point));
-            let mut sums = [[0_i32; BYTE_PANELS * BYTE_LANES]; BYTE_ROWS];
             for panel in (0..n_panels).step_by(BYTE_PANELS) {
-                let a = a.as_slice().as_ptr();
-                let b = panels[panel * panel_len..].as_ptr();
-                // SAFETY: a holds all rows of a tile, b the panels of the tile.
-                unsafe {
-                    match n_panels - panel {
-                        1 => bytes::<1>(a, b, k4, &mut sums),
-                        2 => bytes::<2>(a, b, k4, &mut sums),
-                        3 => bytes::<3>(a, b, k4, &mut sums),
-                        _ => bytes::<BYTE_PANELS>(a, b, k4, &mut sums),
-                    }
-                }
                 let first = panel * BYTE_LANES;
                 let width = (BYTE_PANELS * BYTE_LANES).min(n - first);
-                for ((sums, out), row) in sums.iter_mut().zip(out.chunks_exact_mut(n)).zip(rows) {
-                    for (sum, column) in sums.iter_mut().zip(&columns[first..]) {
-                        *sum = sum.wrapping_add(*column).wrapping_sub(row);
+                let mut tile = Bytes {
+                    a: a.as_slice().as_ptr(),
+                    b: panels[panel * panel_len..].as_ptr(),
+                    k4,
+                    rows: &rows,
+                    columns: columns[first..].as_ptr(),
+                    sums: [[0; BYTE_PANELS * BYTE_LANES]; BYTE_ROWS],
+                };
+                let to = Target {
+                    multiplier: part.multiplier[first..].as_ptr(),
+                    out: out[first..].as_mut_ptr(),
+                    stride: n,
+                    n_rows,
+                    width,
+                };
+                // SAFETY: a holds all rows of a tile, b and the columns its panels, and the output its rows.
+                unsafe {
+                    match n_panels - panel {
+                        1 => tile.run::<1>(scale.as_ref(), &to),
+                        2 => tile.run::<2>(scale.as_ref(), &to),
+                        3 => tile.run::<3>(scale.as_ref(), &to),
+                        _ => tile.run::<BYTE_PANELS>(scale.as_ref(), &to),
                     }
-                    part.requantize(&sums[..width], first, &mut out[first..][..width]);
+                }
+                if scale.is_none() {
+                    for (sums, out) in tile.sums.iter().zip(out.chunks_exact_mut(n)) {
+                        part.requantize(sums, first, &mut out[first..][..width]);
+                    }
                 }
             }
         }
     });
 }
 
-/// # Safety
-/// `a` has `BYTE_ROWS` rows of `4 * k4` bytes, `b` has `PANELS` panels; the machine has the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
-unsafe fn bytes<const PANELS: usize>(
+/// The float-scale policies in registers: `clip(rne(sum * multiplier + before), low, high) + after`.
+struct FloatScale {
+    before: f32,
+    low: f32,
+    high: f32,
+    after: i32,
+}
+
+impl FloatScale {
+    fn new(part: &Part<'_>) -> Option<Self> {
+        let e = part.epilogue;
+        let (before, after) = match e.policy {
+            Requantize::FloatScaleZeroPointAfter => (0, e.zero_point),
+            Requantize::FloatScaleZeroPointBefore => (e.zero_point, 0),
+            _ => return None,
+        };
+        Some(Self {
+            before: before as f32,
+            low: (e.min - after) as f32,
+            high: (e.max - after) as f32,
+            after,
+        })
+    }
+}
+
+/// Where a tile writes.
+struct Target {
+    multiplier: *const f32,
+    out: *mut u8,
+    /// The distance of rows.
+    stride: usize,
+    n_rows: usize,
+    /// The columns of the tile that exist.
+    width: usize,
+}
+
+/// A tile of bytes: `BYTE_ROWS` rows of `4 * k4` bytes, and panels.
+struct Bytes<'a> {
     a: *const u8,
     b: *const i8,
     k4: usize,
-    sums: &mut [[i32; BYTE_PANELS * BYTE_LANES]; BYTE_ROWS],
-) {
-    // SAFETY: the contract above.
-    unsafe {
-        let mut acc = [[_mm512_setzero_si512(); PANELS]; BYTE_ROWS];
-        for step in 0..k4 {
-            let mut weights = [_mm512_setzero_si512(); PANELS];
-            for (panel, weight) in weights.iter_mut().enumerate() {
-                *weight = _mm512_load_si512(b.add((panel * k4 + step) * 64).cast());
-            }
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32(a.add((r * k4 + step) * 4).cast::<i32>().read_unaligned());
-                for (acc, weight) in acc.iter_mut().zip(weights) {
-                    *acc = _mm512_dpbusd_epi32(*acc, x, weight);
+    /// What is taken off each row.
+    rows: &'a [i32; 8],
+    /// What is added to each column.
+    columns: *const i32,
+    /// The sums, for policies that are not in registers.
+    sums: [[i32; BYTE_PANELS * BYTE_LANES]; BYTE_ROWS],
+}
+
+impl Bytes<'_> {
+    /// # Safety
+    /// The pointers hold `PANELS` panels and the rows of the target; the machine has the instructions.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+    unsafe fn run<const PANELS: usize>(&mut self, scale: Option<&FloatScale>, to: &Target) {
+        // SAFETY: the contract above; multipliers and columns reach to the end of the panels.
+        unsafe {
+            let mut acc = [[_mm512_setzero_si512(); PANELS]; BYTE_ROWS];
+            for step in 0..self.k4 {
+                let mut weights = [_mm512_setzero_si512(); PANELS];
+                for (panel, weight) in weights.iter_mut().enumerate() {
+                    *weight = _mm512_load_si512(self.b.add((panel * self.k4 + step) * 64).cast());
+                }
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    let x = self.a.add((r * self.k4 + step) * 4).cast::<i32>();
+                    let x = _mm512_set1_epi32(x.read_unaligned());
+                    for (acc, weight) in acc.iter_mut().zip(weights) {
+                        *acc = _mm512_dpbusd_epi32(*acc, x, weight);
+                    }
                 }
             }
-        }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
-            for (panel, acc) in acc.into_iter().enumerate() {
-                _mm512_storeu_si512(sums.as_mut_ptr().add(panel * BYTE_LANES).cast(), acc);
+            for panel in 0..PANELS {
+                let at = panel * BYTE_LANES;
+                let column = _mm512_loadu_si512(self.columns.add(at).cast());
+                for r in 0..BYTE_ROWS {
+                    let shifted = _mm512_sub_epi32(column, _mm512_set1_epi32(self.rows[r]));
+                    acc[r][panel] = _mm512_add_epi32(acc[r][panel], shifted);
+                }
+            }
+            let Some(scale) = scale else {
+                for r in 0..BYTE_ROWS {
+                    for panel in 0..PANELS {
+                        let sums = self.sums[r].as_mut_ptr().add(panel * BYTE_LANES);
+                        _mm512_storeu_si512(sums.cast(), acc[r][panel]);
+                    }
+                }
+                return;
+            };
+            let (low, high) = (_mm512_set1_ps(scale.low), _mm512_set1_ps(scale.high));
+            let (before, after) = (_mm512_set1_ps(scale.before), _mm512_set1_epi32(scale.after));
+            for panel in 0..PANELS {
+                let at = panel * BYTE_LANES;
+                let mask = ((1_u32 << (to.width - at).min(BYTE_LANES)) - 1) as u16;
+                let multiplier = _mm512_loadu_ps(to.multiplier.add(at));
+                for r in 0..BYTE_ROWS {
+                    if r < to.n_rows {
+                        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][panel]), multiplier);
+                        let raised = _mm512_max_ps(_mm512_add_ps(scaled, before), low);
+                        let rounded = _mm512_cvtps_epi32(_mm512_min_ps(raised, high));
+                        let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, after));
+                        _mm_mask_storeu_epi8(to.out.add(r * to.stride + at).cast(), mask, bytes);
+                    }
+                }
             }
         }
     }
@@ -130,7 +219,7 @@ pub(super) unsafe fn run_avx2(part: &Part<'_>, out: &mut [u8]) {
                 let first = panel * PAIR_LANES;
                 let width = (PAIR_PANELS * PAIR_LANES).min(n - first);
                 for (sums, out) in sums.iter().zip(out.chunks_exact_mut(n)) {
-                    part.requantize(&sums[..width], first, &mut out[first..][..width]);
+                    part.requantize(sums, first, &mut out[first..][..width]);
                 }
             }
         }

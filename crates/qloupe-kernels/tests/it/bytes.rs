@@ -65,11 +65,56 @@ proptest! {
         let width: usize = widths.iter().sum();
         for (i, &w) in widths.iter().enumerate().filter(|(_, w)| **w > 0) {
             let mut piece = vec![0; rows * w];
-            cut_rows(&expected, width, start, w, &mut piece);
+            copy_strided(&expected[start.min(expected.len())..], &[(rows, width), (w, 1)], &mut piece);
             let map = |&b: &u8| if i % 2 == 0 { table[usize::from(b)] } else { b };
             prop_assert!(piece == parts[i].iter().map(map).collect::<Vec<u8>>(), "piece {i}");
             start += w;
         }
+    }
+}
+
+fn check_strided<T: Copy + Default + PartialEq + Send + Sync + 'static>(
+    x: &[T],
+    axes: &[(usize, usize)],
+) -> bool {
+    let n: usize = axes.iter().map(|(size, _)| size).product();
+    let expected: Vec<T> = (0..n)
+        .map(|mut i| {
+            let mut at = 0;
+            for &(size, stride) in axes.iter().rev() {
+                at += i % size * stride;
+                i /= size;
+            }
+            x[at]
+        })
+        .collect();
+    let mut out = vec![T::default(); n];
+    copy_strided(x, axes, &mut out);
+    out == expected
+}
+
+proptest! {
+    #[test]
+    fn views_are_copied_in_row_major_order(
+        sizes in prop::collection::vec(1_usize..40, 4),
+        order in Just(vec![0_usize, 1, 2, 3]).prop_shuffle(),
+        (step, repeated) in (1_usize..3, any::<bool>()),
+    ) {
+        let mut strides = [step; 4];
+        for axis in (0..3).rev() {
+            strides[axis] = strides[axis + 1] * (sizes[axis + 1] + axis % 2);
+        }
+        let mut axes: Vec<(usize, usize)> = order.iter().map(|&axis| (sizes[axis], strides[axis])).collect();
+        if repeated {
+            axes[1].1 = 0;
+        }
+        let n = strides[0] * (sizes[0] + 1);
+        let x = random_bytes(n, 3);
+        prop_assert!(check_strided(&x, &axes), "bytes {axes:?}");
+        let words: Vec<f32> = (0..n).map(|i| i as f32).collect();
+        prop_assert!(check_strided(&words, &axes), "words {axes:?}");
+        let pairs: Vec<(u8, u32)> = (0..n).map(|i| (i as u8, i as u32)).collect();
+        prop_assert!(check_strided(&pairs, &axes), "pairs {axes:?}");
     }
 }
 
