@@ -36,8 +36,7 @@ def panel(bench, axis, x_label, y_label, points):
         lines = {engine: [] for engine in TITLES}
         for x, model, batch in points:
             ms = bench.interleave(bench.engines(model, model.path, threads, True, batch=batch))
-            row = f"{x_label}: {x}"
-            bench.add(row, name, threads, "ms", ms["qloupe"], ms["ort"], openvino=ms["openvino"])
+            bench.add(f"time over {x_label}", f"{name}, {x}", threads, "ms", ms["qloupe"], ms["ort"], openvino=ms["openvino"])
             for engine, ys in lines.items():
                 ys.append(ms[engine] / batch if ms[engine] else math.nan)
         for engine, ys in lines.items():
@@ -46,7 +45,8 @@ def panel(bench, axis, x_label, y_label, points):
             axis.plot(ticks, ys, style, marker="o", markersize=4, color=COLOURS[engine], label=label)
     axis.set(title=f"{name}, float32", xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
     axis.set_xticks(ticks, ticks)
-    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    axis.grid(True, which="both", alpha=0.25)
+    axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axis.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    for minor in (axis.xaxis, axis.yaxis):
+        minor.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.grid(True, alpha=0.25)
