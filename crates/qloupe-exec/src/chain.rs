@@ -90,6 +90,10 @@ pub(crate) struct Ran {
     pub(crate) rest: Vec<usize>,
 }
 
+/// Sees every float32 value that is computed, in pieces: its place among the values of the program, and some elements.
+/// Threads call it at once, in no order.
+pub type Watch<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
+
 /// Runs the beginning of a group: its first step, and those that can follow it.
 ///
 /// `value` looks up what is there already; `keeps(slot, readers)` says whether a result that `readers` steps of the chain
@@ -99,23 +103,36 @@ pub(crate) fn run<'v>(
     members: &[usize],
     value: &dyn Fn(usize) -> Option<&'v Value>,
     keeps: &dyn Fn(usize, usize) -> bool,
+    watch: Option<&Watch<'_>>,
 ) -> Result<Ran, ExecError> {
     let (&first, followers) = members.split_first().expect("invariant: a group has a step");
     let step = &steps[first];
     let arguments: Vec<Option<&Value>> = step.inputs.iter().map(|slot| value((*slot)?)).collect();
-    if let Some(ran) = run_as_chain(steps, first, followers, &arguments, value, keeps)? {
+    if let Some(ran) = run_as_chain(steps, first, followers, &arguments, value, (keeps, watch))? {
         return Ok(ran);
     }
     let results = step.call.run(&arguments)?;
     let values = step.outputs.iter().zip(results);
+    let watched = |slot: usize, value: &Value| {
+        let floats = value
+            .as_tensor()
+            .and_then(|tensor| tensor.physical().as_slice::<f32>());
+        if let (Some(watch), Some(floats)) = (watch, floats) {
+            watch(slot, floats);
+        }
+    };
     Ok(Ran {
         steps: vec![first],
         values: values
             .filter_map(|(slot, value)| Some(((*slot)?, value)))
+            .inspect(|(slot, value)| watched(*slot, value))
             .collect(),
         rest: followers.to_vec(),
     })
 }
+
+/// Which results are kept, and what sees all of them.
+type Fate<'a> = (&'a dyn Fn(usize, usize) -> bool, Option<&'a Watch<'a>>);
 
 fn run_as_chain<'v>(
     steps: &[Step],
@@ -123,7 +140,7 @@ fn run_as_chain<'v>(
     followers: &[usize],
     arguments: &[Option<&Value>],
     value: &dyn Fn(usize) -> Option<&'v Value>,
-    keeps: &dyn Fn(usize, usize) -> bool,
+    fate: Fate<'_>,
 ) -> Result<Option<Ran>, ExecError> {
     let step = &steps[first];
     let call = &step.call;
@@ -148,7 +165,7 @@ fn run_as_chain<'v>(
         let rest = chain.follow_all(steps, followers, value);
         let main = main.clone();
         let head = Head::Values(main.as_slice().unwrap_or_default());
-        return Ok(Some(chain.run(steps, None, head, rest, keeps)));
+        return Ok(Some(chain.run(steps, None, head, rest, fate)));
     }
     call.with_chain_head(&tensors, &mut |head, layout| {
         let (mut chain, kernel) = (Chain::new(head.shape, layout), head.kernel);
@@ -162,7 +179,7 @@ fn run_as_chain<'v>(
             HeadKernel::Conv(conv, x, geometry) => Head::Conv(conv, x, geometry),
             HeadKernel::Product(gemm, a, m) => Head::Product(gemm, a, *m),
         };
-        Some(chain.run(steps, Some(first), head, rest, keeps))
+        Some(chain.run(steps, Some(first), head, rest, fate))
     })
 }
 
@@ -356,7 +373,7 @@ impl Chain {
         head_step: Option<usize>,
         head: Head<'_>,
         rest: Vec<usize>,
-        keeps: &dyn Fn(usize, usize) -> bool,
+        (keeps, watch): Fate<'_>,
     ) -> Ran {
         let operands: Vec<Operand<'_>> = self
             .operands
@@ -386,7 +403,17 @@ impl Chain {
             keep[position(source)] |= keeps(slot, readers(slot));
         }
         keep[self.steps.len()] = true;
-        let mut kept = run_chain(head, &self.steps, &operands, &keep);
+        let mut slots = vec![None; keep.len()];
+        for &(slot, source) in &self.results {
+            slots[position(source)] = Some(slot);
+        }
+        let see = |result: usize, values: &[f32]| {
+            if let (Some(watch), Some(slot)) = (watch, slots[result]) {
+                watch(slot, values);
+            }
+        };
+        let see: Option<&qloupe_kernels::Watch<'_>> = if watch.is_some() { Some(&see) } else { None };
+        let mut kept = run_chain(head, &self.steps, &operands, &keep, see);
         let mut values = Vec::with_capacity(self.results.len());
         for &(slot, source) in &self.results {
             if let Some(buffer) = kept[position(source)].take() {

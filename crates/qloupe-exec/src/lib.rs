@@ -22,7 +22,7 @@ mod value;
 mod walk;
 
 pub use body::BoundBody;
-pub use chain::ChainHead;
+pub use chain::{ChainHead, Watch};
 pub use element_wise::{ElementSource, ElementSteps};
 pub use error::{ExecError, OpError};
 pub use infer::{BodyInference, Fact, InferContext};

@@ -212,7 +212,7 @@ impl Program {
         &'p self,
         given: Vec<(String, V)>,
         goals: &[&str],
-        tapped: Tapped<'_>,
+        tapped: Tapped<'p>,
     ) -> Result<Walk<'p>, ExecError> {
         let given = given.into_iter().map(|(name, value)| (name, value.into()));
         Walk::new(self, given.collect(), goals, tapped)

@@ -53,7 +53,7 @@ impl Stepwise for Program {
         value: &dyn Fn(usize) -> Option<&'v Value>,
         keeps: &dyn Fn(usize, usize) -> bool,
     ) -> Result<Ran, ExecError> {
-        chain::run(&self.steps, members, value, keeps)
+        chain::run(&self.steps, members, value, keeps, None)
     }
 
     fn n_slots(&self) -> usize {

@@ -4,32 +4,54 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_ir::{Dim, ValueInfo};
 
-use crate::chain;
+use crate::chain::{self, Watch};
 use crate::{ExecError, Program, Stored, Value};
 
 /// Which values of a run its owner looks at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Tapped<'a> {
     /// All of them.
     All,
     /// Those of these names.
     Only(&'a BTreeSet<String>),
+    /// None come out, but all float32 ones are seen in pieces while they are in the cache; the number is a place in
+    /// [`Program::values`].
+    Watched(&'a Watch<'a>),
     /// The goals only.
     None,
 }
 
+impl std::fmt::Debug for Tapped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::All => "All",
+            Self::Only(_) => "Only",
+            Self::Watched(_) => "Watched",
+            Self::None => "None",
+        })
+    }
+}
+
 /// A run in progress. Its owner decides after every step what to look at; two walks in lockstep are a comparison.
-#[derive(Debug)]
 pub struct Walk<'p> {
     program: &'p Program,
     values: Vec<Option<Value>>,
     /// Steps that still use a value, plus one for a goal.
     uses: Vec<usize>,
     tapped: Vec<bool>,
+    watch: Option<&'p Watch<'p>>,
     /// What is still to be run: groups of steps that one kernel call may do, last first.
     queue: Vec<Vec<usize>>,
     live_bytes: usize,
     peak_bytes: usize,
+}
+
+impl std::fmt::Debug for Walk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Walk")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A step of a walk: one node, or several that one kernel call did.
@@ -46,7 +68,7 @@ impl<'p> Walk<'p> {
         program: &'p Program,
         given: Vec<(String, Value)>,
         goals: &[&str],
-        tapped: Tapped<'_>,
+        tapped: Tapped<'p>,
     ) -> Result<Self, ExecError> {
         let mut values = vec![None; program.n_slots()];
         let declared: BTreeMap<&str, &ValueInfo> = program
@@ -93,9 +115,13 @@ impl<'p> Walk<'p> {
         let members = |group: &Vec<usize>| group.iter().copied().filter(|&step| needed[step]).collect();
         let groups = program.groups.iter().rev().map(members);
         let queue = groups.filter(|group: &Vec<usize>| !group.is_empty()).collect();
+        let watch = match tapped {
+            Tapped::Watched(watch) => Some(watch),
+            _ => None,
+        };
         let tapped = match tapped {
             Tapped::All => vec![true; program.n_slots()],
-            Tapped::None => vec![false; program.n_slots()],
+            Tapped::None | Tapped::Watched(_) => vec![false; program.n_slots()],
             Tapped::Only(names) => (0..program.n_slots())
                 .map(|slot| names.contains(program.name(slot)))
                 .collect(),
@@ -106,6 +132,7 @@ impl<'p> Walk<'p> {
             values,
             uses,
             tapped,
+            watch,
             queue,
             live_bytes,
             peak_bytes: live_bytes,
@@ -123,7 +150,13 @@ impl<'p> Walk<'p> {
         let program = self.program;
         let (uses, tapped) = (&self.uses, &self.tapped);
         let keeps = |slot: usize, readers: usize| tapped[slot] || uses[slot] > readers;
-        let ran = chain::run(&program.steps, &members, &|slot| self.slot_value(slot), &keeps)?;
+        let ran = chain::run(
+            &program.steps,
+            &members,
+            &|slot| self.slot_value(slot),
+            &keeps,
+            self.watch,
+        )?;
         if !ran.rest.is_empty() {
             self.queue.push(ran.rest);
         }

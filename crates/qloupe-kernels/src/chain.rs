@@ -64,6 +64,10 @@ impl Head<'_> {
     }
 }
 
+/// What sees every result of a chain in pieces, while they are in the cache: the head's (0) and those of the steps (from 1
+/// on). Threads call it at once, in no order.
+pub type Watch<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
+
 /// Runs a chain. `keep` says which results are wanted, the head's first and then those of the steps; they come back in
 /// this order. The result of the last step must be wanted.
 ///
@@ -77,7 +81,8 @@ impl Head<'_> {
 ///     sources: [Source::Step(0), Source::Operand(0)],
 /// };
 /// let two = Operand::new(&[2.0], 1, 3, 1);
-/// let results = run_chain(Head::Values(&[-1.0, 0.5, 3.0]), &[relu, double], &[two], &[false, false, true]);
+/// let head = Head::Values(&[-1.0, 0.5, 3.0]);
+/// let results = run_chain(head, &[relu, double], &[two], &[false, false, true], None);
 /// assert_eq!(results, [None, None, Some(vec![0.0, 1.0, 6.0])]);
 /// ```
 pub fn run_chain(
@@ -85,8 +90,9 @@ pub fn run_chain(
     steps: &[ChainStep],
     operands: &[Operand<'_>],
     keep: &[bool],
+    watch: Option<&Watch<'_>>,
 ) -> Vec<Option<Vec<f32>>> {
-    run_chain_with_isa(isa(), head, steps, operands, keep)
+    run_chain_with_isa(isa(), head, steps, operands, keep, watch)
 }
 
 /// [`run_chain`] for one instruction set, to compare them.
@@ -97,6 +103,7 @@ pub fn run_chain_with_isa(
     steps: &[ChainStep],
     operands: &[Operand<'_>],
     keep: &[bool],
+    watch: Option<&Watch<'_>>,
 ) -> Vec<Option<Vec<f32>>> {
     assert_eq!(
         keep.len(),
@@ -109,7 +116,7 @@ pub fn run_chain_with_isa(
         Head::Values(values) => Some(values),
         Head::Conv(..) | Head::Product(..) => None,
     };
-    let compiled = compile::compile(steps, keep, inputs.is_none());
+    let compiled = compile::compile(steps, keep, inputs.is_none(), watch.is_some());
     let mut kept: Vec<Option<Vec<f32>>> = keep
         .iter()
         .map(|&wanted| wanted.then(|| Vec::with_capacity(n)))
@@ -121,7 +128,7 @@ pub fn run_chain_with_isa(
         .iter_mut()
         .map(|buffer| buffer.as_mut().map_or(std::ptr::null_mut(), Vec::as_mut_ptr))
         .collect();
-    let blocks = Blocks::new(isa.require(), &compiled, inputs, operands, results, n);
+    let blocks = Blocks::new(isa.require(), &compiled, inputs, operands, results, n, watch);
     // SAFETY: every buffer has room for `n` elements; the head writes its own, and then the steps write each of theirs.
     unsafe {
         match head {

@@ -58,7 +58,7 @@ mod unroll;
 
 pub use allocator::LayerAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
-pub use chain::{ChainStep, ElementWise, Head, Operand, Source, run_chain};
+pub use chain::{ChainStep, ElementWise, Head, Operand, Source, Watch, run_chain};
 pub use compare::{MAX_PAIRS, PairSums, Tested, pair_sums};
 pub use conv_f32::ConvF32;
 pub use conv_i8::ConvI8;

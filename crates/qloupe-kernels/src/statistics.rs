@@ -17,7 +17,9 @@ pub struct MinMax {
 }
 
 impl MinMax {
-    fn merge(self, other: Self) -> Self {
+    /// The range of both.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
         Self {
             min: if other.min < self.min { other.min } else { self.min },
             max: if other.max > self.max { other.max } else { self.max },

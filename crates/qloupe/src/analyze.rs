@@ -78,7 +78,7 @@ pub struct Analysis<'a> {
     /// How many units need a golden value.
     uses: HashMap<String, usize>,
     /// The same names.
-    needed: BTreeSet<String>,
+    needed: Arc<BTreeSet<String>>,
     /// What the golden run computes: the network outputs, and values that units need but no output does.
     goals: Vec<String>,
     /// Values that the graph under test holds in float16 itself.
@@ -158,7 +158,7 @@ impl<'a> Analysis<'a> {
             views,
             rows,
             outputs,
-            needed: uses.keys().cloned().collect(),
+            needed: Arc::new(uses.keys().cloned().collect()),
             uses,
             goals,
             half,
@@ -189,10 +189,11 @@ impl<'a> Analysis<'a> {
             .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
             .collect();
         // The first sample shows the shape of every value; later on only those that are compared come out.
+        let needed = Arc::clone(&self.needed);
         let tapped = if self.n_samples == 0 {
             Tapped::All
         } else {
-            Tapped::Only(&self.needed)
+            Tapped::Only(&needed)
         };
         let walk = network
             .program

@@ -5,8 +5,9 @@ mod min_max;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use qloupe_exec::{Program, Stored};
+use qloupe_exec::{Program, Stored, Tapped};
 use qloupe_kernels::{MinMax, min_max};
 use qloupe_tensor::Range;
 
@@ -21,13 +22,18 @@ pub trait Algorithm: Sync {
     fn aliases(&self) -> &'static [&'static str];
     /// One line for lists.
     fn title(&self) -> &'static str;
+    /// True when observers look at ranges only: values then need not be in memory.
+    fn needs_ranges_only(&self) -> bool {
+        false
+    }
     /// A new observer of one value.
     fn observer(&self) -> Box<dyn Observer>;
 }
 
 /// The statistics of one value: bounded memory, the same result in any order of merging.
 pub trait Observer: Send {
-    /// Sees all elements of one sample; they are finite, there is one, and `range` is theirs.
+    /// Sees all elements of one sample, which are finite; `range` is theirs. An algorithm that needs ranges only may get no
+    /// elements.
     fn observe(&mut self, values: &[f32], range: Range);
     /// Adds what another observer of the same algorithm saw.
     fn merge(&mut self, other: &dyn Observer);
@@ -106,22 +112,54 @@ impl<'p> Calibration<'p> {
         for (name, value) in &given {
             self.observe_value(&sample, batch, name, value)?;
         }
-        let goals: Vec<&str> = self
-            .program
-            .graph()
-            .outputs
-            .iter()
-            .map(|o| o.name.as_str())
-            .collect();
-        let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
-        while let Some(stepped) = walk.step().map_err(in_file)? {
-            for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    self.observe_value(&sample, batch, name, tensor)?;
+        if self.algorithm.needs_ranges_only() && batch.n_rows() == 1 {
+            self.watch_ranges(&sample, given)?;
+        } else {
+            let goals = self.goals();
+            let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
+            while let Some(stepped) = walk.step().map_err(in_file)? {
+                for (name, value) in &stepped.outputs {
+                    if let Some(tensor) = value.as_tensor() {
+                        self.observe_value(&sample, batch, name, tensor)?;
+                    }
                 }
             }
         }
         self.n_samples += batch.n_samples;
+        Ok(())
+    }
+
+    fn goals(&self) -> Vec<&'p str> {
+        let outputs = self.program.graph().outputs.iter();
+        outputs.map(|output| output.name.as_str()).collect()
+    }
+
+    /// Observes the ranges of one sample, which are measured piece by piece as values are computed.
+    fn watch_ranges(&mut self, sample: &str, given: Vec<(String, Stored)>) -> Result<(), Error> {
+        let in_file = |source| Error::Exec {
+            file: sample.to_owned(),
+            source,
+        };
+        let ranges: Vec<Mutex<Option<(MinMax, usize)>>> =
+            self.program.values().map(|_| Mutex::new(None)).collect();
+        let watch = |value: usize, elements: &[f32]| {
+            let seen = min_max(elements);
+            let mut range = ranges[value].lock().unwrap_or_else(PoisonError::into_inner);
+            let (before, len) = range.unwrap_or((seen, 0));
+            *range = Some((before.merge(seen), len + elements.len()));
+        };
+        let goals = self.goals();
+        let tapped = Tapped::Watched(&watch);
+        let mut walk = self.program.walk_tapped(given, &goals, tapped).map_err(in_file)?;
+        while walk.step().map_err(in_file)?.is_some() {}
+        drop(walk);
+        let ranges = ranges
+            .into_iter()
+            .map(|range| range.into_inner().unwrap_or_else(PoisonError::into_inner));
+        for (name, range) in self.program.values().zip(ranges) {
+            let Some((range, len)) = range else { continue };
+            self.observe_ranges(sample, name, len, &[(&[], range)])?;
+        }
         Ok(())
     }
 
@@ -136,14 +174,26 @@ impl<'p> Calibration<'p> {
             return Ok(());
         };
         let parts = batch.parts(value.physical().shape(), values);
-        let ranges: Vec<MinMax> = parts.iter().map(|part| min_max(part)).collect();
-        let count = ranges.iter().map(|range| range.n_nan + range.n_inf).sum();
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let parts: Vec<(&[f32], MinMax)> = parts.map(|part| (part, min_max(part))).collect();
+        self.observe_ranges(sample, name, values.len(), &parts)
+    }
+
+    /// Observes the parts of one value, one for each sample.
+    fn observe_ranges(
+        &mut self,
+        sample: &str,
+        name: &str,
+        len: usize,
+        parts: &[(&[f32], MinMax)],
+    ) -> Result<(), Error> {
+        let count = parts.iter().map(|(_, range)| range.n_nan + range.n_inf).sum();
         if count > 0 {
             return Err(Error::NotFinite {
                 value: name.to_owned(),
                 sample: sample.to_owned(),
                 count,
-                len: values.len(),
+                len,
             });
         }
         let algorithm = self.algorithm;
@@ -154,15 +204,13 @@ impl<'p> Calibration<'p> {
                 .entry(name.to_owned())
                 .or_insert_with(|| algorithm.observer()),
         };
-        for (part, &MinMax { min, max, .. }) in parts.into_iter().zip(&ranges) {
-            if !part.is_empty() {
-                // Adding 0 turns -0 into 0: which of the two a minimum finds is nobody's choice.
-                let range = Range {
-                    min: min + 0.0,
-                    max: max + 0.0,
-                };
-                observer.observe(part, range);
-            }
+        for (part, range) in parts {
+            // Adding 0 turns -0 into 0: which of the two a minimum finds is nobody's choice.
+            let range = Range {
+                min: range.min + 0.0,
+                max: range.max + 0.0,
+            };
+            observer.observe(part, range);
         }
         Ok(())
     }

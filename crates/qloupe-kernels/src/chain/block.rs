@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::ElementWise;
 use super::compile::{Compiled, Instruction, Place};
 use super::operand::{BLOCK, Operand};
+use super::{ElementWise, Watch};
 use crate::binary::{binary_block, binary_block_left, binary_block_right};
 use crate::buffer::with_scratch;
 use crate::unary::apply_in_place;
@@ -24,6 +24,7 @@ pub(crate) struct Blocks<'a> {
     /// Buffers of `n` elements; null for results that nobody wants.
     results: Vec<*mut f32>,
     n: usize,
+    watch: Option<&'a Watch<'a>>,
 }
 
 // SAFETY: threads work on disjoint ranges of the buffers, as `Blocks::run` demands.
@@ -37,6 +38,7 @@ impl<'a> Blocks<'a> {
         operands: &'a [Operand<'a>],
         results: Vec<*mut f32>,
         n: usize,
+        watch: Option<&'a Watch<'a>>,
     ) -> Self {
         let unfit = operands.iter().position(|operand| !operand.fits(n));
         assert_eq!(unfit, None, "an operand does not broadcast to {n} elements");
@@ -47,7 +49,13 @@ impl<'a> Blocks<'a> {
             operands,
             results,
             n,
+            watch,
         }
+    }
+
+    /// True when nothing is to be done with the head's result.
+    fn is_idle(&self) -> bool {
+        self.compiled.instructions.is_empty() && self.watch.is_none()
     }
 
     /// The buffer that the head writes.
@@ -73,7 +81,7 @@ impl<'a> Blocks<'a> {
     /// # Safety
     /// The head's elements are written; nobody else uses the buffers.
     pub(crate) unsafe fn run_all(&self) {
-        if self.compiled.instructions.is_empty() {
+        if self.is_idle() {
             return;
         }
         // SAFETY: the ranges are disjoint and cover everything once.
@@ -91,7 +99,7 @@ impl<'a> Blocks<'a> {
     /// # Safety
     /// The head's elements of the range are written, each range is run once, and nobody else uses it.
     pub(crate) unsafe fn run(&self, range: Range<usize>) {
-        if self.compiled.instructions.is_empty() {
+        if self.is_idle() {
             return;
         }
         let n_blocks = self.compiled.n_scratch + 3;
@@ -100,18 +108,38 @@ impl<'a> Blocks<'a> {
             while start < range.end {
                 let reach = self.operands.iter().map(|operand| operand.reach(start)).min();
                 let n = reach.unwrap_or(BLOCK).min(BLOCK).min(range.end - start);
+                if let (Some(watch), None) = (self.watch, self.input) {
+                    // SAFETY: the caller's: the head's elements are written.
+                    watch(0, unsafe {
+                        std::slice::from_raw_parts(self.head().add(start), n)
+                    });
+                }
                 for instruction in &self.compiled.instructions {
                     // SAFETY: the caller's; scratch has a block for each slot and three more.
-                    unsafe { self.step(instruction, start, n, scratch) }
+                    let result = unsafe { self.step(instruction, start, n, scratch) };
+                    if let Some(watch) = self.watch {
+                        // SAFETY: the step wrote `n` elements there, and nothing else uses them now.
+                        watch(instruction.result, unsafe {
+                            std::slice::from_raw_parts(result, n)
+                        });
+                    }
                 }
                 start += n;
             }
         });
     }
 
+    /// Runs a step on a block and gives its result.
+    ///
     /// # Safety
     /// As [`Blocks::run`].
-    unsafe fn step(&self, instruction: &Instruction, start: usize, n: usize, scratch: &mut [f32]) {
+    unsafe fn step(
+        &self,
+        instruction: &Instruction,
+        start: usize,
+        n: usize,
+        scratch: &mut [f32],
+    ) -> *const f32 {
         let (slots, spare) = scratch.split_at_mut(self.compiled.n_scratch * BLOCK);
         let (first, rest) = spare.split_at_mut(BLOCK);
         let (second, copy) = rest.split_at_mut(BLOCK);
@@ -168,5 +196,6 @@ impl<'a> Blocks<'a> {
                 }
             }
         }
+        to
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Instruction {
     pub(super) function: ElementWise,
     pub(super) sources: [Place; 2],
     pub(super) to: Place,
+    /// Which result it is: the head's is 0.
+    pub(super) result: usize,
 }
 
 /// A chain, ready to run on blocks.
@@ -35,12 +37,14 @@ pub(super) struct Compiled {
     pub(super) n_scratch: usize,
 }
 
-/// `computed`: the head writes its result, and can clip it.
-pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool) -> Compiled {
+/// `computed`: the head writes its result, and can clip it. `watched`: every result must exist.
+pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watched: bool) -> Compiled {
     let mut steps = steps.to_vec();
     let mut gone = vec![false; steps.len()];
-    fuse_silu(&mut steps, &mut gone, keep);
-    let clamp = if computed && !keep[0] {
+    if !watched {
+        fuse_silu(&mut steps, &mut gone, keep);
+    }
+    let clamp = if computed && !keep[0] && !watched {
         take_clamp(&mut steps, &mut gone, keep)
     } else {
         (f32::NEG_INFINITY, f32::INFINITY)
@@ -86,6 +90,7 @@ pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool) -> Com
             function: step.function,
             sources,
             to,
+            result: i + 1,
         });
     }
     Compiled {

@@ -23,6 +23,10 @@ impl Algorithm for MinMax {
         "the whole range that was seen, outliers included"
     }
 
+    fn needs_ranges_only(&self) -> bool {
+        true
+    }
+
     fn observer(&self) -> Box<dyn Observer> {
         Box::new(MinMaxObserver(None))
     }

@@ -70,6 +70,11 @@ impl Batch {
     }
 
     /// True where the first axis of a value of this shape counts the samples.
+    /// How many samples the model takes at once.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
     fn counts_samples(&self, shape: &[usize]) -> bool {
         self.n_rows > 1 && shape.first() == Some(&self.n_rows)
     }
