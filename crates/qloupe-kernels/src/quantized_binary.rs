@@ -180,14 +180,11 @@ struct Signs {
 #[cfg(target_arch = "x86_64")]
 const MAX_REAL: f32 = 1e9;
 
+/// What computes a piece of the output from pieces of the operands.
+type Block<'a> = dyn Fn(&[u8], &[u8], &mut [u8]) + Sync + 'a;
+
 /// Calls `block(part of long, the same part of short, part of out)` with each row of `short` repeated.
-fn repeat(
-    long: &[u8],
-    short: &[u8],
-    inner: usize,
-    out: &mut [u8],
-    block: &(dyn Fn(&[u8], &[u8], &mut [u8]) + Sync),
-) {
+fn repeat(long: &[u8], short: &[u8], inner: usize, out: &mut [u8], block: &Block<'_>) {
     assert_eq!(long.len(), out.len(), "length of the longer operand");
     let rows = short.len() / inner.max(1);
     assert!(

@@ -6,9 +6,9 @@ use crate::{isa, parallel};
 /// The range of the finite values of a buffer, and how many are not finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MinMax {
-    /// The smallest finite value; +inf if there is none.
+    /// The smallest finite value, never -0; +inf if there is none.
     pub min: f32,
-    /// The largest finite value; -inf if there is none.
+    /// The largest finite value, never -0; -inf if there is none.
     pub max: f32,
     /// Number of NaN.
     pub n_nan: usize,
@@ -32,7 +32,13 @@ impl MinMax {
 /// The range of `x`.
 pub fn min_max(x: &[f32]) -> MinMax {
     let isa = isa();
-    parallel::fold_chunks(x, |x| block(isa, x), MinMax::merge)
+    let range = parallel::fold_chunks(x, |x| block(isa, x), MinMax::merge);
+    // Which of two zeros was met first depends on how the buffer is split.
+    MinMax {
+        min: range.min + 0.0,
+        max: range.max + 0.0,
+        ..range
+    }
 }
 
 /// Independent minima and maxima.

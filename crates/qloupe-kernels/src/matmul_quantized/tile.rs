@@ -153,37 +153,33 @@ impl Bytes<'_> {
                     }
                 }
             }
-            for panel in 0..PANELS {
-                let at = panel * BYTE_LANES;
-                let column = _mm512_loadu_si512(self.columns.add(at).cast());
-                for r in 0..BYTE_ROWS {
-                    let shifted = _mm512_sub_epi32(column, _mm512_set1_epi32(self.rows[r]));
-                    acc[r][panel] = _mm512_add_epi32(acc[r][panel], shifted);
+            for (acc, &row) in acc.iter_mut().zip(self.rows) {
+                for (panel, acc) in acc.iter_mut().enumerate() {
+                    let column = _mm512_loadu_si512(self.columns.add(panel * BYTE_LANES).cast());
+                    let shifted = _mm512_sub_epi32(column, _mm512_set1_epi32(row));
+                    *acc = _mm512_add_epi32(*acc, shifted);
                 }
             }
             let Some(scale) = scale else {
-                for r in 0..BYTE_ROWS {
-                    for panel in 0..PANELS {
-                        let sums = self.sums[r].as_mut_ptr().add(panel * BYTE_LANES);
-                        _mm512_storeu_si512(sums.cast(), acc[r][panel]);
+                for (sums, acc) in self.sums.iter_mut().zip(acc) {
+                    for (panel, acc) in acc.into_iter().enumerate() {
+                        _mm512_storeu_si512(sums.as_mut_ptr().add(panel * BYTE_LANES).cast(), acc);
                     }
                 }
                 return;
             };
             let (low, high) = (_mm512_set1_ps(scale.low), _mm512_set1_ps(scale.high));
             let (before, after) = (_mm512_set1_ps(scale.before), _mm512_set1_epi32(scale.after));
-            for panel in 0..PANELS {
-                let at = panel * BYTE_LANES;
-                let mask = ((1_u32 << (to.width - at).min(BYTE_LANES)) - 1) as u16;
-                let multiplier = _mm512_loadu_ps(to.multiplier.add(at));
-                for r in 0..BYTE_ROWS {
-                    if r < to.n_rows {
-                        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][panel]), multiplier);
-                        let raised = _mm512_max_ps(_mm512_add_ps(scaled, before), low);
-                        let rounded = _mm512_cvtps_epi32(_mm512_min_ps(raised, high));
-                        let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, after));
-                        _mm_mask_storeu_epi8(to.out.add(r * to.stride + at).cast(), mask, bytes);
-                    }
+            for (r, acc) in acc.into_iter().enumerate().take(to.n_rows) {
+                for (panel, acc) in acc.into_iter().enumerate() {
+                    let at = panel * BYTE_LANES;
+                    let mask = ((1_u32 << (to.width - at).min(BYTE_LANES)) - 1) as u16;
+                    let multiplier = _mm512_loadu_ps(to.multiplier.add(at));
+                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+                    let raised = _mm512_max_ps(_mm512_add_ps(scaled, before), low);
+                    let rounded = _mm512_cvtps_epi32(_mm512_min_ps(raised, high));
+                    let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, after));
+                    _mm_mask_storeu_epi8(to.out.add(r * to.stride + at).cast(), mask, bytes);
                 }
             }
         }

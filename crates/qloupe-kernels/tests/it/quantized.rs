@@ -157,8 +157,9 @@ proptest! {
             signed_maxima.push(taps.iter().map(|&at| x_signed[at]).max().unwrap_or(-128));
             let count = if count_include_pad { n_padded } else { taps.len() };
             let sum = taps.iter().fold(0.0_f32, |sum, &at| sum + (i32::from(x[at]) - 11) as f32 * 0.037);
-            let steps = qloupe_tensor::Rounding::TiesEven.round(sum / count as f32 / 0.029 + 3.0);
-            means.push(steps.max(1.0).min(120.0) as u8);
+            let mean = sum / count as f32 / 0.029;
+            let q = Requantize::FloatScaleZeroPointBefore.apply(1, mean, 3, (1, 120));
+            means.push(q as u8);
         }
         for isa in Isa::available() {
             let mut out = vec![0; g.n_outputs()];
