@@ -26,6 +26,8 @@ trait Stepwise: Sync {
         value: &dyn Fn(usize) -> Option<&'v Value>,
         keeps: &dyn Fn(usize, usize) -> bool,
     ) -> Result<Ran, ExecError>;
+    /// The nodes of a step in the graph.
+    fn node_idxs(&self, step: usize) -> Vec<usize>;
     fn n_slots(&self) -> usize;
     fn name(&self, slot: usize) -> &str;
     fn slot(&self, name: &str) -> Result<usize, ExecError>;
@@ -54,6 +56,10 @@ impl Stepwise for Program {
         keeps: &dyn Fn(usize, usize) -> bool,
     ) -> Result<Ran, ExecError> {
         chain::run(&self.steps, members, value, keeps, None)
+    }
+
+    fn node_idxs(&self, step: usize) -> Vec<usize> {
+        vec![self.steps[step].node_idx]
     }
 
     fn n_slots(&self) -> usize {
@@ -108,6 +114,10 @@ impl Stepwise for QuantizedProgram {
             values: outputs.iter().copied().zip(unit.run(&arguments)?).collect(),
             rest: members[1..].to_vec(),
         })
+    }
+
+    fn node_idxs(&self, step: usize) -> Vec<usize> {
+        self.units()[step].node_idxs().to_vec()
     }
 
     fn n_slots(&self) -> usize {
@@ -376,7 +386,13 @@ impl<'p> Replay<'p> {
         self.program.groups().iter().map(names).collect()
     }
 
-    /// Runs one group of steps alone on golden values; gives the bytes of its results.
+    /// The nodes of each group in the graph.
+    pub fn node_idxs(&self) -> Vec<Vec<usize>> {
+        let nodes = |members: &Vec<usize>| members.iter().flat_map(|&step| self.program.node_idxs(step)).collect();
+        self.program.groups().iter().map(nodes).collect()
+    }
+
+    /// Runs one group of steps alone on golden values; gives its results.
     ///
     /// # Errors
     /// A step that fails.

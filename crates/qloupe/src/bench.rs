@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
 
-use qloupe_exec::{ExecError, QuantizedProgram, Stored, Tapped, Value, in_pool};
-use qloupe_ir::{Graph, Node};
+use qloupe_exec::{ExecError, QuantizedProgram, Replay, Tapped, Unit, Value, in_pool};
+use qloupe_ir::Graph;
 use qloupe_kernels::min_max;
 use qloupe_tensor::Tensor;
 
@@ -71,6 +71,8 @@ pub struct NodeTime {
     pub name: String,
     /// The operator; those of a unit joined by `+`.
     pub op_type: String,
+    /// The integer kernel of a unit, or `float` where it has none; nothing in a float run.
+    pub kernel: Option<&'static str>,
     /// The shortest of the runs.
     pub ms: f64,
     /// Bytes of the outputs.
@@ -125,7 +127,7 @@ fn measure_passes(
     }
     // What follows holds more than a plain run does.
     let rss_peak_bytes = rss_peak_bytes();
-    let held = options.units.then(|| subject.hold_units(inputs)).transpose()?;
+    let mut replay = options.units.then(|| subject.replay(inputs)).transpose()?;
     let (mut plain, mut observed) = (Vec::new(), Vec::new());
     let (mut nodes, mut units) = (Vec::new(), Vec::new());
     for done in 1..=options.n_runs {
@@ -138,16 +140,16 @@ fn measure_passes(
         if options.profile {
             keep_shortest(&mut nodes, subject.step_times(inputs)?);
         }
-        if let Some(held) = &held {
-            keep_shortest(&mut units, subject.unit_times(held)?);
+        if let Some(replay) = &mut replay {
+            keep_shortest(&mut units, unit_times(replay)?);
         }
         progress(options.n_warmup + done, total);
     }
     Ok(Measurement {
         latency: latency(plain),
         observed: options.observe.then(|| latency(observed)),
-        nodes: options.profile.then(|| named(subject.graph(), &nodes)),
-        units: options.units.then(|| named(subject.graph(), &units)),
+        nodes: options.profile.then(|| named(subject, &nodes)),
+        units: options.units.then(|| named(subject, &units)),
         peak_bytes,
         rss_peak_bytes,
     })
@@ -158,13 +160,6 @@ struct Step {
     node_idxs: Vec<usize>,
     ms: f64,
     bytes: usize,
-}
-
-/// A node or unit with what it reads, held in memory.
-struct Held {
-    node_idxs: Vec<usize>,
-    inputs: Vec<(String, Value)>,
-    outputs: Vec<String>,
 }
 
 impl<'a> Subject<'a> {
@@ -291,92 +286,39 @@ impl<'a> Subject<'a> {
         Ok(steps)
     }
 
-    /// What every node or unit reads in a run, kept.
-    fn hold_units(self, inputs: &Inputs) -> Result<Vec<Held>, ExecError> {
-        let mut held = Vec::new();
+    /// The golden values of a run, all of them in memory.
+    fn replay(self, inputs: &Inputs) -> Result<Replay<'a>, ExecError> {
         match self {
-            Self::Float(network) => {
-                let program = &network.program;
-                let mut values: HashMap<String, Value> = given(inputs).into_iter().collect();
-                let mut walk = program.walk_tapped(given(inputs), &outputs(program.graph()), Tapped::None)?;
-                while let Some(stepped) = walk.step()? {
-                    let mut read: Vec<(String, Value)> = Vec::new();
-                    let nodes = stepped.node_idxs.iter().map(|&idx| &program.graph().nodes[idx]);
-                    for name in nodes.flat_map(Node::used_values) {
-                        if let Some(value) = values.get(name).filter(|_| read.iter().all(|(n, _)| n != name))
-                        {
-                            read.push((name.to_owned(), value.clone()));
-                        }
-                    }
-                    held.push(Held {
-                        node_idxs: stepped.node_idxs.clone(),
-                        inputs: read,
-                        outputs: stepped
-                            .outputs
-                            .iter()
-                            .map(|(name, _)| (*name).to_owned())
-                            .collect(),
-                    });
-                    let results = stepped.outputs.into_iter();
-                    values.extend(results.map(|(name, value)| (name.to_owned(), value)));
-                }
-            }
-            Self::Quantized { program, .. } => {
-                let in_form = |(name, tensor): &(String, Tensor)| {
-                    let stored = program.to_form(name, &Stored::plain(tensor.clone()));
-                    (name.clone(), Value::from(stored))
-                };
-                let mut values: HashMap<String, Value> = inputs.iter().map(in_form).collect();
-                let mut walk = program.walk(inputs)?;
-                while let Some((unit, results)) = walk.step()? {
-                    let read = unit.inputs().iter();
-                    held.push(Held {
-                        node_idxs: unit.node_idxs().to_vec(),
-                        inputs: read
-                            .filter_map(|name| Some((name.clone(), values.get(name)?.clone())))
-                            .collect(),
-                        outputs: unit.outputs().to_vec(),
-                    });
-                    values.extend(unit.outputs().iter().cloned().zip(results));
-                }
-            }
+            Self::Float(network) => Replay::of_float(&network.program, inputs, usize::MAX),
+            Self::Quantized { program, .. } => Replay::of_quantized(program, inputs, usize::MAX),
         }
-        Ok(held)
     }
 
-    /// The time of every node or unit, each executed alone on what it reads.
-    fn unit_times(self, held: &[Held]) -> Result<Vec<Step>, ExecError> {
-        let alone = |(idx, unit): (usize, &Held)| {
-            let (ms, bytes) = match self {
-                Self::Float(network) => float_node_alone(network, unit)?,
-                Self::Quantized { program, .. } => {
-                    let values: Vec<Value> = unit.inputs.iter().map(|(_, value)| value.clone()).collect();
-                    let start = Instant::now();
-                    let results = program.units()[idx].run(&values)?;
-                    (ms_since(start), size_bytes(&results))
-                }
-            };
-            Ok(Step {
-                node_idxs: unit.node_idxs.clone(),
-                ms,
-                bytes,
-            })
-        };
-        held.iter().enumerate().map(alone).collect()
+    /// The integer kernel of each unit, by the first of its nodes; `float` where it has none.
+    fn kernels(self) -> HashMap<usize, &'static str> {
+        match self {
+            Self::Float(_) => HashMap::new(),
+            Self::Quantized { program, .. } => {
+                let kernel = |unit: &Unit| Some((*unit.node_idxs().first()?, unit.integer_kernel().unwrap_or("float")));
+                program.units().iter().filter_map(kernel).collect()
+            }
+        }
     }
 }
 
-/// The time of a node on given inputs, and the bytes of its outputs.
-fn float_node_alone(network: &Network, unit: &Held) -> Result<(f64, usize), ExecError> {
-    let given = unit.inputs.clone();
-    let goals: Vec<&str> = unit.outputs.iter().map(String::as_str).collect();
-    let start = Instant::now();
-    let mut walk = network.program.walk_tapped(given, &goals, Tapped::None)?;
-    let mut bytes = 0;
-    while let Some(stepped) = walk.step()? {
-        bytes += size_bytes(stepped.outputs.iter().map(|(_, value)| value));
-    }
-    Ok((ms_since(start), bytes))
+/// The time of every step alone on golden values: a node with those that follow it in one kernel call, or a unit.
+fn unit_times(replay: &mut Replay<'_>) -> Result<Vec<Step>, ExecError> {
+    in_pool(|| {
+        let mut steps = Vec::new();
+        for (group, node_idxs) in replay.node_idxs().into_iter().enumerate() {
+            let start = Instant::now();
+            let results = replay.alone(group)?;
+            let ms = ms_since(start);
+            let bytes = size_bytes(&results);
+            steps.push(Step { node_idxs, ms, bytes });
+        }
+        Ok(steps)
+    })
 }
 
 fn given(inputs: &Inputs) -> Vec<(String, Value)> {
@@ -414,7 +356,8 @@ fn keep_shortest(shortest: &mut Vec<Step>, pass: Vec<Step>) {
     }
 }
 
-fn named(graph: &Graph, steps: &[Step]) -> Vec<NodeTime> {
+fn named(subject: Subject<'_>, steps: &[Step]) -> Vec<NodeTime> {
+    let (graph, kernels) = (subject.graph(), subject.kernels());
     let total_ms: f64 = steps.iter().map(|step| step.ms).sum();
     let of = |step: &Step| {
         let nodes = || step.node_idxs.iter().map(|&idx| &graph.nodes[idx]);
@@ -424,6 +367,7 @@ fn named(graph: &Graph, steps: &[Step]) -> Vec<NodeTime> {
                 .next()
                 .map_or_else(String::new, |node| node.label().to_owned()),
             op_type: op_types.join("+"),
+            kernel: step.node_idxs.first().and_then(|idx| kernels.get(idx).copied()),
             ms: step.ms,
             bytes: step.bytes,
             share: if total_ms > 0.0 { step.ms / total_ms } else { 0.0 },

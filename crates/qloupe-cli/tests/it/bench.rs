@@ -45,7 +45,7 @@ fn json_has_what_was_asked_for() {
     let all = json(&sandbox, "bench model.onnx --profile --observe --units");
     assert_eq!(
         keys(&all["nodes"][0]),
-        ["bytes", "ms", "name", "op_type", "share"]
+        ["bytes", "kernel", "ms", "name", "op_type", "share"]
     );
     assert!(
         all["observed_ms"]["min"].is_f64() && all["units_ms"].is_f64(),

@@ -125,28 +125,30 @@ fn latency_row(name: &str, latency: Latency) -> Vec<Cell> {
 
 /// The slowest first.
 fn node_grid(title: &str, nodes: &[NodeTime]) -> Grid {
-    let mut grid = Grid::new(vec![
-        Align::Left,
-        Align::Left,
-        Align::Right,
-        Align::Right,
-        Align::Right,
-    ]);
-    grid.push(
-        [title, "operator", "ms", "share", "output"]
-            .map(Cell::plain)
-            .to_vec(),
-    );
+    let has_kernels = nodes.iter().any(|node| node.kernel.is_some());
+    let kernel = |text: &str| has_kernels.then(|| Cell::plain(text));
+    let mut aligns = vec![Align::Left, Align::Left];
+    aligns.extend(has_kernels.then_some(Align::Left));
+    aligns.extend([Align::Right; 3]);
+    let mut grid = Grid::new(aligns);
+    let mut head = vec![Cell::plain(title), Cell::plain("operator")];
+    head.extend(kernel("kernel"));
+    head.extend(["ms", "share", "output"].map(Cell::plain));
+    grid.push(head);
     let mut sorted: Vec<&NodeTime> = nodes.iter().collect();
     sorted.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     for node in sorted {
-        grid.push(vec![
+        let mut row = vec![
             Cell::plain(shorten(&printable(&node.name), MAX_NAME)),
             Cell::plain(shorten(&node.op_type, MAX_NAME)),
+        ];
+        row.extend(kernel(node.kernel.unwrap_or_default()));
+        row.extend([
             Cell::plain(format!("{:.3}", node.ms)),
             Cell::plain(format!("{:.1}%", node.share * 100.0)),
             Cell::plain(megabytes(node.bytes as u64)),
         ]);
+        grid.push(row);
     }
     grid
 }
@@ -167,6 +169,7 @@ fn node_json(node: &NodeTime) -> Value {
     json!({
         "name": node.name,
         "op_type": node.op_type,
+        "kernel": node.kernel,
         "ms": node.ms,
         "bytes": node.bytes,
         "share": node.share,
@@ -181,6 +184,7 @@ mod tests {
         let node = |name: &str, ms, bytes| NodeTime {
             name: name.to_owned(),
             op_type: "Relu".to_owned(),
+            kernel: None,
             ms,
             bytes,
             share: ms / 4.0,
