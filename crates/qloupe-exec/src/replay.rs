@@ -388,7 +388,12 @@ impl<'p> Replay<'p> {
 
     /// The nodes of each group in the graph.
     pub fn node_idxs(&self) -> Vec<Vec<usize>> {
-        let nodes = |members: &Vec<usize>| members.iter().flat_map(|&step| self.program.node_idxs(step)).collect();
+        let nodes = |members: &Vec<usize>| {
+            members
+                .iter()
+                .flat_map(|&step| self.program.node_idxs(step))
+                .collect()
+        };
         self.program.groups().iter().map(nodes).collect()
     }
 

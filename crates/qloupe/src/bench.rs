@@ -299,7 +299,12 @@ impl<'a> Subject<'a> {
         match self {
             Self::Float(_) => HashMap::new(),
             Self::Quantized { program, .. } => {
-                let kernel = |unit: &Unit| Some((*unit.node_idxs().first()?, unit.integer_kernel().unwrap_or("float")));
+                let kernel = |unit: &Unit| {
+                    Some((
+                        *unit.node_idxs().first()?,
+                        unit.integer_kernel().unwrap_or("float"),
+                    ))
+                };
                 program.units().iter().filter_map(kernel).collect()
             }
         }
