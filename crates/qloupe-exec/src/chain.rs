@@ -86,6 +86,8 @@ pub(crate) struct Ran {
     pub(crate) steps: Vec<usize>,
     /// The values that were kept.
     pub(crate) values: Vec<(usize, Value)>,
+    /// float32 values that were computed and not kept, with their shapes in ONNX order.
+    pub(crate) passed: Vec<(usize, Vec<usize>)>,
     /// The steps that could not follow.
     pub(crate) rest: Vec<usize>,
 }
@@ -127,6 +129,7 @@ pub(crate) fn run<'v>(
             .filter_map(|(slot, value)| Some(((*slot)?, value)))
             .inspect(|(slot, value)| watched(*slot, value))
             .collect(),
+        passed: Vec::new(),
         rest: followers.to_vec(),
     })
 }
@@ -415,15 +418,23 @@ impl Chain {
         let see: Option<&qloupe_kernels::Watch<'_>> = if watch.is_some() { Some(&see) } else { None };
         let mut kept = run_chain(head, &self.steps, &operands, &keep, see);
         let mut values = Vec::with_capacity(self.results.len());
+        let mut passed = Vec::new();
+        let shape = match (self.layout, self.shape.as_slice()) {
+            (Layout::Nhwc, &[n, h, w, c]) => vec![n, c, h, w],
+            (_, shape) => shape.to_vec(),
+        };
         for &(slot, source) in &self.results {
             if let Some(buffer) = kept[position(source)].take() {
                 let tensor = Tensor::new(&self.shape, buffer).expect("invariant: a chain has one shape");
                 values.push((slot, Value::Tensor(Stored::of_call(tensor, self.layout))));
+            } else {
+                passed.push((slot, shape.clone()));
             }
         }
         Ran {
             steps: head_step.into_iter().chain(self.ran).collect(),
             values,
+            passed,
             rest,
         }
     }

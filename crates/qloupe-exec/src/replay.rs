@@ -112,6 +112,7 @@ impl Stepwise for QuantizedProgram {
         Ok(Ran {
             steps: vec![members[0]],
             values: outputs.iter().copied().zip(unit.run(&arguments)?).collect(),
+            passed: Vec::new(),
             rest: members[1..].to_vec(),
         })
     }

@@ -61,6 +61,8 @@ pub struct Stepped<'p> {
     pub node_idxs: Vec<usize>,
     /// The outputs that something needs or that are tapped.
     pub outputs: Vec<(&'p str, Value)>,
+    /// float32 values that nobody wanted and that never were in memory, with their shapes.
+    pub passed: Vec<(&'p str, Vec<usize>)>,
 }
 
 impl<'p> Walk<'p> {
@@ -188,7 +190,16 @@ impl<'p> Walk<'p> {
             .iter()
             .map(|&step| program.steps[step].node_idx)
             .collect();
-        Ok(Some(Stepped { node_idxs, outputs }))
+        let passed = ran
+            .passed
+            .into_iter()
+            .map(|(slot, shape)| (program.name(slot), shape))
+            .collect();
+        Ok(Some(Stepped {
+            node_idxs,
+            outputs,
+            passed,
+        }))
     }
 
     fn slot_value(&self, slot: usize) -> Option<&Value> {

@@ -325,6 +325,22 @@ fn run_quantized(filter: &str) {
         report(filter, &name("min max"), 4 * n, || {
             std::hint::black_box(min_max(&real));
         });
+        let other: Vec<f32> = real.iter().map(|v| v + 0.01).collect();
+        let q: Vec<i8> = (0..n).map(|i| (i % 251) as u8 as i8).collect();
+        let integers = Tested::Quantized {
+            q: QuantizedSlice::I8(&q),
+            scale: 0.03,
+            zero_point: 3,
+        };
+        for (kind, bytes, tested) in [("f32", 8 * n, Tested::Real(&other)), ("i8", 5 * n, integers)] {
+            report(filter, &name(&format!("pair sums {kind}")), bytes, || {
+                for start in (0..n).step_by(MAX_PAIRS) {
+                    let len = MAX_PAIRS.min(n - start);
+                    let part = tested.part(start, len);
+                    std::hint::black_box(pair_sums(&real[start..][..len], part, (-3.0, 3.0)));
+                }
+            });
+        }
         report(filter, &name("round to fp16"), 8 * n, || {
             round_to_fp16(&mut real);
         });

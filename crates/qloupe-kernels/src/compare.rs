@@ -8,7 +8,7 @@ use crate::{Isa, isa};
 pub const MAX_PAIRS: usize = 4096;
 
 /// Independent sums: pair `i` goes to sum `i % LANES`.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// A buffer that is compared with a reference.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl Tested<'_> {
     }
 }
 
-/// Sums over pairs (r, t) in f64; each list holds the sums of pairs `i` with the same `i % 8`.
+/// Sums over pairs (r, t) in f64; each list holds the sums of pairs `i` with the same `i % 16`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairSums {
     /// r^2
@@ -123,9 +123,6 @@ multiversion! {
     }
 }
 
-/// The bits of an infinity: no finite number has all of them.
-const EXPONENT: u32 = 0x7f80_0000;
-
 multiversion! {
     fn sums(reference: &[f32], test: &[f32], range: (f32, f32)) -> Option<PairSums> {
         let mut lanes = Lanes::default();
@@ -150,7 +147,6 @@ multiversion! {
 
 #[derive(Default)]
 struct Lanes {
-    unusual: [u32; LANES],
     max_abs: [f64; LANES],
     reference_sq: [f64; LANES],
     test_sq: [f64; LANES],
@@ -166,29 +162,27 @@ impl Lanes {
     fn add(&mut self, reference: &[f32; LANES], test: &[f32; LANES], (low, high): (f32, f32)) {
         for i in 0..LANES {
             let (r, t) = (reference[i], test[i]);
-            let unusual = (r.to_bits() & EXPONENT == EXPONENT) | (t.to_bits() & EXPONENT == EXPONENT);
-            self.unusual[i] |= u32::from(unusual);
             self.n_outside[i] += u32::from((r < low) | (r > high));
             self.n_zeroed[i] += u32::from((r != 0.0) & (t == 0.0));
-            let (r, t) = (f64::from(r), f64::from(t));
+        }
+        for i in 0..LANES {
+            let (r, t) = (f64::from(reference[i]), f64::from(test[i]));
             let error = t - r;
             let size = error.abs();
-            self.max_abs[i] = if size > self.max_abs[i] {
-                size
-            } else {
-                self.max_abs[i]
-            };
-            self.reference_sq[i] += r * r;
-            self.test_sq[i] += t * t;
-            self.product[i] += r * t;
-            self.error_sq[i] += error * error;
+            self.max_abs[i] = if size > self.max_abs[i] { size } else { self.max_abs[i] };
+            self.reference_sq[i] = r.mul_add(r, self.reference_sq[i]);
+            self.test_sq[i] = t.mul_add(t, self.test_sq[i]);
+            self.product[i] = r.mul_add(t, self.product[i]);
+            self.error_sq[i] = error.mul_add(error, self.error_sq[i]);
             self.error[i] += error;
         }
     }
 
     #[inline(always)]
     fn finish(&self) -> Option<PairSums> {
-        if self.unusual.iter().any(|&unusual| unusual != 0) {
+        // No sum of squares of so few finite numbers is infinite.
+        let squares = self.reference_sq.iter().chain(&self.test_sq);
+        if !squares.fold(0.0, |sum: f64, sq| sum + sq).is_finite() {
             return None;
         }
         Some(PairSums {

@@ -188,16 +188,10 @@ impl<'a> Analysis<'a> {
             .iter()
             .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
             .collect();
-        // The first sample shows the shape of every value; later on only those that are compared come out.
         let needed = Arc::clone(&self.needed);
-        let tapped = if self.n_samples == 0 {
-            Tapped::All
-        } else {
-            Tapped::Only(&needed)
-        };
         let walk = network
             .program
-            .walk_tapped(given, &goals, tapped)
+            .walk_tapped(given, &goals, Tapped::Only(&needed))
             .map_err(|e| network.located(e))?;
         let mut golden = Golden {
             walk,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use qloupe_exec::{Fact, Stored, Unit, Value, Walk};
+use qloupe_exec::{Fact, Stepped, Stored, Unit, Value, Walk};
 use qloupe_ir::Topology;
 use qloupe_tensor::{DType, Element, Tensor};
 
@@ -38,10 +38,8 @@ impl Golden<'_> {
         };
         while missing(&self.values) {
             let Some(stepped) = self.walk.step()? else { break };
+            observe(&stepped, rows);
             for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    rows.observe_golden(name, tensor);
-                }
                 self.keep(name, value);
             }
         }
@@ -63,13 +61,20 @@ impl Golden<'_> {
 
     pub(super) fn finish(&mut self, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
         while let Some(stepped) = self.walk.step()? {
-            for (name, value) in &stepped.outputs {
-                if let Some(tensor) = value.as_tensor() {
-                    rows.observe_golden(name, tensor);
-                }
-            }
+            observe(&stepped, rows);
         }
         Ok(())
+    }
+}
+
+fn observe(stepped: &Stepped<'_>, rows: &mut Rows) {
+    for (name, value) in &stepped.outputs {
+        if let Some(tensor) = value.as_tensor() {
+            rows.observe_golden(name, tensor.dtype(), || tensor.shape());
+        }
+    }
+    for (name, shape) in &stepped.passed {
+        rows.observe_golden(name, DType::Float32, || shape.clone());
     }
 }
 
