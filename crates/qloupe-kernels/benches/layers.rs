@@ -337,7 +337,7 @@ fn run_quantized(filter: &str) {
                 for start in (0..n).step_by(MAX_PAIRS) {
                     let len = MAX_PAIRS.min(n - start);
                     let part = tested.part(start, len);
-                    std::hint::black_box(pair_sums(&real[start..][..len], part, (-3.0, 3.0)));
+                    std::hint::black_box(pair_sums(&real[start..][..len], part, (-3.0, 3.0), None));
                 }
             });
         }

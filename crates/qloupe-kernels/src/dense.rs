@@ -54,6 +54,8 @@ pub(crate) struct TilePlace {
     pub(crate) out_offset: usize,
     /// Lanes of the last vector that exist.
     pub(crate) last_lanes: usize,
+    /// How many tiles of these vectors were before it, where all tiles of some vectors come before the next vectors.
+    pub(crate) tile_idx: Option<usize>,
 }
 
 /// The arithmetic of a dense convolution: `In` is stored, `X` is multiplied.
@@ -174,11 +176,19 @@ impl<X, K> BandTiles<'_, X, K> {
         let mut segments = Vec::with_capacity(g.kh * g.kw);
         if shape.weight_bytes > RESIDENT_WEIGHT_BYTES {
             for block in blocks {
+                let n_vectors = self.block_vectors(block, tile_vectors).1;
+                let mut tile_idx = 0;
                 for row in 0..self.band.n_rows {
                     self.set_row(row, &mut segments);
-                    let n_vectors = self.block_vectors(block, tile_vectors).1;
                     for (first, n_pixels) in equal_tiles(self.band.ow, self.kernel.max_pixels(n_vectors)) {
-                        self.tile(&segments, block, tile_vectors, row, first, n_pixels);
+                        self.tile(
+                            &segments,
+                            (block, tile_vectors, Some(tile_idx)),
+                            row,
+                            first,
+                            n_pixels,
+                        );
+                        tile_idx += 1;
                     }
                 }
             }
@@ -189,7 +199,7 @@ impl<X, K> BandTiles<'_, X, K> {
             self.set_row(row, &mut segments);
             for (first, n_pixels) in equal_tiles(self.band.ow, max_pixels) {
                 for block in blocks.clone() {
-                    self.tile(&segments, block, tile_vectors, row, first, n_pixels);
+                    self.tile(&segments, (block, tile_vectors, None), row, first, n_pixels);
                 }
             }
         }
@@ -225,8 +235,7 @@ impl<X, K> BandTiles<'_, X, K> {
     fn tile<In>(
         &self,
         segments: &[Segment<X>],
-        block: usize,
-        tile_vectors: usize,
+        (block, tile_vectors, tile_idx): (usize, usize, Option<usize>),
         row: usize,
         first: usize,
         n_pixels: usize,
@@ -246,6 +255,7 @@ impl<X, K> BandTiles<'_, X, K> {
             length: self.taps_per_segment * shape.ic_per_group,
             out_offset: self.band.out_offset + (row * self.band.ow + first) * g.oc + channel,
             last_lanes: last.min(shape.lanes),
+            tile_idx,
         };
         // SAFETY: the rows hold every tap of the band, and tiles of another place write other outputs.
         unsafe { self.kernel.tile(segments, &place) }

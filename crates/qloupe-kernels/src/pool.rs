@@ -114,6 +114,46 @@ pub fn global_average_pool(x: &[f32], n: usize, hw: usize, c: usize, out: &mut [
     });
 }
 
+/// Rows that are summed at once, each in its own order.
+const ROWS: usize = 8;
+
+/// The mean of every row of `cols` numbers, as [`global_average_pool`] takes it: summed in order in f64.
+pub fn row_means(x: &[f32], cols: usize, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len() * cols, "length of the input");
+    if cols == 0 {
+        out.fill(f32::NAN);
+        return;
+    }
+    let isa = isa();
+    parallel::zip_rows(x, cols, out, 1, |_, x, out| means(isa, x, cols, out));
+}
+
+multiversion! {
+    fn means(x: &[f32], cols: usize, out: &mut [f32]) {
+        for (x, out) in x.chunks(ROWS * cols).zip(out.chunks_mut(ROWS)) {
+            let mut sums = [0.0_f64; ROWS];
+            if out.len() == ROWS {
+                let mut rows = [&x[..cols]; ROWS];
+                for (row, values) in rows.iter_mut().zip(x.chunks_exact(cols)) {
+                    *row = values;
+                }
+                for i in 0..cols {
+                    for (sum, row) in sums.iter_mut().zip(&rows) {
+                        *sum += f64::from(row[i]);
+                    }
+                }
+            } else {
+                for (sum, row) in sums.iter_mut().zip(x.chunks_exact(cols)) {
+                    *sum = row.iter().fold(0.0, |sum, &v| sum + f64::from(v));
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(&sums) {
+                *out = (sum / cols as f64) as f32;
+            }
+        }
+    }
+}
+
 multiversion! {
     fn fold_pixel [T: Copy, F: Fn(T, T) -> T] (out: &mut [T], x: &[T], f: F) {
         for (out, &x) in out.iter_mut().zip(x) {

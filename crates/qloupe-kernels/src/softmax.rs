@@ -36,14 +36,14 @@ multiversion! {
 #[inline(always)]
 fn row(x: &[f32], out: &mut [f32]) {
     let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut max = [f32::NEG_INFINITY; LANES];
+    // The last numbers are followed by -inf, of which e^x is 0.
+    let mut last = [f32::NEG_INFINITY; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut max = last;
     for x in chunks {
         for i in 0..LANES {
             max[i] = larger(max[i], x[i]);
         }
-    }
-    for (max, &x) in max.iter_mut().zip(rest) {
-        *max = larger(*max, x);
     }
     let max = tree(max, larger);
     let mut sums = [0.0; LANES];
@@ -54,13 +54,18 @@ fn row(x: &[f32], out: &mut [f32]) {
             sums[i] += out[i];
         }
     }
-    for ((out, &x), sum) in out_rest.iter_mut().zip(rest).zip(&mut sums) {
-        *out = math::exp(x - max);
-        *sum += *out;
+    for i in 0..LANES {
+        last[i] = math::exp(last[i] - max);
+        sums[i] += last[i];
     }
     let sum = tree(sums, |a, b| a + b);
-    for out in out {
-        *out /= sum;
+    for out in out_chunks {
+        for out in out {
+            *out /= sum;
+        }
+    }
+    for (out, e) in out_rest.iter_mut().zip(last) {
+        *out = e / sum;
     }
 }
 

@@ -15,7 +15,7 @@ use qloupe_kernels::{QuantizedSlice, Tested};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
-use crate::metrics::{Comparison, Representable};
+use crate::metrics::{Comparison, Moments, Representable};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::report::{
@@ -252,11 +252,7 @@ impl<'a> Analysis<'a> {
                         (local, &mut compared.local),
                         (once.filter(|_| views.tensor), &mut compared.tensor),
                     ];
-                    for (value, comparison) in wanted {
-                        if let Some(value) = value {
-                            compare(batch, comparison, &reference, value, form);
-                        }
-                    }
+                    compare(batch, &reference, wanted, form);
                 }
                 if let Some(tap) = &mut tap {
                     let real = float32(program.to_float(name, result));
@@ -291,14 +287,13 @@ impl<'a> Analysis<'a> {
             return once;
         };
         row.observe_shape(stored);
+        let test = |wanted: bool| wanted.then_some(&once);
         let wanted = [
-            (views.entire, &mut row.compared.entire),
-            (views.local, &mut row.compared.local),
-            (views.tensor, &mut row.compared.tensor),
+            (test(views.entire), &mut row.compared.entire),
+            (test(views.local), &mut row.compared.local),
+            (test(views.tensor), &mut row.compared.tensor),
         ];
-        for (_, comparison) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            compare(batch, comparison, stored, &once, program.form(name));
-        }
+        compare(batch, stored, wanted, program.form(name));
         once
     }
 
@@ -355,12 +350,13 @@ impl<'a> Analysis<'a> {
             }
             let form = self.program.form(&state.name);
             let range = form.params().and_then(Representable::of_params);
-            if self.views.entire {
-                compare(batch, &mut state.whole.entire, golden, test, form);
-            }
-            if let Some(local) = local {
-                compare(batch, &mut state.whole.local, golden, local, form);
-            }
+            let whole = &mut state.whole;
+            let wanted = [
+                (Some(test).filter(|_| self.views.entire), &mut whole.entire),
+                (local.as_ref(), &mut whole.local),
+                (None, &mut whole.tensor),
+            ];
+            compare(batch, golden, wanted, form);
             // A dynamic output may have another shape in a later sample: its slices stay those of the first.
             for (spec, compared) in state.slices.iter_mut().filter(|_| golden.shape() == state.shape) {
                 let reference = spec.cut(golden.to_plain());
@@ -372,7 +368,8 @@ impl<'a> Analysis<'a> {
                     if let Some(value) = value {
                         let test = spec.cut(value.to_plain());
                         let shape = if spec.axis == 0 { &[][..] } else { &state.shape };
-                        compare_parts(batch, comparison, shape, (&reference, Tested::Real(&test)), range);
+                        let tests = [Tested::Real(&test)];
+                        compare_parts(batch, &mut [comparison], shape, (&reference, &tests), range);
                     }
                 }
             }
@@ -529,27 +526,43 @@ impl Compared {
     }
 }
 
-/// Compares a golden value with one in a form, in whichever order the latter is stored; other dtypes are no rows.
-fn compare(batch: &Batch, comparison: &mut Comparison, reference: &Stored, test: &Stored, form: &Form) {
-    let reference = reference.in_layout(test.layout());
-    let Some(a) = reference.as_slice::<f32>() else {
+/// Compares a golden value with what views make of it, in its form and in whichever order that is stored; values of other
+/// dtypes are no rows.
+fn compare(batch: &Batch, reference: &Stored, views: [(Option<&Stored>, &mut Comparison); 3], form: &Form) {
+    let views = views
+        .into_iter()
+        .filter_map(|(test, comparison)| Some((test?, comparison)));
+    let (tests, mut comparisons): (Vec<&Stored>, Vec<&mut Comparison>) = views.unzip();
+    let Some(first) = tests.first() else { return };
+    let reference = reference.in_layout(first.layout());
+    let Some(values) = reference.as_slice::<f32>() else {
         return;
     };
-    let range = form.params().and_then(Representable::of_params);
-    let real;
-    let b = match tested(test, form) {
-        Some(tested) => tested,
-        None => {
-            real = float32(to_real(test, form));
-            match real.physical().as_slice::<f32>() {
-                Some(values) => Tested::Real(values),
-                None => return,
-            }
+    let is_direct = |test: &&Stored| test.layout() == first.layout() && tested(test, form).is_some();
+    let made_real = |test: &Stored| float32(to_real(test, form)).in_layout(first.layout()).clone();
+    let real: Vec<Option<Tensor>> = tests
+        .iter()
+        .map(|test| (!is_direct(test)).then(|| made_real(test)))
+        .collect();
+    let mut tested_views = Vec::with_capacity(tests.len());
+    for (test, real) in tests.iter().zip(&real) {
+        let in_form = match real {
+            Some(real) => real.as_slice::<f32>().map(Tested::Real),
+            None => tested(test, form),
+        };
+        match in_form.filter(|test| test.len() == values.len()) {
+            Some(test) => tested_views.push(test),
+            None => return,
         }
-    };
-    if a.len() == b.len() {
-        compare_parts(batch, comparison, reference.shape(), (a, b), range);
     }
+    let range = form.params().and_then(Representable::of_params);
+    compare_parts(
+        batch,
+        &mut comparisons,
+        reference.shape(),
+        (values, &tested_views),
+        range,
+    );
 }
 
 /// A value in its form as the comparison reads it; `None` where it must be made real first.
@@ -568,20 +581,25 @@ fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
     Some(Tested::Quantized { q, scale, zero_point })
 }
 
-/// Compares each sample of two values of one length. Samples are outermost in every order of storage.
+/// Compares each sample of several values of one length. Samples are outermost in every order of storage.
 fn compare_parts(
     batch: &Batch,
-    comparison: &mut Comparison,
+    comparisons: &mut [&mut Comparison],
     shape: &[usize],
-    (reference, test): (&[f32], Tested<'_>),
+    (reference, tests): (&[f32], &[Tested<'_>]),
     range: Option<Representable>,
 ) {
     let mut start = 0;
     for reference in batch.parts(shape, reference) {
-        let test = test.part(start, reference.len());
+        let parts: Vec<Tested<'_>> = tests
+            .iter()
+            .map(|test| test.part(start, reference.len()))
+            .collect();
         start += reference.len();
-        comparison
-            .observe_tested(reference, test, range)
-            .expect("invariant: the lengths are equal");
+        let measured =
+            Moments::measure_all(reference, &parts, range).expect("invariant: the lengths are equal");
+        for (comparison, sample) in comparisons.iter_mut().zip(&measured) {
+            comparison.add(sample);
+        }
     }
 }

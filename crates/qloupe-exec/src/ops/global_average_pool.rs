@@ -1,11 +1,10 @@
 //! GlobalAveragePool: the mean of each channel.
 
-use qloupe_kernels::global_average_pool;
+use qloupe_kernels::{global_average_pool, row_means};
 use qloupe_tensor::Tensor;
 
 use super::float_tensor::{from_float32, to_float32};
-use super::global_pool::reduce_channels;
-use super::pooling::infer_global;
+use super::pooling::{infer_global, planes, shape_of};
 use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator};
 
 /// The sum of all spatial elements of a channel, in order, divided by their number.
@@ -32,14 +31,11 @@ impl Operator for GlobalAveragePool {
             global_average_pool(&to_float32(x, 0)?, n, h * w, c, &mut y);
             return Ok(vec![from_float32(x.dtype(), &[n, 1, 1, c], y)?]);
         }
-        reduce_channels(ctx, |values| {
-            let (mut sum, mut count) = (0.0_f64, 0_usize);
-            for value in values {
-                sum += f64::from(value);
-                count += 1;
-            }
-            Ok((sum / count as f64) as f32)
-        })
+        let (n, channels, spatial) = planes(x.shape(), ctx.layout)?;
+        let mut y = vec![0.0; n * channels];
+        row_means(&to_float32(x, 0)?, spatial.iter().product(), &mut y);
+        let shape = shape_of(n, channels, &vec![1; spatial.len()], ctx.layout);
+        Ok(vec![from_float32(x.dtype(), &shape, y)?])
     }
 }
 

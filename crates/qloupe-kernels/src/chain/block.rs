@@ -1,14 +1,17 @@
 //! Running the steps of a chain on blocks.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::compile::{Compiled, Instruction, Place};
+use super::Watch;
+use super::compile::{Compiled, Function, Instruction, Place};
 use super::operand::{BLOCK, Operand};
-use super::{ElementWise, Watch};
 use crate::binary::{binary_block, binary_block_left, binary_block_right};
 use crate::buffer::with_scratch;
+use crate::multiversion::multiversion;
+use crate::specification::clip;
 use crate::unary::apply_in_place;
 use crate::{Isa, parallel};
 
@@ -166,36 +169,80 @@ impl<'a> Blocks<'a> {
         // is also the place of a source, through the one slice that is written.
         unsafe {
             match instruction.function {
-                ElementWise::Unary(kernel) => {
+                Function::Unary(kernel) => {
                     if !std::ptr::eq(a, to) {
                         std::ptr::copy_nonoverlapping(a, to, n);
                     }
                     apply_in_place(self.isa, kernel, std::slice::from_raw_parts_mut(to, n));
                 }
-                ElementWise::Binary(kernel) => {
+                Function::Binary(_) | Function::AddClip(..) => {
                     let b = read(instruction.sources[1], second);
                     let slice = |from: *const f32| std::slice::from_raw_parts(from, n);
-                    let isa = self.isa;
+                    let (isa, function) = (self.isa, instruction.function);
                     match (std::ptr::eq(a, to), std::ptr::eq(b, to)) {
                         (false, false) => {
                             let to = std::slice::from_raw_parts_mut(to.cast(), n);
-                            binary_block(isa, kernel, slice(a), slice(b), to);
+                            fresh(isa, function, slice(a), slice(b), to);
                         }
                         (true, false) => {
-                            binary_block_left(isa, kernel, std::slice::from_raw_parts_mut(to, n), slice(b));
+                            left(isa, function, std::slice::from_raw_parts_mut(to, n), slice(b));
                         }
                         (false, true) => {
-                            binary_block_right(isa, kernel, slice(a), std::slice::from_raw_parts_mut(to, n));
+                            right(isa, function, slice(a), std::slice::from_raw_parts_mut(to, n));
                         }
                         (true, true) => {
                             let to = std::slice::from_raw_parts_mut(to, n);
                             copy[..n].copy_from_slice(to);
-                            binary_block_left(isa, kernel, to, &copy[..n]);
+                            left(isa, function, to, &copy[..n]);
                         }
                     }
                 }
             }
         }
         to
+    }
+}
+
+/// `to = function(a, b)`; every element is written.
+fn fresh(isa: Isa, function: Function, a: &[f32], b: &[f32], to: &mut [MaybeUninit<f32>]) {
+    match function {
+        Function::Binary(kernel) => binary_block(isa, kernel, a, b, to),
+        Function::AddClip(min, max) => clipped_sums(isa, a, b, (min, max), to),
+        Function::Unary(_) => unreachable!("invariant: a function of two sources"),
+    }
+}
+
+/// `a = function(a, b)`
+fn left(isa: Isa, function: Function, a: &mut [f32], b: &[f32]) {
+    match function {
+        Function::Binary(kernel) => binary_block_left(isa, kernel, a, b),
+        Function::AddClip(min, max) => add_clipped(isa, a, b, (min, max)),
+        Function::Unary(_) => unreachable!("invariant: a function of two sources"),
+    }
+}
+
+/// `b = function(a, b)`
+fn right(isa: Isa, function: Function, a: &[f32], b: &mut [f32]) {
+    match function {
+        Function::Binary(kernel) => binary_block_right(isa, kernel, a, b),
+        // A sum is the same either way.
+        Function::AddClip(min, max) => add_clipped(isa, b, a, (min, max)),
+        Function::Unary(_) => unreachable!("invariant: a function of two sources"),
+    }
+}
+
+multiversion! {
+    fn clipped_sums(a: &[f32], b: &[f32], clamp: (f32, f32), to: &mut [MaybeUninit<f32>]) {
+        for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
+            to.write(clip(a + b, clamp));
+        }
+    }
+}
+
+multiversion! {
+    fn add_clipped(sums: &mut [f32], others: &[f32], clamp: (f32, f32)) {
+        for (sum, &other) in sums.iter_mut().zip(others) {
+            *sum = clip(*sum + other, clamp);
+        }
     }
 }

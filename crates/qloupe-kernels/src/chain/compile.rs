@@ -16,10 +16,19 @@ pub(super) enum Place {
     Operand(usize),
 }
 
+/// What an instruction computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Function {
+    Unary(UnaryKernel),
+    Binary(BinaryKernel),
+    /// A sum, clipped.
+    AddClip(f32, f32),
+}
+
 /// A step with its places.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instruction {
-    pub(super) function: ElementWise,
+    pub(super) function: Function,
     pub(super) sources: [Place; 2],
     pub(super) to: Place,
     /// Which result it is: the head's is 0.
@@ -48,6 +57,11 @@ pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watche
         take_clamp(&mut steps, &mut gone, keep)
     } else {
         (f32::NEG_INFINITY, f32::INFINITY)
+    };
+    let clipped = if watched {
+        vec![None; steps.len()]
+    } else {
+        fuse_clipped_sums(&mut steps, &mut gone, keep)
     };
     let last_use = last_uses(&steps, &gone);
     let last_step = (0..steps.len()).rev().find(|&i| !gone[i]);
@@ -87,7 +101,11 @@ pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watche
             }
         }
         instructions.push(Instruction {
-            function: step.function,
+            function: match (step.function, clipped[i]) {
+                (_, Some((min, max))) => Function::AddClip(min, max),
+                (ElementWise::Unary(kernel), None) => Function::Unary(kernel),
+                (ElementWise::Binary(kernel), None) => Function::Binary(kernel),
+            },
             sources,
             to,
             result: i + 1,
@@ -145,16 +163,42 @@ fn fuse_silu(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) {
     }
 }
 
+/// Sums of which only the clipped result is wanted become one step, in the place of the Relu or Clip: its bounds by step.
+fn fuse_clipped_sums(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) -> Vec<Option<(f32, f32)>> {
+    let mut clipped = vec![None; steps.len()];
+    for i in 0..steps.len() {
+        if gone[i] || keep[i + 1] || steps[i].function != ElementWise::Binary(BinaryKernel::Add) {
+            continue;
+        }
+        let [reader] = readers(steps, gone, Source::Step(i))[..] else {
+            continue;
+        };
+        if let Some(clamp) = clamp_of(steps[reader].function) {
+            clipped[reader] = Some(clamp);
+            steps[reader] = steps[i];
+            gone[i] = true;
+        }
+    }
+    clipped
+}
+
+/// The bounds of a function that only clips.
+fn clamp_of(function: ElementWise) -> Option<(f32, f32)> {
+    match function {
+        ElementWise::Unary(UnaryKernel::Relu) => Some((0.0, f32::INFINITY)),
+        ElementWise::Unary(UnaryKernel::Clip { min, max }) => Some((min, max)),
+        _ => None,
+    }
+}
+
 /// The Relu or Clip that alone reads the head, if there is one: the head does it.
 fn take_clamp(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) -> (f32, f32) {
     let none = (f32::NEG_INFINITY, f32::INFINITY);
     let [reader] = readers(steps, gone, Source::Head)[..] else {
         return none;
     };
-    let clamp = match steps[reader].function {
-        ElementWise::Unary(UnaryKernel::Relu) => (0.0, f32::INFINITY),
-        ElementWise::Unary(UnaryKernel::Clip { min, max }) => (min, max),
-        _ => return none,
+    let Some(clamp) = clamp_of(steps[reader].function) else {
+        return none;
     };
     // Its result is then the head's, which has no buffer of its own unless the chain ends here.
     let is_last = gone[reader + 1..].iter().all(|&gone| gone);

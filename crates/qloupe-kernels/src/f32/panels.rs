@@ -164,20 +164,27 @@ impl DenseKernel<f32, f32> for Run<'_> {
 
     unsafe fn tile(&self, segments: &[Segment<f32>], place: &TilePlace) {
         let panels = self.panels;
+        let weights = panels.weight.as_slice();
+        // Tiles bring the weights of the next vectors near, each a part of them.
+        let (tiles, far) = (panels.tiles, place.tile_idx);
+        let fetching = far.and_then(|_| tiles.fetching.get(place.n_vectors - 1)?.get(place.n_pixels - 1));
+        let next = (place.vector + place.n_vectors) * panels.vector_stride;
+        let soon = next + far.unwrap_or(0) * (panels.vector_stride / 2);
         let tile = Tile {
             segments,
             x_offset: place.x_offset,
             length: place.length,
             pixel_stride: place.pixel_stride,
-            weight: panels.weight.as_slice()[place.vector * panels.vector_stride..].as_ptr(),
+            weight: weights[place.vector * panels.vector_stride..].as_ptr(),
             vector_stride: panels.vector_stride,
             bias: panels.bias.as_slice()[place.vector * panels.shape.lanes..].as_ptr(),
             out: self.out.wrapping_add(place.out_offset),
             out_stride: self.out_stride,
             last_lanes: place.last_lanes,
             clamp: self.clamp,
+            soon: weights.as_ptr().wrapping_add(soon),
         };
         // SAFETY: the caller's promise; the panels were made for an available instruction set.
-        unsafe { panels.tiles.kernels[place.n_vectors - 1][place.n_pixels - 1](&tile) }
+        unsafe { fetching.unwrap_or(&tiles.kernels[place.n_vectors - 1][place.n_pixels - 1])(&tile) }
     }
 }

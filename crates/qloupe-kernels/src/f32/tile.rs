@@ -28,6 +28,8 @@ pub(crate) struct Tile<'a> {
     /// Lanes of the last vector that exist.
     pub(crate) last_lanes: usize,
     pub(crate) clamp: (f32, f32),
+    /// Weights that are needed soon: a kernel that fetches brings half a line near for each step of K.
+    pub(crate) soon: *const f32,
 }
 
 /// A kernel of fixed tile size.
@@ -43,10 +45,15 @@ pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     /// `kernels[NV - 1][MR - 1]`.
     pub(crate) kernels: &'static [&'static [TileKernel]],
+    /// The same for weights that come from far away, where there are any: they fetch those that are needed soon.
+    pub(crate) fetching: &'static [&'static [TileKernel]],
 }
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 #[inline(always)]
-unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize>(t: &Tile<'_>) {
+unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize, const FETCHES: bool>(t: &Tile<'_>) {
     // SAFETY: the contract of `TileKernel`.
     unsafe {
         let mut acc = [[V::splat(0.0); NV]; MR];
@@ -57,6 +64,7 @@ unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize>(t: &Tile<'_>) {
             });
         });
         let stride = t.pixel_stride;
+        let mut soon = t.soon;
         for segment in t.segments {
             // One base for every five pixels: the others are reached by scaled addressing.
             let mut x = [segment.x; 6];
@@ -86,6 +94,11 @@ unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize>(t: &Tile<'_>) {
                 step!(1);
                 step!(2);
                 step!(3);
+                if FETCHES {
+                    V::prefetch(soon);
+                    V::prefetch(soon.wrapping_add(LINE));
+                    soon = soon.wrapping_add(2 * LINE);
+                }
                 weight = weight.add(4 * V::LANES);
                 unroll!(6, B < 6, {
                     x[B] = x[B].wrapping_add(4);
@@ -119,13 +132,19 @@ unsafe fn tile<V: F32Vector, const MR: usize, const NV: usize>(t: &Tile<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 unsafe fn avx512<const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the contract of `TileKernel`.
-    unsafe { tile::<Avx512, MR, NV>(t) }
+    unsafe { tile::<Avx512, MR, NV, false>(t) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn avx512_fetching<const MR: usize, const NV: usize>(t: &Tile<'_>) {
+    // SAFETY: the contract of `TileKernel`.
+    unsafe { tile::<Avx512, MR, NV, true>(t) }
 }
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the contract of `TileKernel`.
-    unsafe { tile::<Avx2, MR, NV>(t) }
+    unsafe { tile::<Avx2, MR, NV, false>(t) }
 }
 
 macro_rules! kernels {
@@ -141,6 +160,12 @@ pub(crate) static AVX512: Tiles = Tiles {
         kernels!(avx512, 3: 1 2 3 4 5 6 7 8 9),
         kernels!(avx512, 4: 1 2 3 4 5 6 7),
     ],
+    fetching: &[
+        &[],
+        kernels!(avx512_fetching, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        &[],
+        kernels!(avx512_fetching, 4: 1 2 3 4 5 6 7),
+    ],
 };
 
 /// 256-bit tiles: up to 12 of 16 registers accumulate.
@@ -151,4 +176,5 @@ pub(crate) static AVX2: Tiles = Tiles {
         kernels!(avx2, 2: 1 2 3 4 5 6),
         kernels!(avx2, 3: 1 2 3 4),
     ],
+    fetching: &[],
 };

@@ -158,6 +158,7 @@ impl Run<'_> {
                             length: shape.ic_per_group,
                             out_offset: (out_row + phase + first * g.stride_w) * g.oc + channel,
                             last_lanes: last.min(shape.lanes),
+                            tile_idx: None,
                         };
                         // SAFETY: the margins hold every tap, and every output belongs to one tile of one row.
                         unsafe { self.tile(&segments, &place) }

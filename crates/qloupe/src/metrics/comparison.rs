@@ -1,7 +1,5 @@
 //! Gathers the metrics of many samples in bounded memory.
 
-use qloupe_kernels::Tested;
-
 use super::sum::Sum;
 use super::{ALL, Direction, LengthError, Metric, Moments, Reduction, Representable};
 use crate::report::{MetricValue, Metrics};
@@ -50,20 +48,6 @@ impl Comparison {
         representable: Option<Representable>,
     ) -> Result<(), LengthError> {
         self.add(&Moments::measure(reference, test, representable)?);
-        Ok(())
-    }
-
-    /// [`Comparison::observe`] of a test in whichever form it is stored.
-    ///
-    /// # Errors
-    /// As [`Comparison::observe`].
-    pub fn observe_tested(
-        &mut self,
-        reference: &[f32],
-        test: Tested<'_>,
-        representable: Option<Representable>,
-    ) -> Result<(), LengthError> {
-        self.add(&Moments::measure_tested(reference, test, representable)?);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The one pass over a pair of tensors from which every metric is computed.
 
-use qloupe_kernels::{MAX_PAIRS, PairSums, Tested, pair_sums};
+use qloupe_kernels::{MAX_PAIRS, PairSums, ReferenceSums, Tested, pair_sums};
 use qloupe_tensor::{Granularity, QuantParams};
 use rayon::prelude::*;
 
@@ -82,19 +82,20 @@ impl Moments {
         test: &[f32],
         representable: Option<Representable>,
     ) -> Result<Self, LengthError> {
-        Self::measure_tested(reference, Tested::Real(test), representable)
+        let measured = Self::measure_all(reference, &[Tested::Real(test)], representable)?;
+        Ok(measured[0])
     }
 
-    /// [`Moments::measure`] of a test in whichever form it is stored.
+    /// [`Moments::measure`] of several tests of one reference, in whichever form they are stored.
     ///
     /// # Errors
     /// [`LengthError`] if they differ in length.
-    pub fn measure_tested(
+    pub fn measure_all(
         reference: &[f32],
-        test: Tested<'_>,
+        tests: &[Tested<'_>],
         representable: Option<Representable>,
-    ) -> Result<Self, LengthError> {
-        if reference.len() != test.len() {
+    ) -> Result<Vec<Self>, LengthError> {
+        if let Some(test) = tests.iter().find(|test| test.len() != reference.len()) {
             return Err(LengthError {
                 expected: reference.len(),
                 got: test.len(),
@@ -103,15 +104,25 @@ impl Moments {
         let of_block = |idx: usize| {
             let start = idx * BLOCK;
             let len = BLOCK.min(reference.len() - start);
-            Self::of_block(&reference[start..][..len], test.part(start, len), representable)
+            let reference = &reference[start..][..len];
+            let mut known = None;
+            let of_test = |test: &Tested<'_>| {
+                Self::of_block(reference, test.part(start, len), representable, &mut known)
+            };
+            tests.iter().map(of_test).collect::<Vec<_>>()
         };
         let n_blocks = reference.len().div_ceil(BLOCK);
-        let mut moments = Self::default();
-        if reference.len() >= PARALLEL && rayon::current_num_threads() > 1 {
-            let blocks: Vec<Self> = (0..n_blocks).into_par_iter().map(of_block).collect();
-            blocks.iter().for_each(|block| moments.merge(block));
+        let mut moments = vec![Self::default(); tests.len()];
+        let mut merge = |block: Vec<Self>| {
+            for (moments, block) in moments.iter_mut().zip(&block) {
+                moments.merge(block);
+            }
+        };
+        if reference.len() * tests.len() >= PARALLEL && rayon::current_num_threads() > 1 {
+            let blocks: Vec<Vec<Self>> = (0..n_blocks).into_par_iter().map(of_block).collect();
+            blocks.into_iter().for_each(merge);
         } else {
-            (0..n_blocks).for_each(|idx| moments.merge(&of_block(idx)));
+            (0..n_blocks).for_each(|idx| merge(of_block(idx)));
         }
         Ok(moments)
     }
@@ -177,14 +188,23 @@ impl Moments {
         sum / self.n.max(1) as f64
     }
 
-    fn of_block(reference: &[f32], test: Tested<'_>, representable: Option<Representable>) -> Self {
+    /// `known`: the part of the reference, from one test to the next.
+    fn of_block(
+        reference: &[f32],
+        test: Tested<'_>,
+        representable: Option<Representable>,
+        known: &mut Option<ReferenceSums>,
+    ) -> Self {
         let range = representable.map_or((f32::NEG_INFINITY, f32::INFINITY), |range| {
             let half = range.step / 2.0;
             ((range.min - half) as f32, (range.max + half) as f32)
         });
         let is_ranged = representable.is_some();
-        match (pair_sums(reference, test, range), test) {
-            (Some(sums), _) => Self::of_sums(&sums, reference.len(), is_ranged),
+        match (pair_sums(reference, test, range, *known), test) {
+            (Some(sums), _) => {
+                *known = Some(sums.reference);
+                Self::of_sums(&sums, reference.len(), is_ranged)
+            }
             (None, Tested::Real(test)) => Self::of_unusual_block(reference, test, range, is_ranged),
             (None, Tested::Quantized { .. }) => {
                 // The reference is unusual: quantized numbers are finite.
@@ -228,6 +248,7 @@ impl Moments {
             &kept_reference[..n_kept],
             Tested::Real(&kept_test[..n_kept]),
             range,
+            None,
         );
         Self {
             n_nan,
@@ -242,15 +263,15 @@ impl Moments {
             n,
             n_nan: 0,
             n_infinite: 0,
-            n_clipped: u64::from(sums.n_outside),
+            n_clipped: u64::from(sums.reference.n_outside),
             n_ranged: if is_ranged { n } else { 0 },
             n_zeroed: u64::from(sums.n_zeroed),
             max_abs: sums.max_abs,
-            reference_sq: total(sums.reference_sq),
-            test_sq: total(sums.test_sq),
-            product: total(sums.product),
-            error_sq: total(sums.error_sq),
-            error: total(sums.error),
+            reference_sq: Sum::of(sums.reference.sq),
+            test_sq: Sum::of(sums.test_sq),
+            product: Sum::of(sums.product),
+            error_sq: Sum::of(sums.error_sq),
+            error: Sum::of(sums.error),
         }
     }
 
@@ -265,19 +286,13 @@ impl Moments {
             n_ranged: u64::from(is_ranged),
             n_zeroed: u64::from(r != 0.0 && t == 0.0),
             max_abs: error.abs(),
-            reference_sq: total([wide_r * wide_r]),
-            test_sq: total([wide_t * wide_t]),
-            product: total([wide_r * wide_t]),
-            error_sq: total([error * error]),
-            error: total([error]),
+            reference_sq: Sum::of(wide_r * wide_r),
+            test_sq: Sum::of(wide_t * wide_t),
+            product: Sum::of(wide_r * wide_t),
+            error_sq: Sum::of(error * error),
+            error: Sum::of(error),
         }
     }
-}
-
-fn total<const N: usize>(lanes: [f64; N]) -> Sum {
-    let mut sum = Sum::default();
-    lanes.into_iter().for_each(|lane| sum.add(lane));
-    sum
 }
 
 #[cfg(test)]

@@ -8,6 +8,11 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
+    /// The sum of one number.
+    pub(crate) fn of(x: f64) -> Self {
+        Self { high: x, low: 0.0 }
+    }
+
     /// Adds a number.
     pub(crate) fn add(&mut self, x: f64) {
         let sum = self.high + x;
