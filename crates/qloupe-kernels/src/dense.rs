@@ -10,6 +10,9 @@ use crate::buffer::{Plain, with_scratch};
 /// Input bytes of a band: a part of the L2 cache.
 const BAND_BYTES: usize = 128 * 1024;
 
+/// Weights above this size do not stay in the L2 cache from one layer to the next run.
+const FAR_WEIGHT_BYTES: usize = 1 << 20;
+
 /// A part of K that is contiguous in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<X> {
@@ -54,7 +57,8 @@ pub(crate) struct TilePlace {
     pub(crate) out_offset: usize,
     /// Lanes of the last vector that exist.
     pub(crate) last_lanes: usize,
-    /// How many tiles of these vectors were before it, where all tiles of some vectors come before the next vectors.
+    /// How many tiles of these vectors were before it, where all tiles of some vectors come before the next vectors, whose
+    /// weights are far away.
     pub(crate) tile_idx: Option<usize>,
 }
 
@@ -174,6 +178,7 @@ impl<X, K> BandTiles<'_, X, K> {
         let n_blocks = per_group.div_ceil(tile_vectors) * g.group;
         let blocks = n_blocks * split / n_splits..n_blocks * (split + 1) / n_splits;
         let mut segments = Vec::with_capacity(g.kh * g.kw);
+        let is_far = shape.weight_bytes > FAR_WEIGHT_BYTES;
         if shape.weight_bytes > RESIDENT_WEIGHT_BYTES {
             for block in blocks {
                 let n_vectors = self.block_vectors(block, tile_vectors).1;
@@ -183,7 +188,7 @@ impl<X, K> BandTiles<'_, X, K> {
                     for (first, n_pixels) in equal_tiles(self.band.ow, self.kernel.max_pixels(n_vectors)) {
                         self.tile(
                             &segments,
-                            (block, tile_vectors, Some(tile_idx)),
+                            (block, tile_vectors, is_far.then_some(tile_idx)),
                             row,
                             first,
                             n_pixels,

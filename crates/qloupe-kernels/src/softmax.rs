@@ -54,9 +54,11 @@ fn row(x: &[f32], out: &mut [f32]) {
             sums[i] += out[i];
         }
     }
-    for i in 0..LANES {
-        last[i] = math::exp(last[i] - max);
-        sums[i] += last[i];
+    if !rest.is_empty() {
+        for i in 0..LANES {
+            last[i] = math::exp(last[i] - max);
+            sums[i] += last[i];
+        }
     }
     let sum = tree(sums, |a, b| a + b);
     for out in out_chunks {
