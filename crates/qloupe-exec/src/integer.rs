@@ -111,6 +111,17 @@ pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     Ok(None)
 }
 
+/// Refuses a unit whose sums could leave int32 for some input; `bound` is how large they can be.
+fn check_sums(bound: i64) -> Result<(), OpError> {
+    if bound <= i64::from(i32::MAX) {
+        return Ok(());
+    }
+    Err(OpError::Unsupported {
+        what: format!("a sum of up to {bound} in int32, which holds {},", i32::MAX),
+        remedy: ": give the output float16 or float32 in the plan".to_owned(),
+    })
+}
+
 /// A tensor of an 8-bit dtype from integers of that dtype, or from their bytes.
 fn quantized_tensor(dtype: DType, shape: &[usize], q: impl Iterator<Item = i32>) -> Result<Tensor, OpError> {
     Ok(if dtype == DType::Int8 {
@@ -165,4 +176,23 @@ pub(crate) fn activation_range(
         }
     }
     Some((min, max.max(min)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_that_could_leave_int32_are_refused() {
+        assert_eq!(check_sums(i64::from(i32::MAX)), Ok(()));
+        let error = check_sums(1 << 31).unwrap_err().to_string();
+        assert!(
+            error.starts_with("a sum of up to 2147483648 in int32, which holds 2147483647,"),
+            "{error}"
+        );
+        assert!(
+            error.ends_with(": give the output float16 or float32 in the plan"),
+            "{error}"
+        );
+    }
 }

@@ -59,9 +59,11 @@ impl QuantizedProgram {
             .collect::<Result<Vec<_>, _>>()?;
         let mut slots: HashMap<String, usize> = HashMap::new();
         let mut uses: Vec<usize> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         let mut slot_of = |name: &String, n_uses: usize| {
-            let slot = *slots.entry(name.clone()).or_insert(uses.len());
-            if slot == uses.len() {
+            let slot = *slots.entry(name.clone()).or_insert(names.len());
+            if slot == names.len() {
+                names.push(name.clone());
                 uses.push(0);
             }
             uses[slot] += n_uses;
@@ -80,10 +82,6 @@ impl QuantizedProgram {
         outputs.iter().for_each(|name| {
             slot_of(name, 1);
         });
-        let mut names = vec![String::new(); uses.len()];
-        for (name, &slot) in &slots {
-            names[slot].clone_from(name);
-        }
         let mut constants = vec![None; uses.len()];
         for name in &outputs {
             constants[slots[name]] = program.constant(name).map(|tensor| tensor.clone().into());

@@ -145,6 +145,8 @@ impl Stepwise for QuantizedProgram {
 /// The golden values of one sample, and partial re-execution on them.
 pub struct Replay<'p> {
     program: &'p dyn Stepwise,
+    /// The steps of each group that an output needs, without the groups that none needs.
+    groups: Vec<Vec<usize>>,
     /// Golden values that are in memory: the inputs always, the others within the limit.
     golden: Vec<Option<Value>>,
     /// Whether a value leaves its group: the others are never in memory.
@@ -219,6 +221,7 @@ impl<'p> Replay<'p> {
         let n_steps = groups.iter().map(Vec::len).sum();
         let mut replay = Self {
             program,
+            groups: Vec::new(),
             golden: vec![None; n_slots],
             leaves: (0..n_slots).map(|slot| program.is_output(slot)).collect(),
             producer: vec![None; n_slots],
@@ -244,6 +247,14 @@ impl<'p> Replay<'p> {
         for (slot, value) in inputs {
             replay.golden[slot] = Some(value);
         }
+        let outputs: Vec<usize> = (0..n_slots).filter(|&slot| program.is_output(slot)).collect();
+        let needed = replay.needed_for(&outputs, &[]);
+        let members = |group: &Vec<usize>| group.iter().copied().filter(|&step| needed[step]).collect();
+        replay.groups = groups
+            .iter()
+            .map(members)
+            .filter(|group: &Vec<usize>| !group.is_empty())
+            .collect();
         replay.run_golden(limit_bytes)?;
         Ok(replay)
     }
@@ -253,9 +264,10 @@ impl<'p> Replay<'p> {
         let mut kept: Vec<(usize, f64)> = Vec::new();
         let mut kept_bytes = 0;
         let mut values = self.golden.clone();
-        for (group, members) in self.program.groups().iter().enumerate() {
+        for members in self.groups.clone() {
+            let group = self.group_of[members[0]];
             let start = Instant::now();
-            let results = self.run_members(members, &|slot| values[slot].as_ref(), &[])?;
+            let results = self.run_members(&members, &|slot| values[slot].as_ref(), &[])?;
             let seconds = start.elapsed().as_secs_f64();
             for (slot, value) in results {
                 if self.leaves[slot] {
@@ -384,7 +396,7 @@ impl<'p> Replay<'p> {
             let leaving = slots.filter(|&slot| self.leaves[slot]);
             leaving.map(|slot| self.program.name(slot)).collect()
         };
-        self.program.groups().iter().map(names).collect()
+        self.groups.iter().map(names).collect()
     }
 
     /// The nodes of each group in the graph.
@@ -395,7 +407,7 @@ impl<'p> Replay<'p> {
                 .flat_map(|&step| self.program.node_idxs(step))
                 .collect()
         };
-        self.program.groups().iter().map(nodes).collect()
+        self.groups.iter().map(nodes).collect()
     }
 
     /// Runs one group of steps alone on golden values; gives its results.
@@ -404,7 +416,7 @@ impl<'p> Replay<'p> {
     /// A step that fails.
     pub fn alone(&mut self, group: usize) -> Result<Vec<Value>, ExecError> {
         let program = self.program;
-        let members = &program.groups()[group];
+        let members = &self.groups[group].clone();
         let in_memory = |slot: &usize| self.golden[*slot].is_some() || program.constant(*slot).is_some();
         let own: Vec<usize> = members.iter().flat_map(|&step| program.writes(step)).collect();
         let read: Vec<usize> = members.iter().flat_map(|&step| program.reads(step)).collect();

@@ -1,6 +1,7 @@
 //! Buffers aligned to cache lines, and one reusable buffer for each thread.
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 
 /// A cache line.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,24 @@ impl<T: Plain> Aligned<T> {
         // SAFETY: as in `as_slice`, and the lines are borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.n) }
     }
+}
+
+/// A vector of `n` elements that `fill` writes, without writing zeros before.
+///
+/// # Safety
+/// `fill` writes every element.
+pub(crate) unsafe fn filled<T>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut values = Vec::with_capacity(n);
+    fill(&mut values.spare_capacity_mut()[..n]);
+    // SAFETY: the capacity is at least `n`, and `fill` wrote as many elements.
+    unsafe { values.set_len(n) };
+    values
+}
+
+/// Values as memory to be written.
+pub(crate) fn as_unwritten<T: Plain>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the layout is the same, and every bit pattern is a value: whatever is written there leaves values.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
 thread_local! {

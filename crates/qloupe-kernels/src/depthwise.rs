@@ -112,6 +112,7 @@ impl<W: Plain> Depthwise<W> {
     /// # Safety
     /// `kernels` are of an available instruction set; the outputs of the context are those of the geometry, and nobody
     /// else writes them.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a convolution")]
     pub(crate) unsafe fn conv<A: Arithmetic<Weight = W>>(
         &self,
         kernels: &Kernels<A>,

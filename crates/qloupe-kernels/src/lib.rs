@@ -74,7 +74,7 @@ pub use lookup::{ConcatMember, concat_quantized, lookup, lookup_quantized};
 pub use matmul_quantized::MatMulQuantized;
 pub use pool::{average_pool, global_average_pool, max_pool, row_means};
 pub use pool_quantized::{AveragePoolQuantized, QuantizedElement, global_sum, max_pool_quantized};
-pub use quantize::{dequantize, fake_quantize, quantize};
+pub use quantize::{dequantize, dequantize_to_vec, fake_quantize, quantize, quantize_to_i8, quantize_to_u8};
 pub use quantized_binary::{QuantizedBinary, QuantizedBinaryKernel};
 pub use softmax::softmax_rows;
 pub use softmax_quantized::SoftmaxQuantized;

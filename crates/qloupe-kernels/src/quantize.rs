@@ -2,8 +2,11 @@
 //!
 //! The arithmetic is `qloupe_tensor`'s; these are its loops per tensor for u8 and s8, ties to even.
 
+use std::mem::MaybeUninit;
+
 use qloupe_tensor::Rounding;
 
+use crate::buffer::{as_unwritten, filled};
 use crate::multiversion::multiversion;
 use crate::{Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
 
@@ -37,12 +40,12 @@ pub fn quantize_with_isa(isa: Isa, x: &[f32], scale: f32, zero_point: i32, out: 
     match out {
         QuantizedSliceMut::U8(out) => {
             parallel::zip_chunks(x, out, |x, out| {
-                quantize_u8(isa, x, scale, zero_point as f32, out)
+                quantize_u8(isa, x, scale, zero_point as f32, as_unwritten(out))
             });
         }
         QuantizedSliceMut::I8(out) => {
             parallel::zip_chunks(x, out, |x, out| {
-                quantize_i8(isa, x, scale, zero_point as f32, out)
+                quantize_i8(isa, x, scale, zero_point as f32, as_unwritten(out))
             });
         }
     }
@@ -50,6 +53,10 @@ pub fn quantize_with_isa(isa: Isa, x: &[f32], scale: f32, zero_point: i32, out: 
 
 /// `out = (q - zero_point) * scale`, bit-equal to `qloupe_tensor::dequantize_linear`.
 pub fn dequantize(q: QuantizedSlice<'_>, scale: f32, zero_point: i32, out: &mut [f32]) {
+    dequantize_into(q, scale, zero_point, as_unwritten(out));
+}
+
+fn dequantize_into(q: QuantizedSlice<'_>, scale: f32, zero_point: i32, out: &mut [MaybeUninit<f32>]) {
     let isa = isa();
     match q {
         QuantizedSlice::U8(q) => {
@@ -59,6 +66,28 @@ pub fn dequantize(q: QuantizedSlice<'_>, scale: f32, zero_point: i32, out: &mut 
             parallel::zip_chunks(q, out, |q, out| dequantize_block(isa, q, scale, zero_point, out))
         }
     }
+}
+
+/// [`quantize`] to a new vector of u8.
+pub fn quantize_to_u8(x: &[f32], scale: f32, zero_point: i32) -> Vec<u8> {
+    let isa = isa();
+    let block = |x: &[f32], out: &mut [MaybeUninit<u8>]| quantize_u8(isa, x, scale, zero_point as f32, out);
+    // SAFETY: the blocks write every element.
+    unsafe { filled(x.len(), |out| parallel::zip_chunks(x, out, block)) }
+}
+
+/// [`quantize`] to a new vector of s8.
+pub fn quantize_to_i8(x: &[f32], scale: f32, zero_point: i32) -> Vec<i8> {
+    let isa = isa();
+    let block = |x: &[f32], out: &mut [MaybeUninit<i8>]| quantize_i8(isa, x, scale, zero_point as f32, out);
+    // SAFETY: the blocks write every element.
+    unsafe { filled(x.len(), |out| parallel::zip_chunks(x, out, block)) }
+}
+
+/// [`dequantize`] to a new vector.
+pub fn dequantize_to_vec(q: QuantizedSlice<'_>, scale: f32, zero_point: i32) -> Vec<f32> {
+    // SAFETY: every element is written.
+    unsafe { filled(q.len(), |out| dequantize_into(q, scale, zero_point, out)) }
 }
 
 /// The values that the integers `min..=max` with `scale` and `zero_point` stand for, bit-equal to
@@ -76,26 +105,26 @@ pub fn fake_quantize(x: &[f32], scale: f32, zero_point: i32, (min, max): (i32, i
 }
 
 multiversion! {
-    fn quantize_u8(x: &[f32], scale: f32, zero_point: f32, out: &mut [u8]) {
+    fn quantize_u8(x: &[f32], scale: f32, zero_point: f32, out: &mut [MaybeUninit<u8>]) {
         for (out, &x) in out.iter_mut().zip(x) {
-            *out = to_i32(quantized(x, scale, zero_point, U8_RANGE)) as u8;
+            out.write(to_i32(quantized(x, scale, zero_point, U8_RANGE)) as u8);
         }
     }
 }
 
 multiversion! {
-    fn quantize_i8(x: &[f32], scale: f32, zero_point: f32, out: &mut [i8]) {
+    fn quantize_i8(x: &[f32], scale: f32, zero_point: f32, out: &mut [MaybeUninit<i8>]) {
         for (out, &x) in out.iter_mut().zip(x) {
-            *out = to_i32(quantized(x, scale, zero_point, I8_RANGE)) as i8;
+            out.write(to_i32(quantized(x, scale, zero_point, I8_RANGE)) as i8);
         }
     }
 }
 
 multiversion! {
-    fn dequantize_block [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [f32]) {
+    fn dequantize_block [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [MaybeUninit<f32>]) {
         for (out, &q) in out.iter_mut().zip(q) {
             let q: i32 = q.into();
-            *out = (q - zero_point) as f32 * scale;
+            out.write((q - zero_point) as f32 * scale);
         }
     }
 }

@@ -145,8 +145,10 @@ impl<'p> Calibration<'p> {
         let watch = |value: usize, elements: &[f32]| {
             let seen = min_max(elements);
             let mut range = ranges[value].lock().unwrap_or_else(PoisonError::into_inner);
-            let (before, len) = range.unwrap_or((seen, 0));
-            *range = Some((before.merge(seen), len + elements.len()));
+            *range = Some(match *range {
+                Some((before, len)) => (before.merge(seen), len + elements.len()),
+                None => (seen, elements.len()),
+            });
         };
         let goals = self.goals();
         let tapped = Tapped::Watched(&watch);

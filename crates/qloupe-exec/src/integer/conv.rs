@@ -3,7 +3,7 @@
 use qloupe_kernels::{ConvI8, Epilogue, QuantizedSlice, QuantizedSliceMut};
 use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, quantize_linear};
 
-use super::{IntegerKernel, IntegerSpec, activation_range};
+use super::{IntegerKernel, IntegerSpec, activation_range, check_sums};
 use crate::ops::Geometry2d;
 use crate::{Layout, OpError, Stored};
 
@@ -50,6 +50,7 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         kw,
         group,
     );
+    check_sums(packed.max_abs_accumulator_bound())?;
     let (output_scale, zero_point) = output.as_per_tensor().expect("invariant: checked by output()");
     let multiplier = weight_params
         .scale()

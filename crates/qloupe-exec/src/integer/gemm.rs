@@ -5,7 +5,7 @@ use qloupe_kernels::{Epilogue, GemmI8};
 use qloupe_tensor::{DType, Tensor};
 
 use super::conv::{quantized_slice, quantized_weight, write_quantized};
-use super::{IntegerKernel, IntegerSpec, activation_range};
+use super::{IntegerKernel, IntegerSpec, activation_range, check_sums};
 use crate::{OpError, Stored};
 
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     } else {
         weight.require::<i8>()?.to_vec()
     };
+    let packed = GemmI8::new(&order, k, n, bias);
+    check_sums(packed.max_abs_accumulator_bound())?;
     let (output_scale, zero_point) = output.as_per_tensor().expect("invariant: checked by output()");
     let multiplier = weight_params
         .scale()
@@ -64,7 +66,7 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         .map(|w| input_scale * w / output_scale)
         .collect();
     Ok(Some(Box::new(Gemm {
-        packed: GemmI8::new(&order, k, n, bias),
+        packed,
         k,
         n,
         input_zero_point,

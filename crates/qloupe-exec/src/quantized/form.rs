@@ -1,6 +1,6 @@
 //! The form in which a value travels between units.
 
-use qloupe_kernels::{QuantizedSlice, QuantizedSliceMut};
+use qloupe_kernels::QuantizedSlice;
 use qloupe_tensor::{DType, QuantParams, Rounding, fake_quantize_linear};
 
 use crate::ops::dynamic_fake_quantize;
@@ -118,16 +118,12 @@ pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
         }
         Form::Quantized(params) => match (mode, params.dtype()) {
             (Mode::Integer, DType::UInt8) => {
-                let mut q = vec![0_u8; x.len()];
                 let (scale, zero_point) = per_tensor(params);
-                qloupe_kernels::quantize(x, scale, zero_point, QuantizedSliceMut::U8(&mut q));
-                with_values(value, q)
+                with_values(value, qloupe_kernels::quantize_to_u8(x, scale, zero_point))
             }
             (Mode::Integer, DType::Int8) => {
-                let mut q = vec![0_i8; x.len()];
                 let (scale, zero_point) = per_tensor(params);
-                qloupe_kernels::quantize(x, scale, zero_point, QuantizedSliceMut::I8(&mut q));
-                with_values(value, q)
+                with_values(value, qloupe_kernels::quantize_to_i8(x, scale, zero_point))
             }
             (Mode::Integer, _) => {
                 let q = qloupe_tensor::quantize_linear(value.physical(), params, Rounding::TiesEven);
@@ -164,19 +160,17 @@ pub fn to_float(value: &Stored, form: &Form) -> Stored {
         return value.clone();
     }
     let (scale, zero_point) = per_tensor(params);
-    let mut y = vec![0_f32; value.physical().len()];
-    if let Some(q) = value.physical().as_slice::<u8>() {
-        qloupe_kernels::dequantize(QuantizedSlice::U8(q), scale, zero_point, &mut y);
-    } else if let Some(q) = value.physical().as_slice::<i8>() {
-        qloupe_kernels::dequantize(QuantizedSlice::I8(q), scale, zero_point, &mut y);
-    } else {
-        let x = qloupe_tensor::dequantize_linear(value.physical(), params);
-        return Stored::of_call(
-            x.expect("invariant: activations are quantized per tensor"),
-            value.layout(),
-        );
-    }
-    with_values(value, y)
+    let stored = value.physical();
+    let q = match (stored.as_slice::<u8>(), stored.as_slice::<i8>()) {
+        (Some(q), _) => QuantizedSlice::U8(q),
+        (None, Some(q)) => QuantizedSlice::I8(q),
+        (None, None) => {
+            let x = qloupe_tensor::dequantize_linear(stored, params);
+            let x = x.expect("invariant: activations are quantized per tensor");
+            return Stored::of_call(x, value.layout());
+        }
+    };
+    with_values(value, qloupe_kernels::dequantize_to_vec(q, scale, zero_point))
 }
 
 fn per_tensor(params: &QuantParams) -> (f32, i32) {

@@ -101,10 +101,16 @@ fn check(
     let computed = !matches!(head, Head::Values(_));
     let seen = Mutex::new(vec![Vec::new(); steps.len() + 1]);
     let watch = |result: usize, values: &[f32]| {
-        seen.lock().unwrap()[result].extend(values.iter().map(|v| v.to_bits()))
+        seen.lock().expect("no watch panics")[result].extend(values.iter().map(|v| v.to_bits()))
     };
     run_chain_with_isa(isa, head, steps, &operands, keep, Some(&watch));
-    for (i, (seen, expected)) in seen.into_inner().unwrap().iter_mut().zip(&expected).enumerate() {
+    for (i, (seen, expected)) in seen
+        .into_inner()
+        .expect("no watch panics")
+        .iter_mut()
+        .zip(&expected)
+        .enumerate()
+    {
         let mut expected: Vec<u32> = expected.iter().map(|v| v.to_bits()).collect();
         if i == 0 && !computed {
             expected.clear();
