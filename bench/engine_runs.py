@@ -117,15 +117,13 @@ def vm_hwm():
 
 
 def ort_memory(path, threads, name, *shape):
-    """Memory at most of this process after the imports, and after load and two runs."""
-    import onnxruntime  # noqa: F401
-
+    """Memory at most of this process before ONNX Runtime is imported, and after load and two runs."""
     x = random_input([int(dim) for dim in shape])
-    imports = vm_hwm()
+    python = vm_hwm()
     session = ort_session(path, int(threads))
     for _ in range(2):
         session.run(None, {name: x})
-    return {"imports": imports, "peak": vm_hwm()}
+    return {"python": python, "peak": vm_hwm()}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ pub use integer::MOVING_OPERATORS;
 pub use operator::{
     EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
 };
-pub use pool::in_pool;
+pub use pool::{both, in_pool};
 pub use program::Program;
 pub use quantized::{
     Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec, to_real,

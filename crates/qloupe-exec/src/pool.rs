@@ -30,6 +30,16 @@ pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+/// Calls both, at once where there are threads for it.
+pub fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    if rayon::current_num_threads() == 1 {
+        // Outside the pool its only thread would have to be woken.
+        (a(), b())
+    } else {
+        rayon::join(a, b)
+    }
+}
+
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {

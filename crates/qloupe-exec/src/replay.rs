@@ -3,144 +3,16 @@
 //! Golden values are kept within a memory limit; one that was let go is computed again from those that were kept. A
 //! replay runs only what a change reaches, and ends where it makes no difference any more.
 
+mod stepwise;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use qloupe_tensor::Tensor;
 
-use crate::chain::{self, Ran};
+use stepwise::Stepwise;
+
 use crate::{ExecError, Program, QuantizedProgram, Value};
-
-/// A program as steps over slots.
-trait Stepwise: Sync {
-    /// Steps that run one after the other, those together that one kernel call may do.
-    fn groups(&self) -> &[Vec<usize>];
-    /// The slots that a step reads.
-    fn reads(&self, step: usize) -> Vec<usize>;
-    /// The slots that a step writes.
-    fn writes(&self, step: usize) -> Vec<usize>;
-    /// Runs the first of some steps of a group, and those that one kernel call can do with it.
-    fn run<'v>(
-        &self,
-        members: &[usize],
-        value: &dyn Fn(usize) -> Option<&'v Value>,
-        keeps: &dyn Fn(usize, usize) -> bool,
-    ) -> Result<Ran, ExecError>;
-    /// The nodes of a step in the graph.
-    fn node_idxs(&self, step: usize) -> Vec<usize>;
-    fn n_slots(&self) -> usize;
-    fn name(&self, slot: usize) -> &str;
-    fn slot(&self, name: &str) -> Result<usize, ExecError>;
-    fn constant(&self, slot: usize) -> Option<&Value>;
-    fn is_output(&self, slot: usize) -> bool;
-}
-
-impl Stepwise for Program {
-    fn groups(&self) -> &[Vec<usize>] {
-        &self.groups
-    }
-
-    fn reads(&self, step: usize) -> Vec<usize> {
-        let inputs = self.steps[step].inputs.iter().flatten().copied();
-        inputs.filter(|&slot| self.constants[slot].is_none()).collect()
-    }
-
-    fn writes(&self, step: usize) -> Vec<usize> {
-        self.steps[step].outputs.iter().flatten().copied().collect()
-    }
-
-    fn run<'v>(
-        &self,
-        members: &[usize],
-        value: &dyn Fn(usize) -> Option<&'v Value>,
-        keeps: &dyn Fn(usize, usize) -> bool,
-    ) -> Result<Ran, ExecError> {
-        chain::run(&self.steps, members, value, keeps, None)
-    }
-
-    fn node_idxs(&self, step: usize) -> Vec<usize> {
-        vec![self.steps[step].node_idx]
-    }
-
-    fn n_slots(&self) -> usize {
-        Self::n_slots(self)
-    }
-
-    fn name(&self, slot: usize) -> &str {
-        Self::name(self, slot)
-    }
-
-    fn slot(&self, name: &str) -> Result<usize, ExecError> {
-        Self::slot(self, name)
-    }
-
-    fn constant(&self, slot: usize) -> Option<&Value> {
-        self.constants[slot].as_ref()
-    }
-
-    fn is_output(&self, slot: usize) -> bool {
-        let name = Self::name(self, slot);
-        self.graph().outputs.iter().any(|output| output.name == name)
-    }
-}
-
-impl Stepwise for QuantizedProgram {
-    fn groups(&self) -> &[Vec<usize>] {
-        &self.singles
-    }
-
-    fn reads(&self, step: usize) -> Vec<usize> {
-        self.unit_slots[step].0.clone()
-    }
-
-    fn writes(&self, step: usize) -> Vec<usize> {
-        self.unit_slots[step].1.clone()
-    }
-
-    fn run<'v>(
-        &self,
-        members: &[usize],
-        value: &dyn Fn(usize) -> Option<&'v Value>,
-        _keeps: &dyn Fn(usize, usize) -> bool,
-    ) -> Result<Ran, ExecError> {
-        let (unit, (inputs, outputs)) = (&self.units()[members[0]], &self.unit_slots[members[0]]);
-        let arguments: Vec<Value> = inputs
-            .iter()
-            .map(|&slot| value(slot).cloned())
-            .collect::<Option<_>>()
-            .expect("invariant: what a step reads was computed before");
-        Ok(Ran {
-            steps: vec![members[0]],
-            values: outputs.iter().copied().zip(unit.run(&arguments)?).collect(),
-            passed: Vec::new(),
-            rest: members[1..].to_vec(),
-        })
-    }
-
-    fn node_idxs(&self, step: usize) -> Vec<usize> {
-        self.units()[step].node_idxs().to_vec()
-    }
-
-    fn n_slots(&self) -> usize {
-        self.names.len()
-    }
-
-    fn name(&self, slot: usize) -> &str {
-        &self.names[slot]
-    }
-
-    fn slot(&self, name: &str) -> Result<usize, ExecError> {
-        Self::slot(self, name)
-    }
-
-    fn constant(&self, slot: usize) -> Option<&Value> {
-        self.constants[slot].as_ref()
-    }
-
-    fn is_output(&self, slot: usize) -> bool {
-        self.outputs.contains(&self.names[slot])
-    }
-}
 
 /// The golden values of one sample, and partial re-execution on them.
 pub struct Replay<'p> {
@@ -424,11 +296,7 @@ impl<'p> Replay<'p> {
             .into_iter()
             .filter(|slot| !own.contains(slot) && !in_memory(slot))
             .collect();
-        let again = if missing.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.golden_at(&missing)?
-        };
+        let again = self.golden_at(&missing)?;
         let value = |slot: usize| {
             self.golden[slot]
                 .as_ref()
@@ -547,11 +415,7 @@ impl<'p> Replay<'p> {
         let missing: Vec<usize> = read
             .filter(|slot| !own.contains(slot) && !values.contains_key(slot) && self.golden[*slot].is_none())
             .collect();
-        let again = if missing.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.golden_at(&missing)?
-        };
+        let again = self.golden_at(&missing)?;
         let value = |slot: usize| {
             if own.contains(&slot) {
                 return None;

@@ -1,5 +1,6 @@
 //! The analysis: the golden run and the run under test in lockstep, every value compared while it is hot.
 
+mod compare;
 mod costs;
 mod findings;
 mod golden;
@@ -10,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Tapped, Unit, Value, in_pool, to_real};
-use qloupe_kernels::{QuantizedSlice, Tested};
+use qloupe_exec::{Form, Mode, QuantizedProgram, Stored, Tapped, Unit, Value, both, in_pool};
+use qloupe_kernels::Tested;
 use qloupe_tensor::Tensor;
 
 use crate::Error;
-use crate::metrics::{Comparison, Moments, Representable};
+use crate::metrics::{Comparison, Representable};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::report::{
@@ -23,6 +24,7 @@ use crate::report::{
 };
 use crate::samples::Batch;
 
+use compare::{compare, compare_parts};
 pub use costs::{CostOptions, measure_costs};
 use golden::{Golden, float32, goals, half_values, with_numbers};
 use rows::{Row, Rows};
@@ -215,7 +217,7 @@ impl<'a> Analysis<'a> {
         for unit in program.units() {
             let start = Instant::now();
             let rows = &mut self.rows;
-            let (results, advanced) = rayon::join(|| test.step(), || golden.advance(unit, rows));
+            let (results, advanced) = both(|| test.step(), || golden.advance(unit, rows));
             let results = results
                 .map_err(|e| network.located(e))?
                 .map(|(_, results)| results)
@@ -522,84 +524,6 @@ impl Compared {
             local: self.local.finish(),
             tensor: self.tensor.finish(),
             ..Default::default()
-        }
-    }
-}
-
-/// Compares a golden value with what views make of it, in its form and in whichever order that is stored; values of other
-/// dtypes are no rows.
-fn compare(batch: &Batch, reference: &Stored, views: [(Option<&Stored>, &mut Comparison); 3], form: &Form) {
-    let views = views
-        .into_iter()
-        .filter_map(|(test, comparison)| Some((test?, comparison)));
-    let (tests, mut comparisons): (Vec<&Stored>, Vec<&mut Comparison>) = views.unzip();
-    let Some(first) = tests.first() else { return };
-    let reference = reference.in_layout(first.layout());
-    let Some(values) = reference.as_slice::<f32>() else {
-        return;
-    };
-    let is_direct = |test: &&Stored| test.layout() == first.layout() && tested(test, form).is_some();
-    let made_real = |test: &Stored| float32(to_real(test, form)).in_layout(first.layout()).clone();
-    let real: Vec<Option<Tensor>> = tests
-        .iter()
-        .map(|test| (!is_direct(test)).then(|| made_real(test)))
-        .collect();
-    let mut tested_views = Vec::with_capacity(tests.len());
-    for (test, real) in tests.iter().zip(&real) {
-        let in_form = match real {
-            Some(real) => real.as_slice::<f32>().map(Tested::Real),
-            None => tested(test, form),
-        };
-        match in_form.filter(|test| test.len() == values.len()) {
-            Some(test) => tested_views.push(test),
-            None => return,
-        }
-    }
-    let range = form.params().and_then(Representable::of_params);
-    compare_parts(
-        batch,
-        &mut comparisons,
-        reference.shape(),
-        (values, &tested_views),
-        range,
-    );
-}
-
-/// A value in its form as the comparison reads it; `None` where it must be made real first.
-fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
-    let stored = test.physical();
-    if let Some(values) = stored.as_slice::<f32>() {
-        return Some(Tested::Real(values));
-    }
-    let params = form.params().filter(|params| params.dtype() == stored.dtype())?;
-    let (scale, zero_point) = params.as_per_tensor()?;
-    let q = match (stored.as_slice::<u8>(), stored.as_slice::<i8>()) {
-        (Some(q), _) => QuantizedSlice::U8(q),
-        (None, Some(q)) => QuantizedSlice::I8(q),
-        (None, None) => return None,
-    };
-    Some(Tested::Quantized { q, scale, zero_point })
-}
-
-/// Compares each sample of several values of one length. Samples are outermost in every order of storage.
-fn compare_parts(
-    batch: &Batch,
-    comparisons: &mut [&mut Comparison],
-    shape: &[usize],
-    (reference, tests): (&[f32], &[Tested<'_>]),
-    range: Option<Representable>,
-) {
-    let mut start = 0;
-    for reference in batch.parts(shape, reference) {
-        let parts: Vec<Tested<'_>> = tests
-            .iter()
-            .map(|test| test.part(start, reference.len()))
-            .collect();
-        start += reference.len();
-        let measured =
-            Moments::measure_all(reference, &parts, range).expect("invariant: the lengths are equal");
-        for (comparison, sample) in comparisons.iter_mut().zip(&measured) {
-            comparison.add(sample);
         }
     }
 }
