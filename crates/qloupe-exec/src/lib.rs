@@ -33,7 +33,8 @@ pub use operator::{
 pub use pool::{both, in_pool};
 pub use program::Program;
 pub use quantized::{
-    Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCompute, UnitSpec, to_real,
+    Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCache, UnitCompute,
+    UnitSpec, to_real,
 };
 pub use replay::{Replay, Replayed};
 pub use size_limit::set_size_limit;

@@ -1,13 +1,16 @@
 //! Quantized execution: units that run one after the other, values in the form that a plan gives them.
 
+mod cache;
 mod form;
 mod unit;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
+pub use cache::UnitCache;
 pub use form::{Cast, Form, Mode, to_float as to_real};
 pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 
@@ -25,7 +28,7 @@ pub struct Assignment {
 /// A graph whose units are ready to run quantized.
 #[derive(Debug)]
 pub struct QuantizedProgram {
-    units: Vec<Unit>,
+    units: Vec<Arc<Unit>>,
     /// Slots of the inputs and outputs of each unit.
     pub(crate) unit_slots: Vec<(Vec<usize>, Vec<usize>)>,
     /// Every unit by itself.
@@ -48,6 +51,19 @@ impl QuantizedProgram {
     /// # Errors
     /// A weight that does not fit its parameters; an integer kernel that refuses; a unit that is no part of the graph.
     pub fn new(program: &Program, assignment: &Assignment, mode: Mode) -> Result<Self, ExecError> {
+        Self::with_cache(program, assignment, mode, &UnitCache::default())
+    }
+
+    /// [`QuantizedProgram::new`] with units that were compiled before, for other plans of the same program.
+    ///
+    /// # Errors
+    /// As [`QuantizedProgram::new`].
+    pub fn with_cache(
+        program: &Program,
+        assignment: &Assignment,
+        mode: Mode,
+        cache: &UnitCache,
+    ) -> Result<Self, ExecError> {
         let graph = program.graph();
         let topology = Topology::new(graph)?;
         let inputs: Vec<String> = graph.runtime_inputs().iter().map(|i| i.name.clone()).collect();
@@ -55,7 +71,10 @@ impl QuantizedProgram {
         let units = assignment
             .units
             .iter()
-            .map(|spec| Unit::new(program, &topology, spec, &assignment.forms, mode))
+            .map(|spec| {
+                let compile = || Unit::new(program, &topology, spec, &assignment.forms, mode);
+                cache.unit(program, spec, &assignment.forms, mode, compile)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let mut slots: HashMap<String, usize> = HashMap::new();
         let mut uses: Vec<usize> = Vec::new();
@@ -102,7 +121,7 @@ impl QuantizedProgram {
     }
 
     /// The units, in execution order.
-    pub fn units(&self) -> &[Unit] {
+    pub fn units(&self) -> &[Arc<Unit>] {
         &self.units
     }
 
@@ -219,7 +238,7 @@ impl<'p> QuantizedWalk<'p> {
     /// A unit that fails.
     pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Value>)>, ExecError> {
         let program = self.program;
-        let Some(unit) = program.units.get(self.next) else {
+        let Some(unit) = program.units.get(self.next).map(Arc::as_ref) else {
             return Ok(None);
         };
         let (inputs, outputs) = &program.unit_slots[self.next];

@@ -305,7 +305,12 @@ impl<'a> Subject<'a> {
                         unit.integer_kernel().unwrap_or("float"),
                     ))
                 };
-                program.units().iter().filter_map(kernel).collect()
+                program
+                    .units()
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .filter_map(kernel)
+                    .collect()
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use qloupe_exec::{
-    Assignment, Bias, Cast, Form, Mode, Program, QuantizedProgram, SymDim, UnitCompute, UnitSpec,
+    Assignment, Bias, Cast, Form, Mode, Program, QuantizedProgram, SymDim, UnitCache, UnitCompute, UnitSpec,
 };
 use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::{DType, Requantize};
@@ -183,6 +183,8 @@ pub struct Prepared {
     pub changes: Vec<String>,
     /// What the file holds, for the twin of a model that is quantized already.
     pub(crate) stored: Option<StoredQuantization>,
+    /// Units that were compiled for a plan.
+    pub(crate) compiled: UnitCache,
 }
 
 /// What the file of a quantized model holds.
@@ -230,6 +232,7 @@ impl Prepared {
             fused,
             changes,
             stored: None,
+            compiled: UnitCache::default(),
         })
     }
 
@@ -263,6 +266,7 @@ impl Prepared {
             fused: Vec::new(),
             changes: Vec::new(),
             stored: Some(stored),
+            compiled: UnitCache::default(),
         })
     }
 
@@ -450,6 +454,7 @@ impl Prepared {
         plan: &QuantPlan,
         mode: Mode,
     ) -> Result<QuantizedProgram, Error> {
-        QuantizedProgram::new(&self.program, &self.assignment(plan), mode).map_err(|e| network.located(e))
+        QuantizedProgram::with_cache(&self.program, &self.assignment(plan), mode, &self.compiled)
+            .map_err(|e| network.located(e))
     }
 }

@@ -1,60 +1,103 @@
-//! Partial re-execution of quantized networks, on integers, against whole runs.
+//! Partial re-execution of quantized networks, on integers, against whole runs; units shared among plans.
 
 #[cfg(test)]
 mod replay {
     use std::path::Path;
+    use std::sync::Arc;
 
     use qloupe::calibrate::{self, Calibration};
-    use qloupe::plan::{Method, PlanOptions, build_plan};
+    use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan};
     use qloupe::prepare::{Network, Prepared};
     use qloupe::samples::Batch;
     use qloupe::{Mode, targets};
-    use qloupe_exec::{QuantizedProgram, Replay, Value};
+    use qloupe_exec::{Form, QuantizedProgram, Replay, UnitCache, Value};
     use qloupe_tensor::Tensor;
 
-    fn sample(seed: u32) -> Vec<(String, Tensor)> {
-        let values =
-            (0..784_u32).map(|i| ((i + seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0);
-        let tensor = Tensor::new(&[1, 1, 28, 28], values.collect()).unwrap();
-        vec![("input".to_owned(), tensor)]
+    fn sample(name: &str, seed: u32) -> Vec<(String, Tensor)> {
+        let value = |i: u32| ((i + seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
+        let tensor = Tensor::new(&[1, 1, 28, 28], (0..784).map(value).collect()).unwrap();
+        vec![(name.to_owned(), tensor)]
     }
 
-    /// fmnist_resnet, quantized for a target.
-    fn with_program(
-        target: &str,
-        check: impl FnOnce(&QuantizedProgram, &[(String, Tensor)], &[(String, Tensor)]),
-    ) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/fmnist_resnet.onnx");
-        let model = qloupe_onnx::read_model(&path).unwrap();
-        let network = Network::new("fmnist_resnet.onnx".to_owned(), model).unwrap();
-        let name = network.model.graph.runtime_inputs()[0].name.clone();
-        let named = |seed| -> Vec<(String, Tensor)> {
-            let sample = sample(seed).into_iter();
-            sample.map(|(_, tensor)| (name.clone(), tensor)).collect()
+    /// fmnist_resnet with a plan for a target, and two samples.
+    struct Case {
+        network: Network,
+        prepared: Prepared,
+        plan: QuantPlan,
+        first: Vec<(String, Tensor)>,
+        second: Vec<(String, Tensor)>,
+    }
+
+    impl Case {
+        fn new(target: &str) -> Self {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/fmnist_resnet.onnx");
+            let model = qloupe_onnx::read_model(&path).unwrap();
+            let network = Network::new("fmnist_resnet.onnx".to_owned(), model).unwrap();
+            let name = network.model.graph.runtime_inputs()[0].name.clone();
+            let (first, second) = (sample(&name, 1), sample(&name, 5000));
+            let mut calibration = Calibration::new(&network.program, calibrate::find("min_max").unwrap());
+            for (idx, sample) in [&first, &second].into_iter().enumerate() {
+                calibration.observe(&Batch::single(idx, sample.clone())).unwrap();
+            }
+            let target = targets::find(target).unwrap();
+            let prepared = Prepared::new(&network, target, 3).unwrap();
+            let options = PlanOptions {
+                target,
+                algorithm: "min_max".to_owned(),
+                method: Method::Channel,
+                optimization_level: 3,
+            };
+            let (program, topology) = (&prepared.program, &prepared.topology);
+            let plan = build_plan(
+                program,
+                topology,
+                &prepared.units,
+                &calibration.finish(),
+                &options,
+            )
+            .unwrap();
+            Self {
+                network,
+                prepared,
+                plan,
+                first,
+                second,
+            }
+        }
+
+        fn program(&self, mode: Mode) -> QuantizedProgram {
+            self.prepared.quantized(&self.network, &self.plan, mode).unwrap()
+        }
+    }
+
+    #[test]
+    fn units_are_compiled_once_for_each_scheme() {
+        let case = Case::new("onnxruntime");
+        let same = |a: &QuantizedProgram, b: &QuantizedProgram| -> Vec<bool> {
+            a.units()
+                .iter()
+                .zip(b.units())
+                .map(|(a, b)| Arc::ptr_eq(a, b))
+                .collect()
         };
-        let (first, second) = (named(1), named(5000));
-        let mut calibration = Calibration::new(&network.program, calibrate::find("min_max").unwrap());
-        calibration.observe(&Batch::single(0, first.clone())).unwrap();
-        calibration.observe(&Batch::single(1, second.clone())).unwrap();
-        let target = targets::find(target).unwrap();
-        let prepared = Prepared::new(&network, target, 3).unwrap();
-        let options = PlanOptions {
-            target,
-            algorithm: "min_max".to_owned(),
-            method: Method::Channel,
-            optimization_level: 3,
+        let (first, again) = (case.program(Mode::Integer), case.program(Mode::Integer));
+        assert!(same(&first, &again).iter().all(|&same| same), "one plan");
+        let other = case.program(Mode::FakeQuant);
+        assert!(!same(&first, &other).iter().any(|&same| same), "another mode");
+        let method = case.prepared.assignment(&case.plan);
+        let mut float = method.clone();
+        float
+            .forms
+            .insert(first.units()[3].outputs()[0].clone(), Form::FLOAT);
+        let cache = UnitCache::default();
+        let compile = |assignment| {
+            QuantizedProgram::with_cache(&case.prepared.program, assignment, Mode::Integer, &cache)
         };
-        let (program, topology) = (&prepared.program, &prepared.topology);
-        let plan = build_plan(
-            program,
-            topology,
-            &prepared.units,
-            &calibration.finish(),
-            &options,
-        )
-        .unwrap();
-        let quantized = prepared.quantized(&network, &plan, Mode::Integer).unwrap();
-        check(&quantized, &first, &second);
+        let shared = same(&compile(&method).unwrap(), &compile(&float).unwrap());
+        assert!(
+            !shared[3] && shared[0] && shared.iter().filter(|&&same| !same).count() < 5,
+            "{shared:?}"
+        );
     }
 
     fn same(a: &Value, b: &Value) -> bool {
@@ -65,48 +108,48 @@ mod replay {
     #[test]
     fn another_input_reaches_the_values_of_another_run() {
         for target in ["onnxruntime", "rk3588"] {
-            with_program(target, |program, first, second| {
-                let values: Vec<String> = program
-                    .units()
+            let case = Case::new(target);
+            let (program, first, second) = (&case.program(Mode::Integer), &case.first, &case.second);
+            let values: Vec<String> = program
+                .units()
+                .iter()
+                .flat_map(|unit| unit.outputs().to_vec())
+                .collect();
+            let goals: Vec<&str> = values.iter().map(String::as_str).collect();
+            let mut other = Replay::of_quantized(program, second, usize::MAX).unwrap();
+            for limit_bytes in [usize::MAX, 3000, 0] {
+                let mut replay = Replay::of_quantized(program, first, limit_bytes).unwrap();
+                let changed: Vec<(String, Value)> = second
                     .iter()
-                    .flat_map(|unit| unit.outputs().to_vec())
+                    .map(|(name, _)| (name.clone(), other.golden(name).unwrap()))
                     .collect();
-                let goals: Vec<&str> = values.iter().map(String::as_str).collect();
-                let mut other = Replay::of_quantized(program, second, usize::MAX).unwrap();
-                for limit_bytes in [usize::MAX, 3000, 0] {
-                    let mut replay = Replay::of_quantized(program, first, limit_bytes).unwrap();
-                    let changed: Vec<(String, Value)> = second
-                        .iter()
-                        .map(|(name, _)| (name.clone(), other.golden(name).unwrap()))
-                        .collect();
-                    let replayed = replay.run(changed, &goals).unwrap();
-                    for (name, value) in goals.iter().zip(&replayed.values) {
-                        assert!(
-                            same(value, &other.golden(name).unwrap()),
-                            "{target}, {limit_bytes} bytes: {name}"
-                        );
-                    }
-                    assert_eq!(
-                        replayed.n_steps,
-                        program.units().len(),
-                        "{target}, {limit_bytes} bytes"
+                let replayed = replay.run(changed, &goals).unwrap();
+                for (name, value) in goals.iter().zip(&replayed.values) {
+                    assert!(
+                        same(value, &other.golden(name).unwrap()),
+                        "{target}, {limit_bytes} bytes: {name}"
                     );
                 }
-            });
+                assert_eq!(
+                    replayed.n_steps,
+                    program.units().len(),
+                    "{target}, {limit_bytes} bytes"
+                );
+            }
         }
     }
 
     #[test]
     fn every_unit_alone_gives_its_golden_values() {
-        with_program("onnxruntime", |program, first, _| {
-            for limit_bytes in [usize::MAX, 0] {
-                let mut replay = Replay::of_quantized(program, first, limit_bytes).unwrap();
-                for (idx, unit) in program.units().iter().enumerate() {
-                    for (name, value) in unit.outputs().iter().zip(replay.alone(idx).unwrap()) {
-                        assert!(same(&value, &replay.golden(name).unwrap()), "{name}");
-                    }
+        let case = Case::new("onnxruntime");
+        let (program, first) = (&case.program(Mode::Integer), &case.first);
+        for limit_bytes in [usize::MAX, 0] {
+            let mut replay = Replay::of_quantized(program, first, limit_bytes).unwrap();
+            for (idx, unit) in program.units().iter().enumerate() {
+                for (name, value) in unit.outputs().iter().zip(replay.alone(idx).unwrap()) {
+                    assert!(same(&value, &replay.golden(name).unwrap()), "{name}");
                 }
             }
-        });
+        }
     }
 }

@@ -24,7 +24,7 @@ pub enum UnitCompute {
 }
 
 /// What a plan says about a unit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UnitSpec {
     /// Indices of its nodes, in order.
     pub node_idxs: Vec<usize>,
@@ -41,7 +41,7 @@ pub struct UnitSpec {
 }
 
 /// How the bias of a unit became int32.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Bias {
     /// By the scale of the input times the scale of the weight.
     Derived(String),
