@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use qloupe::prepare::Crop;
+use qloupe::quantize::DEFAULT_OPTIMIZATION_LEVEL;
 use qloupe::recipe::Recipe;
 use qloupe::session::Session;
 use qloupe::write::check_writable;
@@ -117,9 +118,6 @@ fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {
     ))
 }
 
-/// The level that runs every rewrite.
-const DEFAULT_OPTIMIZATION_LEVEL: u8 = 3;
-
 /// How a model is quantized.
 #[derive(Args, Debug, Default)]
 pub(crate) struct QuantizeArgs {
@@ -129,15 +127,19 @@ pub(crate) struct QuantizeArgs {
     /// Samples to calibrate on: a folder of images, a dataset.txt, an .npz, .npy or .safetensors file
     #[arg(long, value_name = "DATASET")]
     pub(crate) dataset: Option<PathBuf>,
-    /// How ranges are found [default: min_max]
+    /// How ranges are found [default: auto]
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<String>,
     /// Scales of weights: channel or layer [default: channel]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// 0 changes no weight and no value, 1 to 3 fold batch norms [default: 3]
+    /// 0 changes no weight and no value, 1 and 2 fold batch norms, 3 also corrects biases and rounds weights by what they
+    /// do [default: 3]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) optimization_level: Option<u8>,
+    /// Keep the statistics of calibration in this .npz: read if it exists, written otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) statistics: Option<PathBuf>,
     /// Use this plan instead of calibrating
     #[arg(long, value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
@@ -173,6 +175,7 @@ impl QuantizeArgs {
             ("--precision", self.precision.is_some()),
             ("--algorithm", self.algorithm.is_some()),
             ("--method", self.method.is_some()),
+            ("--statistics", self.statistics.is_some()),
             ("--optimization-level", self.optimization_level.is_some()),
         ];
         options

@@ -34,7 +34,7 @@ pub use pool::{both, in_pool};
 pub use program::Program;
 pub use quantized::{
     Assignment, Bias, Cast, Form, Mode, QuantizedProgram, QuantizedWalk, Unit, UnitCache, UnitCompute,
-    UnitSpec, to_real,
+    UnitSpec, to_form, to_real,
 };
 pub use replay::{Replay, Replayed};
 pub use size_limit::set_size_limit;

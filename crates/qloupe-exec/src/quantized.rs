@@ -11,7 +11,7 @@ use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
 pub use cache::UnitCache;
-pub use form::{Cast, Form, Mode, to_float as to_real};
+pub use form::{Cast, Form, Mode, to_float as to_real, to_form};
 pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 
 use crate::{ExecError, Program, Stored, Value, in_pool};
@@ -123,6 +123,11 @@ impl QuantizedProgram {
     /// The units, in execution order.
     pub fn units(&self) -> &[Arc<Unit>] {
         &self.units
+    }
+
+    /// The network outputs.
+    pub fn outputs(&self) -> &[String] {
+        &self.outputs
     }
 
     /// The form of a value.

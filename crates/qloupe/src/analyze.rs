@@ -28,7 +28,7 @@ use compare::{compare, compare_parts};
 pub use costs::{CostOptions, measure_costs};
 use golden::{Golden, float32, goals, half_values, with_numbers};
 use rows::{Row, Rows};
-use slices::SliceSpec;
+pub(crate) use slices::{SliceSpec, find as find_slices};
 
 /// The views that `analyze` can compute.
 pub const VIEWS: &[&str] = &["entire", "local", "tensor"];

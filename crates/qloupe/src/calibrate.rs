@@ -1,50 +1,64 @@
-//! Calibration: one streaming pass over samples, statistics of every float value. A new algorithm is a file and two
-//! lines here.
+//! Calibration: one streaming pass over samples, statistics of float values, and algorithms that make ranges of them. A
+//! new algorithm is a file and two lines here.
 
+mod auto;
+mod entropy;
+pub mod histogram;
 mod min_max;
+mod moving_average;
+pub(crate) mod mse;
+pub mod noise;
+mod octav;
+pub(crate) mod percentile;
+mod sketch;
+pub mod statistics_file;
 
-use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use qloupe_exec::{Program, Stored, Tapped};
 use qloupe_kernels::{MinMax, min_max};
-use qloupe_tensor::Range;
+use qloupe_tensor::{QuantScheme, Range};
+use rayon::prelude::*;
 
 use crate::Error;
-use crate::samples::Batch;
+use crate::samples::{Batch, Dataset};
+
+pub use sketch::Sketch;
 
 /// A calibration algorithm: how the values that were seen become a range.
 pub trait Algorithm: Sync {
     /// The id.
     fn id(&self) -> &'static str;
     /// Names that other tools give it.
-    fn aliases(&self) -> &'static [&'static str];
+    fn aliases(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// One line for lists.
     fn title(&self) -> &'static str;
-    /// True when observers look at ranges only: values then need not be in memory.
+    /// True when it looks at the ranges of samples only: values then need not be in memory.
     fn needs_ranges_only(&self) -> bool {
         false
     }
-    /// A new observer of one value.
-    fn observer(&self) -> Box<dyn Observer>;
-}
-
-/// The statistics of one value: bounded memory, the same result in any order of merging.
-pub trait Observer: Send {
-    /// Sees all elements of one sample, which are finite; `range` is theirs. An algorithm that needs ranges only may get no
-    /// elements.
-    fn observe(&mut self, values: &[f32], range: Range);
-    /// Adds what another observer of the same algorithm saw.
-    fn merge(&mut self, other: &dyn Observer);
-    /// For `merge` to find its own type again.
-    fn as_any(&self) -> &dyn Any;
-    /// The range.
-    fn range(&self) -> Range;
+    /// True when the ranges of all other algorithms compete for each value.
+    fn races(&self) -> bool {
+        false
+    }
+    /// The range of a value under a scheme. It lies inside the range that was seen.
+    fn range(&self, sketch: &Sketch, scheme: &QuantScheme) -> Range;
 }
 
 /// Every algorithm, by id.
-pub const ALL: &[&dyn Algorithm] = &[&min_max::MinMax];
+pub const ALL: &[&dyn Algorithm] = &[
+    &auto::Auto,
+    &entropy::Entropy,
+    &min_max::MinMax,
+    &moving_average::MovingAverage,
+    &mse::Mse,
+    &octav::Octav,
+    &percentile::Percentile,
+];
 
 /// The algorithm of an id or alias.
 ///
@@ -58,43 +72,92 @@ pub fn find(name: &str) -> Result<&'static dyn Algorithm, Error> {
     found.ok_or_else(|| Error::unknown_choice("algorithm", name, ALL.iter().map(|a| a.id())))
 }
 
-/// The range of every float value that was computed.
+/// What was seen of every float value that was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
-    /// Value to range.
-    pub ranges: BTreeMap<String, Range>,
+    /// Value to statistics.
+    pub sketches: BTreeMap<String, Sketch>,
     /// How many samples were seen.
     pub n_samples: usize,
+}
+
+impl Statistics {
+    /// The range that an algorithm gives each value.
+    pub fn ranges(&self, algorithm: &dyn Algorithm, scheme: &QuantScheme) -> BTreeMap<String, Range> {
+        let sketches: Vec<(&String, &Sketch)> = self.sketches.iter().collect();
+        let range = |(name, sketch): (&String, &Sketch)| (name.clone(), algorithm.range(sketch, scheme));
+        sketches.into_par_iter().map(range).collect()
+    }
+
+    /// True when histograms were counted, which most algorithms need.
+    pub fn has_histograms(&self) -> bool {
+        self.sketches.values().all(|sketch| !sketch.histogram().is_empty())
+    }
+}
+
+/// Told after every batch how many are done, of how many.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// Runs the first `n_batches` of a dataset in float and observes the named values. Samples are shared among the threads;
+/// the statistics do not depend on how many there are. `ranges_only` counts no histograms, which is faster.
+///
+/// # Errors
+/// A sample that cannot be read, a run that fails, a value that is not finite: of the first such sample.
+pub fn calibrate(
+    program: &Program,
+    names: &BTreeSet<String>,
+    dataset: &Dataset,
+    n_batches: usize,
+    ranges_only: bool,
+    progress: Progress<'_>,
+) -> Result<Statistics, Error> {
+    let n_parts = rayon::current_num_threads().min(n_batches).max(1);
+    let done = AtomicUsize::new(0);
+    let calibrate_part = |part: usize| {
+        let mut calibration = Calibration::new(program, names, ranges_only);
+        for idx in part * n_batches / n_parts..(part + 1) * n_batches / n_parts {
+            calibration.observe(&dataset.batch(idx)?)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, n_batches);
+        }
+        Ok(calibration)
+    };
+    let parts: Vec<Result<Calibration<'_>, Error>> =
+        (0..n_parts).into_par_iter().map(calibrate_part).collect();
+    let mut all = Calibration::new(program, names, ranges_only);
+    for part in parts {
+        all.merge(part?);
+    }
+    Ok(all.finish())
 }
 
 /// A calibration in progress.
 pub struct Calibration<'p> {
     program: &'p Program,
-    algorithm: &'static dyn Algorithm,
-    observers: BTreeMap<String, Box<dyn Observer>>,
-    n_samples: usize,
+    names: &'p BTreeSet<String>,
+    ranges_only: bool,
+    statistics: Statistics,
 }
 
 impl std::fmt::Debug for Calibration<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Calibration")
-            .field("n_samples", &self.n_samples)
+            .field("n_samples", &self.statistics.n_samples)
             .finish_non_exhaustive()
     }
 }
 
 impl<'p> Calibration<'p> {
-    /// Begins a calibration on the float program.
-    pub fn new(program: &'p Program, algorithm: &'static dyn Algorithm) -> Self {
+    /// Begins a calibration of the named values on the float program. `ranges_only` counts no histograms.
+    pub fn new(program: &'p Program, names: &'p BTreeSet<String>, ranges_only: bool) -> Self {
         Self {
             program,
-            algorithm,
-            observers: BTreeMap::new(),
-            n_samples: 0,
+            names,
+            ranges_only,
+            statistics: Statistics::default(),
         }
     }
 
-    /// Runs the samples of a batch and observes every float value.
+    /// Runs the samples of a batch and observes the values.
     ///
     /// # Errors
     /// A run that fails; a value that is NaN or infinite, with its name, the sample and the count.
@@ -112,11 +175,12 @@ impl<'p> Calibration<'p> {
         for (name, value) in &given {
             self.observe_value(&sample, batch, name, value)?;
         }
-        if self.algorithm.needs_ranges_only() && batch.n_rows() == 1 {
+        if self.ranges_only && batch.n_rows() == 1 {
             self.watch_ranges(&sample, given)?;
         } else {
             let goals = self.goals();
-            let mut walk = self.program.walk(given, &goals).map_err(in_file)?;
+            let tapped = Tapped::Only(self.names);
+            let mut walk = self.program.walk_tapped(given, &goals, tapped).map_err(in_file)?;
             while let Some(stepped) = walk.step().map_err(in_file)? {
                 for (name, value) in &stepped.outputs {
                     if let Some(tensor) = value.as_tensor() {
@@ -125,7 +189,7 @@ impl<'p> Calibration<'p> {
                 }
             }
         }
-        self.n_samples += batch.n_samples;
+        self.statistics.n_samples += batch.n_samples;
         Ok(())
     }
 
@@ -198,86 +262,34 @@ impl<'p> Calibration<'p> {
                 len,
             });
         }
-        let algorithm = self.algorithm;
-        let observer = match self.observers.get_mut(name) {
-            Some(observer) => observer,
-            None => self
-                .observers
-                .entry(name.to_owned())
-                .or_insert_with(|| algorithm.observer()),
-        };
+        if !self.names.contains(name) {
+            return Ok(());
+        }
+        let sketch = self.statistics.sketches.entry(name.to_owned()).or_default();
         for (part, range) in parts {
             // Adding 0 turns -0 into 0: which of the two a minimum finds is nobody's choice.
             let range = Range {
                 min: range.min + 0.0,
                 max: range.max + 0.0,
             };
-            observer.observe(part, range);
+            sketch.observe(if self.ranges_only { &[] } else { part }, range);
         }
         Ok(())
     }
 
-    /// Adds the samples of another calibration of the same program.
+    /// Adds the samples of another calibration of the same program, which come after those of this one.
     pub fn merge(&mut self, other: Self) {
-        for (name, observer) in other.observers {
-            match self.observers.get_mut(&name) {
-                Some(own) => own.merge(observer.as_ref()),
-                None => {
-                    self.observers.insert(name, observer);
-                }
-            }
+        for (name, sketch) in other.statistics.sketches {
+            self.statistics.sketches.entry(name).or_default().merge(&sketch);
         }
-        self.n_samples += other.n_samples;
+        self.statistics.n_samples += other.statistics.n_samples;
     }
 
     /// The statistics of all samples so far.
     pub fn finish(self) -> Statistics {
-        let ranges = self
-            .observers
-            .into_iter()
-            .map(|(name, observer)| (name, observer.range()))
-            .collect();
-        Statistics {
-            ranges,
-            n_samples: self.n_samples,
-        }
+        self.statistics
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn merging_observers_is_observing_everything(
-            samples in prop::collection::vec(prop::collection::vec(-1e6_f32..1e6, 0..20), 0..8),
-            cut in 0_usize..8,
-        ) {
-            for algorithm in ALL {
-                let observe = |samples: &[Vec<f32>]| {
-                    let mut observer = algorithm.observer();
-                    for values in samples.iter().filter(|values| !values.is_empty()) {
-                        let MinMax { min, max, .. } = min_max(values);
-                        observer.observe(values, Range { min, max });
-                    }
-                    observer
-                };
-                let (first, second) = samples.split_at(cut.min(samples.len()));
-                let mut merged = observe(first);
-                merged.merge(observe(second).as_ref());
-                prop_assert_eq!(merged.range(), observe(&samples).range(), "{}", algorithm.id());
-            }
-        }
-    }
-
-    #[test]
-    fn ids_are_sorted_and_unique() {
-        assert!(
-            ALL.windows(2).all(|pair| pair[0].id() < pair[1].id()),
-            "the list is sorted by id"
-        );
-    }
-}
+mod tests;

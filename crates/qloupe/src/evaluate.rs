@@ -18,7 +18,7 @@ use crate::Error;
 use crate::prepare::Network;
 use crate::runner::Runner;
 use crate::samples::{Batch, Labelled};
-use crate::session::Progress;
+use crate::calibrate::Progress;
 
 pub use class_names::read_class_names;
 pub use gate::{Gate, GateOutcome};

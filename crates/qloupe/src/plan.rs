@@ -1,14 +1,20 @@
 //! The quantization plan: what precision every value and weight has, in plain data that a person can edit.
 
 mod build;
+mod constants;
 mod file;
+mod weights;
 
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Cast, Form};
-use qloupe_tensor::{QuantParams, Range};
+use qloupe_tensor::{QuantParams, Range, Tensor};
+
+use crate::passes::Rescale;
 
 pub use build::{PlanOptions, build_plan};
+pub use constants::{constants_path, read_constants, write_plan};
+pub(crate) use weights::{fit_biases, plan_weights};
 pub use file::{PlanHead, format_plan, parse_plan, read_head};
 
 /// Whether weights have one scale for each output channel.
@@ -77,6 +83,19 @@ pub struct ValuePlan {
     pub cast: Option<Cast>,
     /// The range that was calibrated.
     pub range: Option<Range>,
+    /// How its range was chosen where algorithms competed: the winner first, each with its noise at the consumers.
+    pub chosen: String,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassRecord {
+    /// The pass.
+    pub pass: String,
+    /// False where it was undone because it did not help.
+    pub kept: bool,
+    /// What it was judged by.
+    pub evidence: String,
 }
 
 /// What the plan says about a weight.
@@ -88,6 +107,21 @@ pub struct WeightPlan {
     pub params: QuantParams,
     /// What was special about its channels (`3 channels all_zero`), or nothing.
     pub outcome: String,
+}
+
+/// What the race of algorithms and the passes did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Optimized {
+    /// How whole plans of single algorithms compared with the ranges that were chosen value by value; empty without a race.
+    pub race: String,
+    /// The passes that ran.
+    pub passes: Vec<PassRecord>,
+    /// Concats whose members were brought to one magnitude.
+    pub rescales: Vec<Rescale>,
+    /// Constants that passes changed: weights on their grid, biases.
+    pub constants: BTreeMap<String, Tensor>,
+    /// Biases of nodes that had none: the output of the node to the constant.
+    pub new_biases: BTreeMap<String, String>,
 }
 
 /// The quantization plan of one model for one target.
@@ -107,6 +141,8 @@ pub struct QuantPlan {
     pub values: Vec<ValuePlan>,
     /// Quantized weights, in execution order.
     pub weights: Vec<WeightPlan>,
+    /// What the race of algorithms and the passes did.
+    pub optimized: Optimized,
 }
 
 impl QuantPlan {

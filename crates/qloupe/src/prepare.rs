@@ -7,11 +7,12 @@ use qloupe_exec::{
     Assignment, Bias, Cast, Form, Mode, Program, QuantizedProgram, SymDim, UnitCache, UnitCompute, UnitSpec,
 };
 use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
-use qloupe_tensor::{DType, Requantize};
+use qloupe_tensor::{DType, Requantize, Tensor};
 
 use crate::Error;
+use crate::optimize::add_biases;
 use crate::passes::{
-    Fused, fold_batch_norm::fold_batch_norm, resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
+    Fused, Rescale, fold_batch_norm::fold_batch_norm, rescale_concat::rescale_concat, resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
 };
 use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};
@@ -181,6 +182,8 @@ pub struct Prepared {
     pub fused: Vec<Fused>,
     /// What the opset upgrade changed.
     pub changes: Vec<String>,
+    /// Values that passes compute in float whatever the target could do.
+    pub in_float: BTreeSet<String>,
     /// What the file holds, for the twin of a model that is quantized already.
     pub(crate) stored: Option<StoredQuantization>,
     /// Units that were compiled for a plan.
@@ -231,9 +234,82 @@ impl Prepared {
             units,
             fused,
             changes,
+            in_float: BTreeSet::new(),
             stored: None,
             compiled: UnitCache::default(),
         })
+    }
+
+    /// The graph with other constants, and with biases for nodes that had none (their output to the bias).
+    ///
+    /// # Errors
+    /// A constant that does not fit.
+    pub(crate) fn with_constants(
+        &self,
+        network: &Network,
+        constants: &BTreeMap<String, Tensor>,
+        new_biases: &BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let mut model = self.model.clone();
+        let graph = &mut model.graph;
+        // A constant may be computed by a node.
+        graph
+            .nodes
+            .retain(|node| !node.outputs.iter().any(|output| constants.contains_key(output)));
+        for (name, tensor) in constants {
+            graph.set_initializer(name, tensor.clone());
+        }
+        add_biases(&mut graph.nodes, new_biases);
+        self.with_model(network, model)
+    }
+
+    /// The graph with rescaled Concats; their results come back to their magnitude in float.
+    ///
+    /// # Errors
+    /// A Concat that does not exist.
+    pub(crate) fn with_rescales(&self, network: &Network, rescales: &[Rescale]) -> Result<Self, Error> {
+        let mut model = self.model.clone();
+        for rescale in rescales {
+            rescale_concat(&mut model.graph, rescale)?;
+        }
+        let mut prepared = self.with_model(network, model)?;
+        prepared
+            .in_float
+            .extend(rescales.iter().map(|rescale| rescale.value.clone()));
+        Ok(prepared)
+    }
+
+    /// Another model of the same network for the same target.
+    fn with_model(&self, network: &Network, model: Model) -> Result<Self, Error> {
+        let program = Program::new(&model).map_err(|e| network.located(e))?;
+        let topology = Topology::new(&model.graph).map_err(|source| Error::Graph {
+            file: network.file.clone(),
+            source,
+        })?;
+        let units = group_units(&program, &topology, self.target, &BTreeSet::new());
+        Ok(Self {
+            target: self.target,
+            model,
+            program,
+            topology,
+            units,
+            fused: self.fused.clone(),
+            changes: self.changes.clone(),
+            in_float: self.in_float.clone(),
+            stored: self.stored.clone(),
+            compiled: UnitCache::default(),
+        })
+    }
+
+    /// A number that another graph, or the same with other constants, does not have.
+    ///
+    /// # Errors
+    /// A model that cannot be written.
+    pub(crate) fn fingerprint(&self) -> Result<u64, Error> {
+        // FNV-1a (Fowler, Noll, Vo), 64 bit.
+        let bytes = qloupe_onnx::model_to_bytes(&self.model)?;
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        Ok(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
     }
 
     /// Groups the float twin of a model that is quantized already: nothing is rewritten, and units end where a value is
@@ -265,6 +341,7 @@ impl Prepared {
             units,
             fused: Vec::new(),
             changes: Vec::new(),
+            in_float: BTreeSet::new(),
             stored: Some(stored),
             compiled: UnitCache::default(),
         })

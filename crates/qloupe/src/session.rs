@@ -2,21 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use qloupe_ir::{Dim, Model, ValueType, suggestion};
 use qloupe_tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::Error;
-use crate::calibrate::{Algorithm, Calibration, Statistics};
 use crate::passes::resolve_branches::resolve_branches;
 use crate::prepare::{Crop, Network, load_model};
 use crate::recipe::Recipe;
-use crate::samples::{Dataset, InputSpec};
-
-/// Told after every batch how many are done, of how many.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+use crate::samples::InputSpec;
 
 /// A model, its golden program, and how its inputs are fed.
 #[derive(Debug)]
@@ -79,37 +73,6 @@ impl Session {
             self.network = Network::new(self.network.file.clone(), model)?;
         }
         Ok(changes)
-    }
-
-    /// Runs the first `n_batches` of a dataset in float and observes every value. Samples are shared among the threads;
-    /// the statistics do not depend on how many there are.
-    ///
-    /// # Errors
-    /// A sample that cannot be read, a run that fails, a value that is not finite: of the first such sample.
-    pub fn calibrate(
-        &self,
-        dataset: &Dataset,
-        n_batches: usize,
-        algorithm: &'static dyn Algorithm,
-        progress: Progress<'_>,
-    ) -> Result<Statistics, Error> {
-        let n_parts = rayon::current_num_threads().min(n_batches).max(1);
-        let done = AtomicUsize::new(0);
-        let calibrate_part = |part: usize| {
-            let mut calibration = Calibration::new(&self.network.program, algorithm);
-            for idx in part * n_batches / n_parts..(part + 1) * n_batches / n_parts {
-                calibration.observe(&dataset.batch(idx)?)?;
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, n_batches);
-            }
-            Ok(calibration)
-        };
-        let parts: Vec<Result<Calibration<'_>, Error>> =
-            (0..n_parts).into_par_iter().map(calibrate_part).collect();
-        let mut all = Calibration::new(&self.network.program, algorithm);
-        for part in parts {
-            all.merge(part?);
-        }
-        Ok(all.finish())
     }
 }
 

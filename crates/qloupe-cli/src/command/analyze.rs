@@ -15,7 +15,8 @@ use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
-use super::quantize::{Choices, Quantized};
+use qloupe::quantize::Quantized;
+use super::quantize::Choices;
 use super::{Command, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};

@@ -81,7 +81,7 @@ impl Command for Bench {
         let mut session = args.open()?;
         let inputs = make_inputs(&session.inputs)?;
         let quantized = match (&args.plan, mode) {
-            (Some(plan), _) => Some(quantize::read_plan(plan, &session)?),
+            (Some(plan), _) => Some(qloupe::quantize::read_plan(plan, &session)?),
             (None, "fp16") => Some(quantize::in_fp16(&mut session, &inputs)?),
             (None, _) => None,
         };

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::passes::convert_fp16::convert_fp16;
-use qloupe::plan::format_plan;
+use qloupe::plan::{constants_path, write_plan};
 use qloupe::prepare::Prepared;
 use qloupe::qdq::export_qdq;
-use qloupe::write::write_atomically;
 use qloupe::{Error, targets, write_model};
 
 use super::{Command, quantize};
@@ -68,13 +67,14 @@ impl Command for Build {
         args.model.check_output(&output)?;
         if writes_plan {
             args.model.check_output(&plan_path)?;
+            args.model.check_output(&constants_path(&plan_path))?;
         }
         let mut session = args.model.open(args.quantize.recipe.as_deref())?;
         let quantized = quantize::quantize(&args.quantize, &choices, &mut session, None, args.model.quiet)?;
         let model = export_qdq(&quantized.prepared, &quantized.plan)?;
         write_model(&model, &output).map_err(Error::from)?;
         if writes_plan {
-            write_atomically(&plan_path, format_plan(&quantized.plan).as_bytes()).map_err(Error::from)?;
+            write_plan(&plan_path, &quantized.plan)?;
         }
         let feeds = qloupe::feed::board_inputs(&session, &quantized.plan);
         let summary = quantized.plan.summary();

@@ -12,7 +12,8 @@ use qloupe::session::Session;
 use qloupe::{Error, Mode};
 
 use super::Command;
-use super::quantize::{self, Choices, Quantized};
+use qloupe::quantize::Quantized;
+use super::quantize::{self, Choices};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
 

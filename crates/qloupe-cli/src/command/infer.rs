@@ -135,7 +135,7 @@ impl Arguments {
         };
         let choices = quantize::check(&quantize_args)?;
         let quantized = quantize::quantize(&quantize_args, &choices, session, Some(dataset), true)?;
-        quantized.runner(session, quantize::mode_of_run(mode))
+        Ok(quantized.runner(session, quantize::mode_of_run(mode))?)
     }
 }
 

@@ -1,23 +1,16 @@
 //! What `analyze`, `bench`, `build`, `evaluate` and `infer` share: from arguments to a prepared graph and a plan.
 
-use std::path::Path;
-
 use anyhow::bail;
-use qloupe::calibrate::{Calibration, Statistics};
-use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan, parse_plan};
-use qloupe::prepare::Prepared;
-use qloupe::runner::Runner;
-use qloupe::samples::{Batch, Dataset};
+use qloupe::plan::Method;
+use qloupe::quantize::{DEFAULT_ALGORITHM, QuantizeOptions, Quantized, quantize_to_fp16, read_plan};
+use qloupe::samples::Dataset;
 use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::{Error, Mode, calibrate, targets};
 use qloupe_tensor::Tensor;
 
 use crate::args::QuantizeArgs;
-use crate::progress;
-
-/// The algorithm of a plan without ranges.
-const NO_ALGORITHM: &str = "none";
+use crate::progress::{self, Stages};
 
 const MODES: &[(&str, Mode)] = &[("integer", Mode::Integer), ("fake-quant", Mode::FakeQuant)];
 
@@ -91,23 +84,9 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
     }
     Ok(Choices {
         target,
-        algorithm: calibrate::find(args.algorithm.as_deref().unwrap_or("min_max"))?,
+        algorithm: calibrate::find(args.algorithm.as_deref().unwrap_or(DEFAULT_ALGORITHM))?,
         method: Method::parse(args.method.as_deref().unwrap_or("channel"))?,
     })
-}
-
-/// The prepared graph and the plan.
-pub(super) struct Quantized {
-    pub(super) prepared: Prepared,
-    pub(super) plan: QuantPlan,
-}
-
-impl Quantized {
-    /// What runs under the plan.
-    pub(super) fn runner(&self, session: &Session, mode: Mode) -> anyhow::Result<Runner> {
-        let program = self.prepared.quantized(&session.network, &self.plan, mode)?;
-        Ok(Runner::Quantized(Box::new(program)))
-    }
 }
 
 /// Reads the plan, or calibrates one. `inputs` are the samples of the command, for a plan that needs no calibration.
@@ -120,7 +99,7 @@ pub(super) fn quantize(
 ) -> anyhow::Result<Quantized> {
     if let Some(path) = &args.plan {
         resolve_branches(session, inputs, quiet)?;
-        return read_plan(path, session);
+        return Ok(read_plan(path, session)?);
     }
     let Some(target) = choices.target else {
         bail!("a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16");
@@ -140,51 +119,25 @@ pub(super) fn quantize(
         bail!("samples are missing, expected --dataset D")
     };
     resolve_branches(session, Some(dataset), quiet)?;
-    let prepared = Prepared::new(&session.network, target, args.optimization_level())?;
-    // float16 needs no ranges: one run tells which values are float.
-    let n_batches = if needs_dataset { dataset.n_batches() } else { 1 };
-    let bar = progress::bar("calibrate", n_batches, quiet);
-    let statistics = session.calibrate(dataset, n_batches, choices.algorithm, &|done, _| {
-        bar.set_position(done as u64)
-    })?;
-    bar.finish_and_clear();
-    let options = PlanOptions {
+    let options = QuantizeOptions {
         target,
-        algorithm: if needs_dataset {
-            choices.algorithm.id().to_owned()
-        } else {
-            NO_ALGORITHM.to_owned()
-        },
+        algorithm: choices.algorithm,
         method: choices.method,
         optimization_level: args.optimization_level(),
+        statistics: args.statistics.clone(),
     };
-    planned(prepared, &statistics, &options)
+    let stages = Stages::new(quiet);
+    let quantized = qloupe::quantize::quantize(session, dataset, &options, &|stage, done, all| {
+        stages.show(stage, done, all);
+    })?;
+    stages.finish();
+    Ok(quantized)
 }
 
 /// Everything in float16. The inputs are of one run, which tells what values are float.
 pub(super) fn in_fp16(session: &mut Session, inputs: &[(String, Tensor)]) -> anyhow::Result<Quantized> {
-    let options = PlanOptions {
-        target: targets::find("fp16")?,
-        algorithm: NO_ALGORITHM.to_owned(),
-        method: Method::parse("channel")?,
-        optimization_level: QuantizeArgs::default().optimization_level(),
-    };
     session.resolve_branches(inputs)?;
-    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
-    let mut calibration = Calibration::new(&session.network.program, calibrate::find("min_max")?);
-    calibration.observe(&Batch::single(0, inputs.to_vec()))?;
-    planned(prepared, &calibration.finish(), &options)
-}
-
-fn planned(prepared: Prepared, statistics: &Statistics, options: &PlanOptions) -> anyhow::Result<Quantized> {
-    let plan = build_plan(
-        &prepared.program,
-        &prepared.topology,
-        &prepared.units,
-        statistics,
-        options,
-    )?;
-    Ok(Quantized { prepared, plan })
+    Ok(quantize_to_fp16(session, inputs)?)
 }
 
 /// Puts branches that the shapes of the first sample decide in the place of their `If`.
@@ -204,22 +157,4 @@ fn resolve_branches(session: &mut Session, dataset: Option<&Dataset>, quiet: boo
         progress::message(&format!("note: {change}"));
     }
     Ok(())
-}
-
-/// The graph prepared as a plan file says, and the plan.
-pub(super) fn read_plan(path: &Path, session: &Session) -> anyhow::Result<Quantized> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| Error::File {
-        path: path.to_owned(),
-        what: format!("cannot be read: {e}"),
-    })?;
-    let head = qloupe::plan::read_head(&file, &text)?;
-    let prepared = Prepared::new(
-        &session.network,
-        targets::find(&head.target)?,
-        head.optimization_level,
-    )?;
-    let plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
-    prepared.check_plan(&file, &plan)?;
-    Ok(Quantized { prepared, plan })
 }

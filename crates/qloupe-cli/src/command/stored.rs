@@ -11,7 +11,7 @@ use qloupe::targets::{self, Target};
 use qloupe::{Error, prequantized};
 use qloupe_tensor::Tensor;
 
-use super::quantize::Quantized;
+use qloupe::quantize::Quantized;
 use crate::args::{ModelArgs, QuantizeArgs, is_same_file, read_recipe};
 
 /// The target of a quantized model that names none: the runtime whose format all of these tools write.

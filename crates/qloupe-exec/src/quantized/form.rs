@@ -101,7 +101,7 @@ pub(crate) fn check_scales(name: &str, value: &Stored, form: &Form) -> Result<()
 
 /// Brings real numbers into a form; values that are not float32 pass, and those whose shape does not fit its scales (see
 /// [`check_scales`]). With several scales they stay real numbers on the grid in either mode: no kernel reads them.
-pub(crate) fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
+pub fn to_form(value: &Stored, form: &Form, mode: Mode) -> Stored {
     let Some(x) = value.physical().as_slice::<f32>() else {
         return value.clone();
     };

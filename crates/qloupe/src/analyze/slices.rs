@@ -17,16 +17,16 @@ const MAX_AXIS: usize = 1024;
 
 /// Indices `start..end` of an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SliceSpec {
-    pub(super) axis: usize,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) label: Option<String>,
+pub(crate) struct SliceSpec {
+    pub(crate) axis: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) label: Option<String>,
 }
 
 impl SliceSpec {
     /// The elements of the slice.
-    pub(super) fn cut(&self, tensor: &Tensor) -> Vec<f32> {
+    pub(crate) fn cut(&self, tensor: &Tensor) -> Vec<f32> {
         let Some(values) = tensor.as_slice::<f32>() else {
             return Vec::new();
         };
@@ -40,7 +40,7 @@ impl SliceSpec {
 }
 
 /// The parts of an output.
-pub(super) fn find(
+pub(crate) fn find(
     graph: &Graph,
     shapes: &HashMap<String, Vec<usize>>,
     name: &str,

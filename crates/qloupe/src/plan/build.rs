@@ -1,17 +1,14 @@
-//! From statistics and a target to a plan.
+//! From ranges and a target to a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::{Cast, Program};
-use qloupe_ir::Topology;
-use qloupe_tensor::{
-    BiasOutcome, Granularity, QuantParams, QuantScheme, Range, RangeOutcome, Tensor, params_from_range,
-    quantize_bias,
-};
+use qloupe_tensor::{QuantParams, Range, params_from_range};
 
-use super::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
+use super::weights::{fit_biases, plan_weights};
+use super::{Method, Optimized, Precision, QuantPlan, ValuePlan};
 use crate::Error;
-use crate::calibrate::Statistics;
+use crate::prepare::Prepared;
 use crate::targets::{Support, Target};
 use crate::units::{UnitGroup, float_inputs, is_state, unit_outputs, unit_support};
 
@@ -26,20 +23,23 @@ pub struct PlanOptions {
     pub method: Method,
     /// 0 changes no weight and no value.
     pub optimization_level: u8,
+    /// How many samples the ranges are of.
+    pub n_samples: usize,
 }
 
-/// Builds the plan of a prepared graph.
+/// Builds the plan of a prepared graph from the ranges of its float values.
 ///
 /// # Errors
 /// A range that is not finite.
 pub fn build_plan(
-    program: &Program,
-    topology: &Topology,
-    units: &[UnitGroup],
-    statistics: &Statistics,
+    prepared: &Prepared,
+    ranges: &BTreeMap<String, Range>,
     options: &PlanOptions,
 ) -> Result<QuantPlan, Error> {
-    let mut builder = Builder::new(program, units, statistics, options);
+    let Prepared {
+        program, topology, units, ..
+    } = prepared;
+    let mut builder = Builder::new(prepared, ranges, options);
     let mut values: Vec<ValuePlan> = Vec::new();
     for input in program.graph().runtime_inputs() {
         values.extend(builder.value(&input.name, None)?);
@@ -57,18 +57,21 @@ pub fn build_plan(
         algorithm: options.algorithm.clone(),
         method: options.method,
         optimization_level: options.optimization_level,
-        n_samples: statistics.n_samples,
+        n_samples: options.n_samples,
         values,
         weights: Vec::new(),
+        optimized: Optimized::default(),
     };
-    plan.weights = builder.weights(&plan)?;
+    plan.weights = plan_weights(program, units, &plan)?;
+    fit_biases(program, units, &mut plan)?;
     Ok(plan)
 }
 
 struct Builder<'a> {
     program: &'a Program,
-    units: &'a [UnitGroup],
-    statistics: &'a Statistics,
+    /// Values that are float whatever the target could do.
+    in_float: &'a BTreeSet<String>,
+    ranges: &'a BTreeMap<String, Range>,
     options: &'a PlanOptions,
     /// Values that a unit reads as integers.
     read_as_integer: BTreeSet<&'a str>,
@@ -78,12 +81,13 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(
-        program: &'a Program,
-        units: &'a [UnitGroup],
-        statistics: &'a Statistics,
+        prepared: &'a Prepared,
+        ranges: &'a BTreeMap<String, Range>,
         options: &'a PlanOptions,
     ) -> Self {
-        let integer_units = units
+        let program = &prepared.program;
+        let integer_units = prepared
+            .units
             .iter()
             .filter(|u| unit_support(u, program, options.target).is_integer());
         let mut read_as_integer = BTreeSet::new();
@@ -107,8 +111,8 @@ impl<'a> Builder<'a> {
         }
         Self {
             program,
-            units,
-            statistics,
+            in_float: &prepared.in_float,
+            ranges,
             options,
             read_as_integer,
             floats: BTreeSet::new(),
@@ -139,7 +143,7 @@ impl<'a> Builder<'a> {
 
     /// The entry of a value; `None` for values that are not float.
     fn value(&self, name: &str, unit: Option<&UnitGroup>) -> Result<Option<ValuePlan>, Error> {
-        let Some(&range) = self.statistics.ranges.get(name) else {
+        let Some(&range) = self.ranges.get(name) else {
             return Ok(None);
         };
         let unit_name = unit.map_or_else(|| "Input".to_owned(), |u| u.label(self.program));
@@ -150,6 +154,7 @@ impl<'a> Builder<'a> {
                 precision,
                 cast: cast.map(Cast::Fixed),
                 range: Some(range),
+                chosen: String::new(),
             }))
         };
         let cast = match &self.options.target.activation {
@@ -161,6 +166,9 @@ impl<'a> Builder<'a> {
         let joins_floats = unit.is_some_and(|u| self.joins_floats(u));
         let produced_as_integer = produced.is_some_and(Support::is_integer) && !is_state && !joins_floats;
         let integer = produced_as_integer || (self.read_as_integer.contains(name) && !is_state);
+        if self.in_float.contains(name) {
+            return entry(self.real("multiplied back after a rescaled Concat"), cast);
+        }
         let Some(params) = cast.clone().filter(|_| integer) else {
             return match (produced, unit) {
                 (Some(Support::Fp16), Some(u)) => entry(
@@ -220,59 +228,8 @@ impl<'a> Builder<'a> {
     /// The value whose scale the output of a moving operator has.
     fn shares_with(&self, unit: &UnitGroup) -> Option<String> {
         let source = self.program.graph().nodes[unit.main_idx].input(0)?;
-        let computed = self.program.constant(source).is_none() && self.statistics.ranges.contains_key(source);
+        let computed = self.program.constant(source).is_none() && self.ranges.contains_key(source);
         (moves(unit, self.program, self.options.target) && computed).then(|| source.to_owned())
-    }
-
-    fn weights(&self, plan: &QuantPlan) -> Result<Vec<WeightPlan>, Error> {
-        let forms = plan.forms();
-        let mut positions: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut list: Vec<WeightPlan> = Vec::new();
-        for unit in self.units {
-            if !matches!(self.support(unit), Support::Int8(_) | Support::Int8Weights) {
-                continue;
-            }
-            for name in &unit.weights {
-                let stored = self.program.constant(name);
-                let Some(stored) = stored.filter(|w| w.as_slice::<f32>().is_some()) else {
-                    continue;
-                };
-                let position = match positions.get(name.as_str()) {
-                    Some(&position) => position,
-                    None => {
-                        list.push(self.weight(unit, name, stored)?);
-                        positions.insert(name, list.len() - 1);
-                        list.len() - 1
-                    }
-                };
-                let node = &self.program.graph().nodes[unit.main_idx];
-                let input = node
-                    .input(0)
-                    .and_then(|x| forms.get(x)?.read_params()?.as_per_tensor());
-                let bias = unit
-                    .bias
-                    .as_ref()
-                    .and_then(|b| self.program.constant(b)?.as_slice::<f32>());
-                if let (Some((input_scale, _)), Some(bias)) = (input, bias) {
-                    raise_for_bias(&mut list[position], bias, input_scale)?;
-                }
-            }
-        }
-        Ok(list)
-    }
-
-    fn weight(&self, unit: &UnitGroup, name: &str, stored: &Tensor) -> Result<WeightPlan, Error> {
-        let axis = channel_axis(self.program, unit, name, stored.rank())
-            .filter(|_| self.options.method == Method::Channel);
-        let granularity = axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
-        let scheme = QuantScheme::symmetric(self.options.target.weight_dtype, granularity);
-        let ranges = weight_ranges(stored, axis)?;
-        let (params, outcomes) = params_from_range(&ranges, &scheme)?;
-        Ok(WeightPlan {
-            name: name.to_owned(),
-            params,
-            outcome: describe(&outcomes),
-        })
     }
 }
 
@@ -282,88 +239,4 @@ fn moves(unit: &UnitGroup, program: &Program, target: &Target) -> bool {
     unit.node_idxs.len() == 1
         && node.domain.is_empty()
         && target.shared_scale.contains(&node.op_type.as_str())
-}
-
-/// The axis of the output channels in a weight of a unit.
-fn channel_axis(program: &Program, unit: &UnitGroup, name: &str, rank: usize) -> Option<usize> {
-    let node = &program.graph().nodes[unit.main_idx];
-    match node.op_type.as_str() {
-        // The rows of all gates.
-        "GRU" | "LSTM" | "RNN" => Some(1),
-        "Conv" => Some(0),
-        "ConvTranspose" => (node.int("group").unwrap_or(1) == 1).then_some(1),
-        "Gemm" => Some(if node.int("transB").unwrap_or(0) == 0 {
-            1
-        } else {
-            0
-        }),
-        "MatMul" if node.input(0) == Some(name) => (rank == 2).then_some(0),
-        "MatMul" => (rank == 2).then_some(1),
-        _ => None,
-    }
-}
-
-fn weight_ranges(stored: &Tensor, axis: Option<usize>) -> Result<Vec<Range>, Error> {
-    let values = stored.require::<f32>()?;
-    let shape = stored.shape();
-    let n = axis.map_or(1, |axis| shape[axis]);
-    let inner: usize = axis.map_or(values.len(), |axis| shape[axis + 1..].iter().product());
-    let mut ranges = vec![Range { min: 0.0, max: 0.0 }; n];
-    for (run, chunk) in values.chunks(inner.max(1)).enumerate() {
-        let range = &mut ranges[run % n];
-        for &v in chunk {
-            range.min = range.min.min(v);
-            range.max = range.max.max(v);
-        }
-    }
-    Ok(ranges)
-}
-
-fn describe(outcomes: &[RangeOutcome]) -> String {
-    let mut parts = Vec::new();
-    for outcome in [RangeOutcome::AllZero, RangeOutcome::TinyScale] {
-        let n = outcomes.iter().filter(|o| **o == outcome).count();
-        if n > 0 {
-            parts.push(format!("{n} of {} scales {}", outcomes.len(), outcome.name()));
-        }
-    }
-    parts.join(", ")
-}
-
-/// Raises weight scales whose int32 bias would overflow.
-fn raise_for_bias(weight: &mut WeightPlan, bias: &[f32], input_scale: f32) -> Result<(), Error> {
-    let (_, outcomes) = quantize_bias(bias, input_scale, weight.params.scale());
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    let mut scale = weight.params.scale().to_vec();
-    let mut channels = Vec::new();
-    for outcome in outcomes {
-        if let BiasOutcome::BiasOverflow {
-            channel,
-            weight_scale,
-        } = outcome
-        {
-            let idx = if scale.len() == 1 { 0 } else { channel };
-            scale[idx] = scale[idx].max(weight_scale);
-            channels.push(channel.to_string());
-        }
-    }
-    let note = format!(
-        "bias_overflow raised the scale of channel {}",
-        channels.join(", ")
-    );
-    weight.outcome = if weight.outcome.is_empty() {
-        note
-    } else {
-        format!("{}, {note}", weight.outcome)
-    };
-    let zero_point = weight.params.zero_point().to_vec();
-    weight.params = QuantParams::new(
-        weight.params.dtype(),
-        weight.params.granularity(),
-        scale,
-        zero_point,
-    )?;
-    Ok(())
 }

@@ -7,8 +7,9 @@ use qloupe_ir::suggestion;
 use qloupe_tensor::{DType, Granularity, QuantParams, Range};
 use serde::Deserialize;
 
-use super::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
+use super::{Method, Optimized, PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
 use crate::Error;
+use crate::passes::Rescale;
 
 /// The value of `schema` in a plan file.
 const SCHEMA: &str = "qloupe-plan/1";
@@ -17,6 +18,9 @@ const SCHEMA: &str = "qloupe-plan/1";
 const PRECISIONS: &[&str] = &["int8", "uint8", "int16", "uint16", "fp16", "float"];
 
 const MAX_OPTIMIZATION_LEVEL: u8 = 3;
+
+/// A power of two beyond this leaves the range of float32.
+const MAX_EXPONENT: i32 = 120;
 
 const HEADER: &str = "\
 # The precision of every value. Edit `precision`: \"fp16\" or \"float\" raises a value, and the unit that computes it,
@@ -33,10 +37,36 @@ struct PlanFile {
     method: String,
     optimization_level: u8,
     n_samples: usize,
+    race: Option<String>,
+    constants: Option<String>,
+    #[serde(default)]
+    passes: Vec<PassEntry>,
+    #[serde(default)]
+    rescales: Vec<RescaleEntry>,
+    #[serde(default)]
+    new_biases: BTreeMap<String, String>,
     #[serde(default)]
     values: BTreeMap<String, ValueEntry>,
     #[serde(default)]
     weights: BTreeMap<String, WeightEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PassEntry {
+    name: String,
+    kept: bool,
+    evidence: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RescaleEntry {
+    value: String,
+    axis: usize,
+    rank: usize,
+    sizes: Vec<usize>,
+    exponents: Vec<i32>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +83,37 @@ struct ValueEntry {
     dynamic: Option<String>,
     min: Option<f32>,
     max: Option<f32>,
+    chosen: Option<String>,
+}
+
+impl PassEntry {
+    fn into_record(self) -> PassRecord {
+        PassRecord {
+            pass: self.name,
+            kept: self.kept,
+            evidence: self.evidence,
+        }
+    }
+}
+
+impl RescaleEntry {
+    fn into_rescale(self) -> Result<Rescale, String> {
+        let fits = self.axis < self.rank && self.sizes.len() == self.exponents.len();
+        if !fits || self.exponents.iter().any(|exponent| exponent.abs() > MAX_EXPONENT) {
+            return Err(format!(
+                "rescale of \"{}\": expected an axis below the rank, as many sizes as exponents, and exponents of at most \
+                 {MAX_EXPONENT}",
+                self.value
+            ));
+        }
+        Ok(Rescale {
+            value: self.value,
+            axis: self.axis,
+            rank: self.rank,
+            sizes: self.sizes,
+            exponents: self.exponents,
+        })
+    }
 }
 
 /// One number, or one for each index of an axis.
@@ -84,17 +145,31 @@ struct WeightEntry {
     outcome: String,
 }
 
-/// The text of a plan.
-pub fn format_plan(plan: &QuantPlan) -> String {
-    let head = [
+/// The text of a plan. `constants` is the name of the file beside it that holds the constants which passes changed.
+pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
+    let mut head = vec![
         format!("schema = {}", quoted(SCHEMA)),
         format!("target = {}", quoted(&plan.target)),
         format!("algorithm = {}", quoted(&plan.algorithm)),
         format!("method = {}", quoted(plan.method.name())),
         format!("optimization_level = {}", plan.optimization_level),
-        format!("n_samples = {}\n", plan.n_samples),
-        format!("{HEADER}[values]"),
+        format!("n_samples = {}", plan.n_samples),
     ];
+    if !plan.optimized.race.is_empty() {
+        head.push(format!("race = {}", quoted(&plan.optimized.race)));
+    }
+    if let Some(constants) = constants {
+        head.push("# Weights and biases that passes changed; the plan does not fit the model without them.".to_owned());
+        head.push(format!("constants = {}", quoted(constants)));
+    }
+    head.extend(plan.optimized.passes.iter().map(format_pass));
+    head.extend(plan.optimized.rescales.iter().map(format_rescale));
+    if !plan.optimized.new_biases.is_empty() {
+        head.push("\n# Biases for nodes that had none.\n[new_biases]".to_owned());
+        let entry = |(output, name): (&String, &String)| format!("{} = {}", quoted(output), quoted(name));
+        head.extend(plan.optimized.new_biases.iter().map(entry));
+    }
+    head.push(format!("\n{HEADER}[values]"));
     let middle =
         "\n# Weights: one scale for the tensor, for each index of `axis`, or for each block of it. zero_point is 0 where it is absent.\n[weights]".to_owned();
     let values = plan.values.iter().map(format_value);
@@ -106,6 +181,27 @@ pub fn format_plan(plan: &QuantPlan) -> String {
         .chain(weights)
         .collect();
     lines.join("\n") + "\n"
+}
+
+fn format_pass(record: &PassRecord) -> String {
+    format!(
+        "\n[[passes]]\nname = {}\nkept = {}\nevidence = {}",
+        quoted(&record.pass),
+        record.kept,
+        quoted(&record.evidence)
+    )
+}
+
+fn format_rescale(rescale: &Rescale) -> String {
+    format!(
+        "\n# Each member of this Concat is multiplied by 2 to the power of its exponent, and back in float after it.\n\
+         [[rescales]]\nvalue = {}\naxis = {}\nrank = {}\nsizes = {:?}\nexponents = {:?}",
+        quoted(&rescale.value),
+        rescale.axis,
+        rescale.rank,
+        rescale.sizes,
+        rescale.exponents
+    )
 }
 
 fn format_value(value: &ValuePlan) -> String {
@@ -138,6 +234,9 @@ fn format_value(value: &ValuePlan) -> String {
         fields.push(format!("max = {}", number(range.max)));
     }
     fields.push(format!("unit = {}", quoted(&value.unit)));
+    if !value.chosen.is_empty() {
+        fields.push(format!("chosen = {}", quoted(&value.chosen)));
+    }
     format!("{} = {{ {} }}", quoted(&value.name), fields.join(", "))
 }
 
@@ -208,6 +307,10 @@ pub struct PlanHead {
     pub target: String,
     /// The optimization level.
     pub optimization_level: u8,
+    /// The name of the file beside the plan that holds constants.
+    pub constants: Option<String>,
+    /// Concats that are rescaled.
+    pub rescales: Vec<Rescale>,
 }
 
 /// Reads the head of a plan.
@@ -216,9 +319,16 @@ pub struct PlanHead {
 /// As [`parse_plan`].
 pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let read = read_file(file, text)?;
+    let rescales = read.rescales.into_iter().map(RescaleEntry::into_rescale);
+    let rescales = rescales.collect::<Result<_, String>>().map_err(|what| Error::Plan {
+        file: file.to_owned(),
+        what,
+    })?;
     Ok(PlanHead {
+        rescales,
         target: read.target,
         optimization_level: read.optimization_level,
+        constants: read.constants,
     })
 }
 
@@ -255,7 +365,7 @@ fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
     Ok(read)
 }
 
-/// Reads a plan. `values` and `weights` are those of the model, in execution order: other names are refused.
+/// Reads a plan, without the constants beside it. `values` and `weights` are those of the model, in execution order: other names are refused.
 ///
 /// # Errors
 /// [`Error::Plan`] with the file and what is wrong: syntax, an unknown value (the nearest is suggested), a precision
@@ -316,6 +426,13 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
         n_samples: read.n_samples,
         values: value_plans,
         weights: weight_plans.map_err(wrong)?,
+        optimized: Optimized {
+            race: read.race.unwrap_or_default(),
+            passes: read.passes.into_iter().map(PassEntry::into_record).collect(),
+            rescales: Vec::new(),
+            constants: BTreeMap::new(),
+            new_biases: read.new_biases,
+        },
     })
 }
 
@@ -410,6 +527,7 @@ fn value_plan(
         precision,
         cast,
         range,
+        chosen: entry.chosen.unwrap_or_default(),
     })
 }
 

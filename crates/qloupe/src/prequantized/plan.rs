@@ -6,7 +6,7 @@ use qloupe_exec::Cast;
 use qloupe_tensor::{DType, Granularity, QuantParams};
 
 use super::read::{Quantization, Reading};
-use crate::plan::{Method, Precision, QuantPlan, ValuePlan, WeightPlan};
+use crate::plan::{Method, Optimized, Precision, QuantPlan, ValuePlan, WeightPlan};
 use crate::prepare::Prepared;
 use crate::shapes;
 use crate::units::unit_outputs;
@@ -30,6 +30,7 @@ pub(super) fn plan_of(reading: &Reading, prepared: &Prepared) -> QuantPlan {
         n_samples: 0,
         values: values(reading, prepared),
         weights,
+        optimized: Optimized::default(),
     }
 }
 
@@ -63,6 +64,7 @@ fn values(reading: &Reading, prepared: &Prepared) -> Vec<ValuePlan> {
             precision,
             cast,
             range: None,
+            chosen: String::new(),
         });
     }
     values

@@ -71,7 +71,7 @@ fn names() -> (Vec<String>, Vec<String>) {
 fn a_plan_reads_back_as_it_was_written() {
     let (values, weights) = names();
     assert_eq!(
-        parse_plan("p.toml", &format_plan(&plan()), &values, &weights).unwrap(),
+        parse_plan("p.toml", &format_plan(&plan(), None), &values, &weights).unwrap(),
         plan()
     );
 }
@@ -127,10 +127,10 @@ fn edits_that_make_no_sense_are_named() {
     ];
     let (values, weights) = names();
     for case in cases {
-        let header_end = format_plan(&plan()).find("[values]").unwrap();
+        let header_end = format_plan(&plan(), None).find("[values]").unwrap();
         let (head, body) = (
-            format_plan(&plan())[..header_end].to_owned(),
-            format_plan(&plan())[header_end..].to_owned(),
+            format_plan(&plan(), None)[..header_end].to_owned(),
+            format_plan(&plan(), None)[header_end..].to_owned(),
         );
         let text = if head.contains(case.from) && case.from.starts_with("qloupe") {
             head.replacen(case.from, case.to, 1) + &body
@@ -153,7 +153,7 @@ fn edits_that_make_no_sense_are_named() {
 #[test]
 fn raising_a_value_keeps_its_scale_for_integer_readers() {
     let (values, weights) = names();
-    let text = format_plan(&plan()).replacen("precision = \"int8\"", "precision = \"fp16\"", 1);
+    let text = format_plan(&plan(), None).replacen("precision = \"int8\"", "precision = \"fp16\"", 1);
     let raised = parse_plan("p.toml", &text, &values, &weights).unwrap();
     assert_eq!(
         raised.values[0].precision,

@@ -1,0 +1,258 @@
+//! What wins accuracy back: the race of calibration algorithms, and passes that change weights. Each is judged on samples
+//! that it did not see, and undone where it hurts.
+
+mod bias_correction;
+mod dead_channels;
+mod lanes;
+mod patches;
+mod race;
+mod score;
+mod structure;
+mod weight_rounding;
+
+use qloupe_tensor::{QuantScheme, Tensor};
+
+use crate::Error;
+use crate::calibrate::Statistics;
+use crate::plan::{Optimized, QuantPlan};
+use crate::prepare::{Network, Prepared};
+use crate::quantize::{QuantizeOptions, Quantized, Stages};
+use crate::samples::Dataset;
+use crate::session::Session;
+
+pub(crate) use lanes::{Changes, add_biases};
+use score::{LEAST_GAIN_DB, Referee};
+
+/// Samples that passes learn from, at most.
+const MAX_TUNING_SAMPLES: usize = 32;
+/// Samples that the ranges of algorithms compete on, at most.
+const MAX_RACE_SAMPLES: usize = 8;
+/// Samples that judge, at most: every fourth of the dataset.
+const MAX_HELD_BACK_SAMPLES: usize = 16;
+const HELD_BACK_EVERY: usize = 4;
+
+/// A step that changes weights or ranges to win accuracy back.
+pub trait Pass: Sync {
+    /// The id.
+    fn id(&self) -> &'static str;
+    /// One line for lists.
+    fn title(&self) -> &'static str;
+    /// The optimization level from which it runs.
+    fn level(&self) -> u8;
+    /// True for a pass that corrects what the plan does to the network: of those, each begins at the network that has been
+    /// corrected by none, and the best is kept.
+    fn corrects(&self) -> bool {
+        false
+    }
+    /// The network after the pass; `None` where it finds nothing to do.
+    ///
+    /// # Errors
+    /// A run that fails.
+    fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error>;
+}
+
+/// Every pass, in the order in which they run.
+pub const PASSES: &[&dyn Pass] = &[
+    &dead_channels::DeadChannels,
+    &bias_correction::BiasCorrection,
+    &weight_rounding::WeightRounding,
+];
+
+/// The samples that passes work with.
+pub struct Work<'a> {
+    session: &'a Session,
+    options: &'a QuantizeOptions,
+    stages: Stages<'a>,
+    tuning: Vec<Vec<(String, Tensor)>>,
+    /// Judges on the samples that are held back.
+    referee: Option<Referee>,
+}
+
+impl std::fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work")
+            .field("n_tuning", &self.tuning.len())
+            .field("n_held_back", &self.referee.as_ref().map(Referee::n_samples))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Work<'a> {
+    /// Reads a bounded number of samples. Every fourth is held back; of fewer than four, all do both. None are read where
+    /// nothing is to be judged.
+    ///
+    /// # Errors
+    /// A sample that cannot be read, a run that fails.
+    pub fn new(
+        session: &'a Session,
+        dataset: &Dataset,
+        options: &'a QuantizeOptions,
+        stages: Stages<'a>,
+    ) -> Result<Self, Error> {
+        let n = if options.optimization_level == 0 && !options.algorithm.races() {
+            0
+        } else {
+            dataset.n_batches()
+        };
+        let is_held_back = |idx: &usize| idx % HELD_BACK_EVERY == HELD_BACK_EVERY - 1;
+        let (mut held_back, mut tuning): (Vec<usize>, Vec<usize>) = (0..n).partition(is_held_back);
+        if held_back.is_empty() {
+            held_back.clone_from(&tuning);
+        }
+        let read = |idxs: Vec<usize>| idxs.into_iter().map(|idx| Ok(dataset.batch(idx)?.inputs)).collect();
+        spread(&mut tuning, MAX_TUNING_SAMPLES);
+        spread(&mut held_back, MAX_HELD_BACK_SAMPLES);
+        let tuning: Result<_, Error> = read(tuning);
+        let held_back: Result<_, Error> = read(held_back);
+        let held_back: Vec<Vec<(String, Tensor)>> = held_back?;
+        let referee = match n {
+            0 => None,
+            _ => Some(Referee::new(&session.network, held_back)?),
+        };
+        Ok(Self {
+            session,
+            options,
+            stages,
+            tuning: tuning?,
+            referee,
+        })
+    }
+
+    pub(crate) fn network(&self) -> &'a Network {
+        &self.session.network
+    }
+
+    pub(crate) fn tuning(&self) -> &[Vec<(String, Tensor)>] {
+        &self.tuning
+    }
+
+    pub(crate) fn progress(&self, stage: &str, done: usize, all: usize) {
+        (self.stages)(stage, done, all);
+    }
+}
+
+/// Keeps at most `n` items, evenly spread.
+fn spread(items: &mut Vec<usize>, n: usize) {
+    let len = items.len();
+    if len > n {
+        *items = (0..n).map(|i| items[i * len / n]).collect();
+    }
+}
+
+/// Rewrites the graph where that helps, before anything is calibrated.
+///
+/// # Errors
+/// A run that fails.
+pub(crate) fn restructure(work: &Work<'_>, prepared: Prepared) -> Result<(Prepared, Optimized), Error> {
+    let mut optimized = Optimized::default();
+    match &work.referee {
+        Some(referee) if work.options.optimization_level >= structure::LEVEL => {
+            let prepared = structure::restructure(work, referee, prepared, &mut optimized)?;
+            Ok((prepared, optimized))
+        }
+        _ => Ok((prepared, optimized)),
+    }
+}
+
+/// Runs the race and the passes of the optimization level.
+///
+/// # Errors
+/// A run that fails.
+pub(crate) fn optimize(
+    work: &Work<'_>,
+    quantized: Quantized,
+    statistics: &Statistics,
+) -> Result<Quantized, Error> {
+    let options = work.options;
+    let (Some(scheme), Some(referee)) = (options.target.activation, &work.referee) else {
+        return Ok(quantized);
+    };
+    let mut base = quantized;
+    for pass in passes_of(options.optimization_level, false) {
+        base = tried(work, referee, *pass, base)?;
+    }
+    if options.algorithm.races() {
+        base = raced(work, referee, base, statistics, &scheme)?;
+    }
+    let mut score = referee.score(work.network(), &base)?;
+    let mut best: Option<Quantized> = None;
+    let mut records = Vec::new();
+    for pass in passes_of(options.optimization_level, true) {
+        let Some(trial) = pass.run(work, &base)? else { continue };
+        let after = referee.score(work.network(), &trial)?;
+        let record = referee.record(pass.id(), score, after);
+        if record.kept {
+            best = Some(trial);
+            score = after;
+        }
+        records.push(record);
+    }
+    let mut best = best.unwrap_or(base);
+    best.plan.optimized.passes.extend(records);
+    Ok(best)
+}
+
+fn passes_of(level: u8, corrects: bool) -> impl Iterator<Item = &'static &'static dyn Pass> {
+    PASSES
+        .iter()
+        .filter(move |pass| pass.level() <= level && pass.corrects() == corrects)
+}
+
+/// The network after a pass, or as it was where that is better; what was done is noted.
+fn tried(work: &Work<'_>, referee: &Referee, pass: &dyn Pass, base: Quantized) -> Result<Quantized, Error> {
+    let Some(trial) = pass.run(work, &base)? else {
+        return Ok(base);
+    };
+    let (before, after) = (
+        referee.score(work.network(), &base)?,
+        referee.score(work.network(), &trial)?,
+    );
+    let record = referee.record(pass.id(), before, after);
+    let mut next = if record.kept { trial } else { base };
+    next.plan.optimized.passes.push(record);
+    Ok(next)
+}
+
+/// The best of the raced ranges and those of each single algorithm, judged after biases are corrected where the level does
+/// that: ranges that look alike before may not be so after.
+fn raced(
+    work: &Work<'_>,
+    referee: &Referee,
+    quantized: Quantized,
+    statistics: &Statistics,
+    scheme: &QuantScheme,
+) -> Result<Quantized, Error> {
+    let samples = &work.tuning[..work.tuning.len().min(MAX_RACE_SAMPLES)];
+    let Quantized { mut prepared, plan } = quantized;
+    let races = race::race(work.network(), &prepared, &plan, statistics, samples, scheme)?;
+    let mut plans = vec![("mixed", race::apply(&prepared, &plan, &races)?)];
+    for algorithm in race::contenders() {
+        let other = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme)?;
+        plans.push((algorithm.id(), other));
+    }
+    let corrects = bias_correction::BiasCorrection.level() <= work.options.optimization_level;
+    let n_plans = plans.len();
+    let mut figures = Vec::new();
+    let mut best: Option<(f64, QuantPlan)> = None;
+    for (name, plan) in plans {
+        work.progress("race", figures.len(), n_plans);
+        let contender = Quantized { prepared, plan };
+        let corrected = if corrects {
+            bias_correction::correct(work.network(), &contender, samples, &|_, _| ())?
+        } else {
+            None
+        };
+        let score = referee.score(work.network(), corrected.as_ref().unwrap_or(&contender))?;
+        figures.push(format!("{name} {score:.2} dB"));
+        let Quantized { prepared: own, plan } = contender;
+        prepared = own;
+        if best.as_ref().is_none_or(|(least, _)| score > least + LEAST_GAIN_DB) {
+            best = Some((score, plan));
+        }
+    }
+    let mut plan = best.map_or(plan, |(_, plan)| plan);
+    let n = referee.n_samples();
+    let after = if corrects { " after bias correction," } else { "" };
+    plan.optimized.race = format!("{},{after} on {n} samples held back", figures.join(", "));
+    Ok(Quantized { prepared, plan })
+}

@@ -1,0 +1,170 @@
+//! `dead_channels`: frees the scale of a weight from channels that never change.
+//!
+//! A channel whose output after the activation is one constant on every sample can have any weights: batch norms leave large
+//! ones there, which set the scale of the whole tensor. They become 0, and the bias the constant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use qloupe_exec::{Program, Stored, Tapped};
+use qloupe_ir::Node;
+use qloupe_tensor::Tensor;
+
+use super::lanes::Changes;
+use super::{Pass, Work};
+use crate::Error;
+use crate::plan::{fit_biases, plan_weights};
+use crate::prepare::{Network, Prepared};
+use crate::quantize::Quantized;
+use crate::units::{UnitGroup, is_product, unit_outputs};
+
+/// The pass.
+#[derive(Debug)]
+pub(super) struct DeadChannels;
+
+impl Pass for DeadChannels {
+    fn id(&self) -> &'static str {
+        "dead_channels"
+    }
+
+    fn title(&self) -> &'static str {
+        "zero the weights of channels that are constant on every sample"
+    }
+
+    fn level(&self) -> u8 {
+        2
+    }
+
+    fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error> {
+        let prepared = &quantized.prepared;
+        let sites: BTreeMap<&str, &UnitGroup> = prepared
+            .units
+            .iter()
+            .filter_map(|unit| Some((site(prepared, unit)?, unit)))
+            .collect();
+        let ranges = channel_ranges(work, &prepared.program, sites.keys().copied())?;
+        let mut changes = Changes::default();
+        let mut n_dead = 0;
+        for (output, unit) in sites {
+            let Some(ranges) = ranges.get(output) else { continue };
+            let dead = |(channel, &[min, max]): (usize, &[f32; 2])| (min == max).then_some((channel, min));
+            let dead: Vec<(usize, f32)> = ranges.iter().enumerate().filter_map(dead).collect();
+            if !dead.is_empty() && zero(prepared, unit, ranges.len(), &dead, &mut changes)? {
+                n_dead += dead.len();
+            }
+        }
+        let Some(mut changed) = quantized.with_changes(work.network(), changes)? else {
+            return Ok(None);
+        };
+        let Quantized { prepared, plan } = &mut changed;
+        plan.weights = plan_weights(&prepared.program, &prepared.units, plan)?;
+        fit_biases(&prepared.program, &prepared.units, plan)?;
+        work.progress(self.id(), n_dead, n_dead);
+        Ok(Some(changed))
+    }
+}
+
+/// The output of a unit that multiplies by a weight of its own and then clips.
+fn site<'p>(prepared: &'p Prepared, unit: &UnitGroup) -> Option<&'p str> {
+    let nodes = &prepared.program.graph().nodes;
+    let (main, last) = (&nodes[unit.main_idx], &nodes[*unit.node_idxs.last()?]);
+    let [weight] = &unit.weights[..] else { return None };
+    let is_own = prepared.topology.consumers(weight).len() == 1;
+    let has_axis = channel_axis(main).is_some() && (main.input(2).is_none() || unit.bias.is_some());
+    let clips = last.is_onnx("Relu") || last.is_onnx("Clip");
+    match unit_outputs(&prepared.program, &prepared.topology, unit)[..] {
+        [output] if is_product(main) && is_own && has_axis && clips => Some(output),
+        _ => None,
+    }
+}
+
+/// The axis of the output channels in the weight of a node whose result has them at axis 1.
+fn channel_axis(node: &Node) -> Option<usize> {
+    match node.op_type.as_str() {
+        "Conv" => Some(0),
+        "Gemm" => Some(usize::from(node.int("transB").unwrap_or(0) == 0)),
+        _ => None,
+    }
+}
+
+/// The range of every channel (axis 1) of values over the tuning samples.
+fn channel_ranges<'n>(
+    work: &Work<'_>,
+    program: &Program,
+    names: impl Iterator<Item = &'n str>,
+) -> Result<BTreeMap<String, Vec<[f32; 2]>>, Error> {
+    let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+    let mut ranges: BTreeMap<String, Vec<[f32; 2]>> = BTreeMap::new();
+    for inputs in work.tuning() {
+        let given = inputs.iter().map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())));
+        let walk = program.walk_tapped(given.collect(), &goals, Tapped::Only(&names));
+        let located = |e| Network::located(work.network(), e);
+        let mut walk = walk.map_err(located)?;
+        while let Some(stepped) = walk.step().map_err(located)? {
+            for (name, value) in stepped.outputs.iter().filter(|(name, _)| names.contains(*name)) {
+                if let Some(tensor) = value.as_tensor() {
+                    widen(ranges.entry((*name).to_owned()).or_default(), tensor.to_plain());
+                }
+            }
+        }
+    }
+    Ok(ranges)
+}
+
+fn widen(ranges: &mut Vec<[f32; 2]>, tensor: &Tensor) {
+    let (Some(values), [_, n_channels, ..]) = (tensor.as_slice::<f32>(), tensor.shape()) else {
+        return;
+    };
+    let inner: usize = tensor.shape()[2..].iter().product();
+    ranges.resize(*n_channels, [f32::INFINITY, f32::NEG_INFINITY]);
+    for (run, values) in values.chunks(inner.max(1)).enumerate() {
+        let range = &mut ranges[run % n_channels];
+        for &value in values {
+            *range = [range[0].min(value), range[1].max(value)];
+        }
+    }
+}
+
+/// Zeroes the weights of channels and sets their biases; false where the shapes do not fit.
+fn zero(
+    prepared: &Prepared,
+    unit: &UnitGroup,
+    n_channels: usize,
+    dead: &[(usize, f32)],
+    changes: &mut Changes,
+) -> Result<bool, Error> {
+    let program = &prepared.program;
+    let main = &program.graph().nodes[unit.main_idx];
+    let name = &unit.weights[0];
+    let (Some(weight), Some(axis)) = (program.constant(name), channel_axis(main)) else {
+        return Ok(false);
+    };
+    let bias = unit.bias.as_deref().and_then(|bias| program.constant(bias));
+    let mut biases = match bias {
+        Some(bias) => bias.require::<f32>()?.to_vec(),
+        None => vec![0.0; n_channels],
+    };
+    if weight.shape()[axis] != n_channels || biases.len() != n_channels {
+        return Ok(false);
+    }
+    let mut values = weight.require::<f32>()?.to_vec();
+    let inner: usize = weight.shape()[axis + 1..].iter().product();
+    for (run, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
+        if dead.iter().any(|(channel, _)| *channel == run % n_channels) {
+            chunk.fill(0.0);
+        }
+    }
+    for &(channel, constant) in dead {
+        biases[channel] = constant;
+    }
+    let output = main.outputs[0].clone();
+    let bias_name = unit.bias.clone().unwrap_or_else(|| {
+        let name = format!("{output}_bias");
+        changes.new_biases.insert(output, name.clone());
+        name
+    });
+    let shape = bias.map_or_else(|| vec![n_channels], |bias| bias.shape().to_vec());
+    changes.constants.insert(name.clone(), Tensor::new(weight.shape(), values)?);
+    changes.constants.insert(bias_name, Tensor::new(&shape, biases)?);
+    Ok(true)
+}

@@ -1,0 +1,359 @@
+//! All tuning samples through the network at once, unit by unit, in float and quantized: what a pass needs that corrects each
+//! unit for the errors of those before it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use qloupe_exec::{
+    Assignment, Bias, Form, Mode, Program, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real,
+};
+use qloupe_ir::{Graph, Initializer, Node, ValueInfo};
+use qloupe_tensor::{QuantParams, Requantize, Tensor};
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::prepare::{Network, Prepared};
+use crate::quantize::Quantized;
+use crate::units::{UnitGroup, is_product, unit_outputs};
+
+/// A quantized product with what goes into it.
+pub(super) struct Site<'a> {
+    /// The node that multiplies.
+    pub(super) node: &'a Node,
+    /// Which of its inputs is the data.
+    pub(super) data_idx: usize,
+    pub(super) weight_name: &'a str,
+    pub(super) weight: &'a Tensor,
+    pub(super) params: &'a QuantParams,
+    pub(super) bias: Option<&'a Tensor>,
+    /// For each sample, what the unit gets in float and under the plan, as real numbers.
+    pub(super) inputs: &'a [(Stored, Stored)],
+    network: &'a Network,
+    prepared: &'a Prepared,
+}
+
+/// What a pass does to a product; nothing where it is `None`.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Other scales of the weight.
+    pub(super) params: Option<QuantParams>,
+    pub(super) weight: Option<Tensor>,
+    pub(super) bias: Option<Tensor>,
+}
+
+/// What changed in the network.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Constants with other elements.
+    pub(crate) constants: BTreeMap<String, Tensor>,
+    /// Biases of nodes that had none: the first output of the node to the bias.
+    pub(crate) new_biases: BTreeMap<String, String>,
+    /// Other scales of weights.
+    pub(crate) params: BTreeMap<String, QuantParams>,
+}
+
+/// Told of each unit.
+pub(super) type Edit<'a> = &'a mut dyn FnMut(&Site<'_>) -> Result<Change, Error>;
+
+/// Walks the units in order; each quantized one runs with the changes of `edit`.
+pub(super) fn walk_lanes(
+    network: &Network,
+    quantized: &Quantized,
+    samples: &[Vec<(String, Tensor)>],
+    edit: Edit<'_>,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Changes, Error> {
+    let Quantized { prepared, plan } = quantized;
+    let assignment = prepared.assignment(plan);
+    let mut lanes: Vec<Lane> = samples.iter().map(|inputs| Lane::new(inputs, &assignment)).collect();
+    let mut uses = uses(prepared);
+    let mut changes = Changes::default();
+    for (idx, (unit, spec)) in prepared.units.iter().zip(&assignment.units).enumerate() {
+        let compiler = Compiler {
+            network,
+            prepared,
+            unit,
+            forms: &assignment.forms,
+        };
+        let float = compiler.float(&BTreeMap::new())?;
+        let mut own = Changes::default();
+        if let Some((data_idx, weight_name, params)) = product(prepared, unit, spec) {
+            let node = &prepared.program.graph().nodes[unit.main_idx];
+            let data = node.input(data_idx).unwrap_or_default();
+            let pairs: Option<Vec<(Stored, Stored)>> = lanes.iter().map(|lane| lane.pair(data)).collect();
+            if let (Some(inputs), Some(weight)) = (pairs, prepared.program.constant(weight_name)) {
+                let bias = unit.bias.as_deref().and_then(|name| prepared.program.constant(name));
+                let site = Site {
+                    node,
+                    data_idx,
+                    weight_name,
+                    weight,
+                    params,
+                    bias,
+                    inputs: &inputs,
+                    network,
+                    prepared,
+                };
+                let change = edit(&site)?;
+                own = site.named(unit, change);
+            }
+        }
+        let under_plan = compiler.under_plan(spec, &own)?;
+        let step = |lane: &mut Lane| lane.step(network, &float, &under_plan);
+        lanes.par_iter_mut().try_for_each(step)?;
+        let read: Vec<String> = float.units()[0].inputs().to_vec();
+        for name in read {
+            let left = uses.entry(name.clone()).or_default();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                lanes.iter_mut().for_each(|lane| lane.forget(&name));
+            }
+        }
+        changes.constants.extend(own.constants);
+        changes.new_biases.extend(own.new_biases);
+        changes.params.extend(own.params);
+        progress(idx + 1, prepared.units.len());
+    }
+    Ok(changes)
+}
+
+impl Site<'_> {
+    /// The product of one sample without activation: data in ONNX order, the result as well.
+    pub(super) fn product(&self, data: &Stored, weight: &Tensor) -> Result<Tensor, Error> {
+        let mut node = self.node.clone();
+        let output = node.outputs[0].clone();
+        node.outputs.truncate(1);
+        let data_name = node.inputs[self.data_idx].clone();
+        let mut initializers = vec![Initializer {
+            name: self.weight_name.to_owned(),
+            value: weight.clone().into(),
+        }];
+        if let Some(name) = node.input(2).map(str::to_owned)
+            && let Some(bias) = self.prepared.program.constant(&name)
+        {
+            initializers.push(Initializer {
+                name,
+                value: bias.clone().into(),
+            });
+        }
+        let graph = Graph {
+            nodes: vec![node],
+            inputs: vec![ValueInfo::untyped(&data_name)],
+            outputs: vec![ValueInfo::untyped(&output)],
+            initializers,
+            ..Graph::default()
+        };
+        let located = |e| self.network.located(e);
+        let program = program_of(self.prepared, graph).map_err(located)?;
+        let mut walk = program.walk(vec![(data_name, data.clone())], &[&output]).map_err(located)?;
+        while walk.step().map_err(located)?.is_some() {}
+        Ok(walk.require(&output).map_err(located)?.to_plain().clone())
+    }
+
+    /// The axis of the output channels in the result of the product.
+    pub(super) fn channel_axis(&self, rank: usize) -> usize {
+        if self.node.op_type.starts_with("Conv") { 1 } else { rank - 1 }
+    }
+
+    /// True for a node that takes a bias as its third input.
+    pub(super) fn takes_bias(&self) -> bool {
+        self.bias.is_some() || !self.node.is_onnx("MatMul")
+    }
+
+    fn named(&self, unit: &UnitGroup, change: Change) -> Changes {
+        let mut changes = Changes::default();
+        if let Some(params) = change.params {
+            changes.params.insert(self.weight_name.to_owned(), params);
+        }
+        if let Some(weight) = change.weight {
+            changes.constants.insert(self.weight_name.to_owned(), weight);
+        }
+        if let Some(bias) = change.bias {
+            let name = unit.bias.clone().unwrap_or_else(|| {
+                let output = self.node.outputs[0].clone();
+                let name = format!("{output}_bias");
+                changes.new_biases.insert(output, name.clone());
+                name
+            });
+            changes.constants.insert(name, bias);
+        }
+        changes
+    }
+}
+
+/// The data input and the only weight of a unit that multiplies integers.
+fn product<'a>(
+    prepared: &'a Prepared,
+    unit: &'a UnitGroup,
+    spec: &'a UnitSpec,
+) -> Option<(usize, &'a str, &'a QuantParams)> {
+    let node = &prepared.program.graph().nodes[unit.main_idx];
+    let [(weight, params)] = &spec.weights[..] else { return None };
+    let is_only_use = prepared.topology.consumers(weight).len() == 1;
+    if spec.compute != UnitCompute::Quantized || !is_product(node) || !is_only_use {
+        return None;
+    }
+    let data_idx = usize::from(node.input(0) == Some(weight.as_str()));
+    Some((data_idx, weight, params))
+}
+
+fn program_of(prepared: &Prepared, graph: Graph) -> Result<Program, qloupe_exec::ExecError> {
+    Program::from_graph(graph, &|domain| prepared.model.opset_of(domain).unwrap_or(1))
+}
+
+/// One sample on its way: values that later units read.
+struct Lane {
+    float: HashMap<String, Value>,
+    /// In their forms.
+    under_plan: HashMap<String, Value>,
+    forms: BTreeMap<String, Form>,
+}
+
+impl Lane {
+    fn new(inputs: &[(String, Tensor)], assignment: &Assignment) -> Self {
+        let stored = |tensor: &Tensor| Stored::plain(tensor.clone());
+        let form = |name: &str| assignment.forms.get(name).unwrap_or(&Form::FLOAT);
+        let in_form = |(name, tensor): &(String, Tensor)| {
+            let value = qloupe_exec::to_form(&stored(tensor), form(name), Mode::Integer);
+            (name.clone(), value.into())
+        };
+        Self {
+            float: inputs.iter().map(|(name, tensor)| (name.clone(), stored(tensor).into())).collect(),
+            under_plan: inputs.iter().map(in_form).collect(),
+            forms: assignment.forms.clone(),
+        }
+    }
+
+    /// A value in float and under the plan, as real numbers that a quantized unit reads.
+    fn pair(&self, name: &str) -> Option<(Stored, Stored)> {
+        let float = self.float.get(name)?.as_tensor()?.clone();
+        let value = self.under_plan.get(name)?.as_tensor()?;
+        let form = self.forms.get(name)?;
+        let read = match form {
+            Form::Quantized(_) => to_real(value, form),
+            _ => qloupe_exec::to_form(value, &Form::Quantized(form.read_params()?.clone()), Mode::FakeQuant),
+        };
+        Some((float, read))
+    }
+
+    fn step(
+        &mut self,
+        network: &Network,
+        float: &QuantizedProgram,
+        under_plan: &QuantizedProgram,
+    ) -> Result<(), Error> {
+        for (values, program) in [(&mut self.float, float), (&mut self.under_plan, under_plan)] {
+            let unit = &program.units()[0];
+            let given: Option<Vec<Value>> = unit.inputs().iter().map(|name| values.get(name).cloned()).collect();
+            let Some(given) = given else { continue };
+            let results = unit.run(&given).map_err(|e| network.located(e))?;
+            values.extend(unit.outputs().iter().cloned().zip(results));
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.float.remove(name);
+        self.under_plan.remove(name);
+    }
+}
+
+/// Makes a program of one unit.
+struct Compiler<'a> {
+    network: &'a Network,
+    prepared: &'a Prepared,
+    unit: &'a UnitGroup,
+    forms: &'a BTreeMap<String, Form>,
+}
+
+impl Compiler<'_> {
+    fn float(&self, constants: &BTreeMap<String, Tensor>) -> Result<QuantizedProgram, Error> {
+        let spec = UnitSpec {
+            node_idxs: Vec::new(),
+            compute: UnitCompute::Float,
+            requantize: Requantize::FloatScaleZeroPointAfter,
+            float_inputs: Vec::new(),
+            weights: Vec::new(),
+            bias: None,
+        };
+        self.compile(spec, BTreeMap::new(), constants, &BTreeMap::new())
+    }
+
+    fn under_plan(&self, spec: &UnitSpec, changes: &Changes) -> Result<QuantizedProgram, Error> {
+        let mut spec = spec.clone();
+        let node = &self.prepared.program.graph().nodes[self.unit.main_idx];
+        if let Some(name) = node.output(0).and_then(|output| changes.new_biases.get(output)) {
+            spec.bias = Some(Bias::Derived(name.clone()));
+        }
+        for (name, params) in &mut spec.weights {
+            if let Some(other) = changes.params.get(name) {
+                params.clone_from(other);
+            }
+        }
+        self.compile(spec, self.forms.clone(), &changes.constants, &changes.new_biases)
+    }
+
+    fn compile(
+        &self,
+        mut spec: UnitSpec,
+        forms: BTreeMap<String, Form>,
+        constants: &BTreeMap<String, Tensor>,
+        new_biases: &BTreeMap<String, String>,
+    ) -> Result<QuantizedProgram, Error> {
+        let program = &self.prepared.program;
+        let mut nodes: Vec<Node> =
+            self.unit.node_idxs.iter().map(|&idx| program.graph().nodes[idx].clone()).collect();
+        add_biases(&mut nodes, new_biases);
+        let written: Vec<&String> = nodes.iter().flat_map(|node| &node.outputs).collect();
+        let mut read: Vec<&str> = nodes.iter().flat_map(Node::used_values).collect();
+        read.retain(|name| !written.iter().any(|output| output == name));
+        read.sort_unstable();
+        read.dedup();
+        let constant = |name: &str| constants.get(name).or_else(|| program.constant(name)).cloned();
+        let outputs = unit_outputs(program, &self.prepared.topology, self.unit);
+        let graph = Graph {
+            inputs: read.iter().filter(|name| constant(name).is_none()).map(|name| ValueInfo::untyped(name)).collect(),
+            outputs: outputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
+            initializers: read
+                .iter()
+                .filter_map(|&name| {
+                    Some(Initializer {
+                        name: name.to_owned(),
+                        value: constant(name)?.into(),
+                    })
+                })
+                .collect(),
+            nodes,
+            ..Graph::default()
+        };
+        spec.node_idxs = (0..graph.nodes.len()).collect();
+        let located = |e| self.network.located(e);
+        let small = program_of(self.prepared, graph).map_err(located)?;
+        let assignment = Assignment { forms, units: vec![spec] };
+        QuantizedProgram::new(&small, &assignment, Mode::Integer).map_err(located)
+    }
+}
+
+/// Gives nodes that had no bias one.
+pub(crate) fn add_biases(nodes: &mut [Node], new_biases: &BTreeMap<String, String>) {
+    for node in nodes {
+        if let Some(name) = node.output(0).and_then(|output| new_biases.get(output)) {
+            node.inputs.truncate(2);
+            node.inputs.push(name.clone());
+        }
+    }
+}
+
+/// How many units read each value; network outputs are read by nobody here.
+fn uses(prepared: &Prepared) -> HashMap<String, usize> {
+    let mut uses = HashMap::new();
+    for unit in &prepared.units {
+        let nodes = unit.node_idxs.iter().map(|&idx| &prepared.program.graph().nodes[idx]);
+        let mut read: Vec<&str> = nodes.flat_map(Node::used_values).collect();
+        read.sort_unstable();
+        read.dedup();
+        for name in read {
+            *uses.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    uses
+}

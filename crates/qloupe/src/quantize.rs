@@ -1,0 +1,223 @@
+//! From a float network and samples to a plan: what `build`, `analyze`, `evaluate`, `infer` and `bench` begin with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use qloupe_exec::Mode;
+use qloupe_tensor::{Range, Tensor};
+
+use crate::Error;
+use crate::calibrate::statistics_file::{read_statistics, write_statistics};
+use crate::calibrate::{self, Algorithm, Calibration, Progress, Statistics};
+use crate::optimize::{self, Changes, Work};
+use crate::plan::{Method, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head};
+use crate::prepare::{Network, Prepared};
+use crate::runner::Runner;
+use crate::samples::{Batch, Dataset};
+use crate::session::Session;
+use crate::targets::{self, Target};
+
+/// The algorithm of a plan without ranges.
+pub const NO_ALGORITHM: &str = "none";
+/// The algorithm where none is named.
+pub const DEFAULT_ALGORITHM: &str = "auto";
+/// The level that runs every pass.
+pub const DEFAULT_OPTIMIZATION_LEVEL: u8 = 3;
+
+/// What the user chose.
+#[derive(Clone)]
+pub struct QuantizeOptions {
+    /// The target.
+    pub target: &'static Target,
+    /// How ranges are found.
+    pub algorithm: &'static dyn Algorithm,
+    /// Weights per channel or per layer.
+    pub method: Method,
+    /// 0 changes no weight and no value.
+    pub optimization_level: u8,
+    /// Where the statistics are kept: read if the file exists, written otherwise.
+    pub statistics: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for QuantizeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuantizeOptions")
+            .field("target", &self.target.id)
+            .field("algorithm", &self.algorithm.id())
+            .field("method", &self.method)
+            .field("optimization_level", &self.optimization_level)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The prepared graph and the plan.
+#[derive(Debug)]
+pub struct Quantized {
+    /// The graph that the target executes.
+    pub prepared: Prepared,
+    /// What precision everything in it has.
+    pub plan: QuantPlan,
+}
+
+impl Quantized {
+    /// What runs under the plan.
+    ///
+    /// # Errors
+    /// Parameters that do not fit the graph.
+    pub fn runner(&self, session: &Session, mode: Mode) -> Result<Runner, Error> {
+        let program = self.prepared.quantized(&session.network, &self.plan, mode)?;
+        Ok(Runner::Quantized(Box::new(program)))
+    }
+
+    /// The same plan on changed constants; `None` where nothing changed.
+    pub(crate) fn with_changes(&self, network: &Network, changes: Changes) -> Result<Option<Self>, Error> {
+        let Changes {
+            constants,
+            new_biases,
+            params,
+        } = changes;
+        if constants.is_empty() {
+            return Ok(None);
+        }
+        let prepared = self.prepared.with_constants(network, &constants, &new_biases)?;
+        let mut plan = self.plan.clone();
+        for weight in &mut plan.weights {
+            if let Some(other) = params.get(&weight.name) {
+                weight.params.clone_from(other);
+            }
+        }
+        fit_biases(&prepared.program, &prepared.units, &mut plan)?;
+        plan.optimized.constants.extend(constants);
+        plan.optimized.new_biases.extend(new_biases);
+        Ok(Some(Self { prepared, plan }))
+    }
+}
+
+/// Told what is being done, and after every part how many are done, of how many.
+pub type Stages<'a> = &'a (dyn Fn(&str, usize, usize) + Sync);
+
+/// Calibrates on a dataset and makes a plan.
+///
+/// # Errors
+/// A model that cannot be prepared, a sample that cannot be read, a run that fails, statistics that do not fit.
+pub fn quantize(
+    session: &Session,
+    dataset: &Dataset,
+    options: &QuantizeOptions,
+    stages: Stages<'_>,
+) -> Result<Quantized, Error> {
+    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
+    let Some(scheme) = options.target.activation.filter(|_| !dataset.is_empty()) else {
+        // float16 needs no ranges: one run tells which values are float.
+        let ranges = float_values(&prepared, &dataset.batch(0)?.inputs)?;
+        return planned(prepared, &ranges, options, 1);
+    };
+    let work = Work::new(session, dataset, options, stages)?;
+    let (prepared, optimized) = optimize::restructure(&work, prepared)?;
+    let statistics = statistics_of(&prepared, dataset, options, &|done, all| stages("calibrate", done, all))?;
+    let ranges = statistics.ranges(options.algorithm, &scheme);
+    let mut quantized = planned(prepared, &ranges, options, statistics.n_samples)?;
+    quantized.plan.optimized = optimized;
+    optimize::optimize(&work, quantized, &statistics)
+}
+
+/// Everything in float16. The inputs are of one run, which tells what values are float.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_to_fp16(session: &Session, inputs: &[(String, Tensor)]) -> Result<Quantized, Error> {
+    let options = QuantizeOptions {
+        target: targets::find("fp16")?,
+        algorithm: calibrate::find("min_max")?,
+        method: Method::Channel,
+        optimization_level: DEFAULT_OPTIMIZATION_LEVEL,
+        statistics: None,
+    };
+    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
+    let ranges = float_values(&prepared, inputs)?;
+    planned(prepared, &ranges, &options, 1)
+}
+
+fn float_values(
+    prepared: &Prepared,
+    inputs: &[(String, Tensor)],
+) -> Result<BTreeMap<String, Range>, Error> {
+    let names: BTreeSet<String> = prepared.value_names().into_iter().collect();
+    let mut calibration = Calibration::new(&prepared.program, &names, true);
+    calibration.observe(&Batch::single(0, inputs.to_vec()))?;
+    let sketches = calibration.finish().sketches.into_iter();
+    Ok(sketches.map(|(name, sketch)| (name, sketch.range())).collect())
+}
+
+/// The statistics of a dataset: those of the file, or new ones, which are written to it.
+fn statistics_of(
+    prepared: &Prepared,
+    dataset: &Dataset,
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<Statistics, Error> {
+    let file: Option<(&Path, u64)> = match &options.statistics {
+        Some(path) => Some((path, prepared.fingerprint()?)),
+        None => None,
+    };
+    if let Some((path, fingerprint)) = file.filter(|(path, _)| path.exists()) {
+        return read_statistics(path, fingerprint);
+    }
+    let names: BTreeSet<String> = prepared.value_names().into_iter().collect();
+    // What is kept for another algorithm has to serve all of them.
+    let ranges_only = options.algorithm.needs_ranges_only() && file.is_none();
+    let n_batches = dataset.n_batches();
+    let statistics =
+        calibrate::calibrate(&prepared.program, &names, dataset, n_batches, ranges_only, progress)?;
+    if let Some((path, fingerprint)) = file {
+        write_statistics(path, &statistics, fingerprint)?;
+    }
+    Ok(statistics)
+}
+
+pub(crate) fn planned(
+    prepared: Prepared,
+    ranges: &BTreeMap<String, Range>,
+    options: &QuantizeOptions,
+    n_samples: usize,
+) -> Result<Quantized, Error> {
+    let is_integer = options.target.activation.is_some();
+    let algorithm = if is_integer { options.algorithm.id() } else { NO_ALGORITHM };
+    let options = PlanOptions {
+        target: options.target,
+        algorithm: algorithm.to_owned(),
+        method: options.method,
+        optimization_level: options.optimization_level,
+        n_samples,
+    };
+    let plan = build_plan(&prepared, ranges, &options)?;
+    Ok(Quantized { prepared, plan })
+}
+
+/// The graph prepared as a plan file says, and the plan.
+///
+/// # Errors
+/// A file that cannot be read or does not fit the model.
+pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| Error::File {
+        path: path.to_owned(),
+        what: format!("cannot be read: {e}"),
+    })?;
+    let head = read_head(&file, &text)?;
+    let network = &session.network;
+    let mut prepared = Prepared::new(network, targets::find(&head.target)?, head.optimization_level)?;
+    if !head.rescales.is_empty() {
+        prepared = prepared.with_rescales(network, &head.rescales)?;
+    }
+    let mut plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
+    if let Some(name) = head.constants {
+        let shape = |name: &str| prepared.program.constant(name).map(Tensor::shape);
+        let constants = read_constants(&path.with_file_name(name), &plan, shape)?;
+        prepared = prepared.with_constants(network, &constants, &plan.optimized.new_biases)?;
+        plan.optimized.constants = constants;
+    }
+    plan.optimized.rescales = head.rescales;
+    prepared.check_plan(&file, &plan)?;
+    Ok(Quantized { prepared, plan })
+}
