@@ -1,7 +1,7 @@
 """The limits that qloupe has to keep, judged on the rows of accuracy.py.
 
-A limit is judged on what a user gets: the algorithm `auto`, `min_max` as long as there is none, at the highest level that was
-measured. Where it is missed, the best row stands beside it.
+A limit is judged on what a user gets: the algorithm `auto`, `min_max` as long as there is none, at the highest level
+that was measured. Where it is missed, the best row stands beside it.
 """
 
 from collections.abc import Callable, Iterator

@@ -80,8 +80,8 @@ def strongest_anchors(scores: np.ndarray) -> set[int]:
 def detector(reference: Outputs, test: Outputs, labels: list, characters: str) -> dict[str, float]:
     """Scores, the rows after the box, beside those of float.
 
-    `score_cosine` is the mean over the images. On the images with the highest float scores: the share of the float model's
-    best anchors that are among the best anchors now, and the highest score over float's (mean, and the worst image).
+    `score_cosine` is the mean over the images. On the images with the highest float scores: their cosine, the share of
+    the float model's best anchors that are among the best now, and the highest score over float's (mean, worst image).
     """
     pairs = [(r[0, N_BOX_ROWS:], t[0, N_BOX_ROWS:]) for r, t in zip(reference, test, strict=True)]
     strongest = sorted(pairs, key=lambda pair: -float(pair[0].max()))[:N_STRONGEST]

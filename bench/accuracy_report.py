@@ -17,7 +17,7 @@ KINDS = {
     "lines": {key: title.format("exact lines") for key, title in ANSWERS.items()} | {"lost": "lines lost"},
     "detector": DETECTOR,
 }
-COST = {"sqnr_db": "output, dB", "seconds": "seconds", "cpu_seconds": "of processors", "peak_mb": "MB"}
+COST = {"sqnr_db": "output, dB", "seconds": "seconds", "cpu_seconds": "processor s", "peak_mb": "MB"}
 DIGITS = {"score_cosine": 4, "strong_cosine": 4, "ratio": 3, "ratio_worst": 3, "drop": 2, "accuracy": 2, "agreement": 2}
 
 
@@ -40,7 +40,7 @@ def with_differences(row: dict) -> dict:
 
 def table(task: Task, samples: Samples, rows: list[dict]) -> str:
     """The table of one model, per layer before per channel, with the errors of tools below it."""
-    several = len({row["target"] for row in rows}) > 1
+    several = len({row["target"] for row in rows if row["target"]}) > 1
     columns = {key: title for key, title in HEAD.items() if several or key != "target"} | KINDS[task.kind] | COST
     lines = [f"### {task.model}", ""]
     lines += [f"{len(samples.calibration)} calibration samples, {len(samples.test)} test samples.", ""]

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+import accuracy_peers
 import child_usage
 from accuracy_metrics import Outputs, judge
-from accuracy_peers import Peer, __file__ as PEERS_PROGRAM
+from accuracy_peers import Peer
 from accuracy_samples import Samples
 from accuracy_tasks import Task
 
@@ -112,12 +113,12 @@ class Qloupe:
         return [found[path] for path in samples.test]
 
 
-def quantize_with_peer(peer: Peer, row: Row, task: Task, model: Path, samples: Samples, out: Path) -> dict[str, float]:
+def quantize_with_peer(row: Row, task: Task, model: Path, samples: Samples, out: Path) -> dict[str, float]:
     """Quantizes, unless an earlier run left the model."""
     usage = out.with_suffix(".usage.json")
     if out.exists() and usage.exists():
         return json.loads(usage.read_text())
-    command = [sys.executable, PEERS_PROGRAM, row.tool, row.algorithm, row.method, model]
+    command = [sys.executable, accuracy_peers.__file__, row.tool, row.algorithm, row.method, model]
     command += [samples.list_of("calibration"), out, *(["--transformer"] if task.transformer else [])]
     return measured(command, out.with_suffix(".log"))
 
@@ -142,7 +143,7 @@ class Subject:
         return {**vars(row), **usage, **figures}
 
     def float_figures(self) -> dict:
-        return self.judged(Row("float", "", ""), {}, self.reference)
+        return self.judged(Row("float", "", "", ""), {}, self.reference)
 
     def measure_qloupe(self, qloupe: Qloupe, row: Row) -> dict:
         out = self.built / f"{row.name()}.onnx"
@@ -160,7 +161,7 @@ class Subject:
         out = self.peers / f"{row.name()}.onnx"
         versioned = replace(row, tool=f"{row.tool} {peer.version()}")
         try:
-            usage = quantize_with_peer(peer, row, self.task, self.model, self.samples, out)
+            usage = quantize_with_peer(row, self.task, self.model, self.samples, out)
             outputs = run_session(out, self.samples.test)
         except ToolError as error:
             return failed(versioned, error)

@@ -1,7 +1,7 @@
 """Samples as arrays: pictures are preprocessed here once, and every tool gets the same .npy files.
 
-Photos are calibrated on 64 of `imagenet_sample/calib`, at even distances. They are tested on `test`, and after those on what
-is left of `calib`. Lines of text are calibrated on every third line and tested on all, each with its own width.
+Photos are calibrated on 64 of `imagenet_sample/calib`, at even distances. They are tested on `test`, and after those on
+what is left of `calib`. Lines of text are calibrated on every third line and tested on all, each with its own width.
 """
 
 import csv
@@ -97,7 +97,7 @@ def letterbox_samples(data: Path) -> tuple[list[np.ndarray], Iterable[Labelled]]
 
 def line_samples(data: Path) -> tuple[list[np.ndarray], Iterable[Labelled]]:
     folder = data / "ocr_lines"
-    rows = list(csv.reader(open(folder / "labels.csv", newline="")))[1:]
+    rows = list(csv.reader((folder / "labels.csv").read_text().splitlines()))[1:]
     arrays = [line(folder / file) for file, _ in rows]
     return arrays[::LINE_STEP], zip(arrays, (text for _, text in rows))
 
@@ -105,8 +105,8 @@ def line_samples(data: Path) -> tuple[list[np.ndarray], Iterable[Labelled]]:
 def fmnist_samples(data: Path) -> tuple[list[np.ndarray], Iterable[Labelled]]:
     folder = data / "fmnist"
     normal = lambda images: ((images.astype(np.float32) / 255 - 0.2860) / 0.3530).astype(np.float32)
-    images = gzip.open(folder / "t10k-images-idx3-ubyte.gz").read()[16:]
-    labels = gzip.open(folder / "t10k-labels-idx1-ubyte.gz").read()[8:]
+    images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
     test = normal(np.frombuffer(images, np.uint8).reshape(-1, 1, 1, 28, 28)[:N_FMNIST])
     calibration = normal(np.load(folder / "calib200.npz")["images"][:N_CALIBRATION, None])
     return list(calibration), zip(test, map(int, labels))
