@@ -19,16 +19,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from accuracy_tasks import every, super8
+
 N_CALIBRATION = 64
-SUPER8 = [  # Classes of mobilenetv1_super8 by ImageNet index; the last class is the rest.
-    [(0, 6), (389, 397)],
-    [(7, 24), (80, 100), (127, 146)],
-    [(25, 68)],
-    [(151, 268)],
-    [(101, 106), (147, 150), (269, 299), (330, 388)],
-    [(69, 79), (107, 126), (300, 329)],
-    [(924, 969), (984, 998)],
-]
 RECIPES = {
     "fmnist": "[input.input]\nmean = 72.93\nstd = 90.015\nnormalize_arrays = true\n",
     "efficientnet_lite0": "[input.input]\nmean = 127\nstd = 128\nresize = 'center-crop'\nshort_side = 256\n"
@@ -48,10 +41,6 @@ def write_labels(path, rows):
         csv.writer(file).writerows([("path", "label"), *rows])
 
 
-def every(paths, n):
-    return [paths[idx * len(paths) // n] for idx in range(n)]
-
-
 def fmnist(data, work):
     images = gzip.open(data / "fmnist/t10k-images-idx3-ubyte.gz").read()[16:]
     labels = gzip.open(data / "fmnist/t10k-labels-idx1-ubyte.gz").read()[8:]
@@ -69,11 +58,6 @@ def photos(data, work, name, class_of):
     calibration = every(sorted((folder / "calib").glob("*.jpg")), N_CALIBRATION)
     (work / f"{name}.txt").write_text("".join(f'"{path}"\n' for path in calibration))
     return work / f"{name}.csv", work / f"{name}.txt"
-
-
-def super8(index):
-    found = [idx for idx, ranges in enumerate(SUPER8) if any(a <= index <= b for a, b in ranges)]
-    return found[0] if found else len(SUPER8)
 
 
 def lines(data, work, name, turned):

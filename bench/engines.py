@@ -20,27 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
 import engine_models
 import engine_runs
+from bench_venv import enter_venv
 
 PACKAGES = ["onnxruntime", "openvino", "onnx", "numpy", "matplotlib"]
 ROOT = Path(__file__).resolve().parent.parent
 N_CALIBRATION = 8
 N_IMAGES = 64
 PEAK_SIZE = 1024
-
-
-def enter_venv(folder):
-    """Runs this script in the virtual environment of a folder, which is made if it is not there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    if Path(sys.prefix).resolve() != folder.resolve():
-        os.execv(python, [str(python), *sys.argv])
 
 
 class Bench:
@@ -324,5 +314,5 @@ def main(args):
 
 if __name__ == "__main__":
     arguments = parse()
-    enter_venv(arguments.venv)
+    enter_venv(arguments.venv, PACKAGES)
     main(arguments)
