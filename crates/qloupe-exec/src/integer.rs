@@ -31,6 +31,11 @@ pub(crate) trait IntegerKernel: Debug + Send + Sync {
     /// The name that reports print.
     fn name(&self) -> &'static str;
 
+    /// True where the outputs are elements of an input, whatever they stand for.
+    fn only_moves(&self) -> bool {
+        false
+    }
+
     /// Inputs and outputs are integers with the parameters that the kernel was compiled for.
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError>;
 }
