@@ -1,4 +1,5 @@
-//! The analysis: the golden run and the run under test in lockstep, every value compared while it is hot.
+//! The analysis: the golden run and the run under test in lockstep, a stretch of units at a time, every value compared
+//! while it is near.
 
 mod compare;
 mod costs;
@@ -170,13 +171,7 @@ impl<'a> Analysis<'a> {
             .program
             .walk_tapped(given, &goals, Tapped::Only(&self.tapped))
             .map_err(|e| network.located(e))?;
-        let mut golden = Golden::new(
-            walk,
-            &program,
-            &self.places,
-            &mut self.rows,
-            self.views.local,
-        );
+        let mut golden = Golden::new(walk, &program, &self.places, &mut self.rows, self.views.local);
         for ((name, tensor), in_form) in batch.inputs.iter().zip(given_in_form) {
             if let Some(tap) = &mut tap {
                 tap.value(name, tensor, program.to_float(name, &in_form).to_plain())?;
@@ -196,10 +191,7 @@ impl<'a> Analysis<'a> {
         while !(golden.is_done() && ahead.is_empty() && behind.is_empty()) {
             let run = || both(|| run_entire(&mut test, &mut ahead), || golden.stretch());
             let ((entire, next), compared) = both(run, || comparing.compare(&mut behind));
-            let next = entire
-                .and(compared)
-                .and(next)
-                .map_err(|e| network.located(e))?;
+            let next = entire.and(compared).and(next).map_err(|e| network.located(e))?;
             for value in behind.iter().flat_map(|job| job.tensors(&program)) {
                 let name = &program.values()[value.place];
                 if let Some(tap) = &mut tap {

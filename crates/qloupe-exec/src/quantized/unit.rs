@@ -90,22 +90,29 @@ impl Unit {
             .collect();
         let output_forms: Vec<Form> = outputs.iter().map(form).collect();
         let stored = prepare_constants(program, spec, &nodes, &constants, forms)?;
-        let kernel = if spec.compute == UnitCompute::Quantized && mode == Mode::Integer {
-            let integer_spec = IntegerSpec {
-                nodes: &nodes,
-                inputs: &inputs,
-                input_params: input_forms.iter().map(Form::read_params).collect(),
-                output_params: output_forms.iter().map(Form::params).collect(),
-                constants: &stored.float,
-                weights: &spec.weights,
-                quantized_bias: stored.bias.as_deref(),
-                requantize: spec.requantize,
-                opset: program.opset_of(""),
-            };
-            integer::compile(&integer_spec).map_err(|source| locate(&nodes[0], source))?
-        } else {
-            None
+        let compile = match (mode, spec.compute) {
+            (Mode::Integer, UnitCompute::Quantized) => Some(integer::compile as integer::Compile),
+            // A table of what the float arithmetic gives has its bits.
+            (Mode::Integer, UnitCompute::Float) => Some(integer::compile_table as integer::Compile),
+            _ => None,
         };
+        let read_params = match spec.compute {
+            UnitCompute::Quantized => Form::read_params,
+            UnitCompute::Float | UnitCompute::Fp16 => Form::params,
+        };
+        let integer_spec = IntegerSpec {
+            nodes: &nodes,
+            inputs: &inputs,
+            input_params: input_forms.iter().map(read_params).collect(),
+            output_params: output_forms.iter().map(Form::params).collect(),
+            constants: &stored.float,
+            weights: &spec.weights,
+            quantized_bias: stored.bias.as_deref(),
+            requantize: spec.requantize,
+            opset: program.opset_of(""),
+        };
+        let kernel = compile.map_or(Ok(None), |compile| compile(&integer_spec));
+        let kernel = kernel.map_err(|source| locate(&nodes[0], source))?;
         let graph = Graph {
             nodes,
             inputs: inputs.iter().map(|name| ValueInfo::untyped(name)).collect(),

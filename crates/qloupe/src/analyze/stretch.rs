@@ -126,7 +126,12 @@ impl Comparing<'_> {
                 (value.local, &mut compared.local),
                 (value.once.filter(|_| views.tensor), &mut compared.tensor),
             ];
-            compare(self.batch, value.golden, wanted, self.program.form_at(value.place));
+            compare(
+                self.batch,
+                value.golden,
+                wanted,
+                self.program.form_at(value.place),
+            );
         }
         Ok(())
     }

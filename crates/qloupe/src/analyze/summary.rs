@@ -75,7 +75,10 @@ impl Analysis<'_> {
     /// The values without a row, with the reason.
     fn skipped(&self) -> Vec<Skipped> {
         let mut skipped = self.rows.skipped();
-        let missing = self.rows.iter().filter(|(row_idx, row)| !self.is_shown(*row_idx, row));
+        let missing = self
+            .rows
+            .iter()
+            .filter(|(row_idx, row)| !self.is_shown(*row_idx, row));
         skipped.extend(missing.map(|(_, row)| Skipped {
             name: row.name.clone(),
             op_type: row.op_type.clone(),
