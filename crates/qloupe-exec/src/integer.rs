@@ -15,7 +15,7 @@ pub(crate) use add_mul::{qlinear_add, qlinear_mul};
 pub(crate) use average_pool::qlinear_average_pool;
 pub(crate) use conv::{quantized_slice, write_quantized};
 pub(crate) use global_average_pool::qlinear_global_average_pool;
-pub(crate) use lookup::{apply, element_wise_kernel, requantize_table};
+pub(crate) use lookup::{apply, compile as compile_table, element_wise_kernel, requantize_table};
 pub use movement::MOVING_OPERATORS;
 pub(crate) use softmax::qlinear_softmax;
 
@@ -30,6 +30,11 @@ use crate::{OpError, Stored};
 pub(crate) trait IntegerKernel: Debug + Send + Sync {
     /// The name that reports print.
     fn name(&self) -> &'static str;
+
+    /// True where the outputs are elements of an input, whatever they stand for.
+    fn only_moves(&self) -> bool {
+        false
+    }
 
     /// Inputs and outputs are integers with the parameters that the kernel was compiled for.
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError>;
@@ -85,7 +90,8 @@ impl IntegerSpec<'_> {
     }
 }
 
-type Compile = fn(&IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError>;
+/// What compiles a unit to a kernel; `None` for a unit that the kernel is not for.
+pub(crate) type Compile = fn(&IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError>;
 
 /// Every kernel, by name. Each refuses units that are not its own with `None`; the first that accepts wins.
 const ALL: &[(&str, Compile)] = &[

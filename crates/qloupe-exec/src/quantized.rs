@@ -1,6 +1,7 @@
 //! Quantized execution: units that run one after the other, values in the form that a plan gives them.
 
 mod cache;
+mod float_unit;
 mod form;
 mod unit;
 
@@ -35,6 +36,8 @@ pub struct QuantizedProgram {
     pub(crate) singles: Vec<Vec<usize>>,
     pub(crate) names: Vec<String>,
     forms: BTreeMap<String, Form>,
+    /// The form of each value.
+    slot_forms: Vec<Form>,
     mode: Mode,
     inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
@@ -105,7 +108,9 @@ impl QuantizedProgram {
         for name in &outputs {
             constants[slots[name]] = program.constant(name).map(|tensor| tensor.clone().into());
         }
+        let form = |name| assignment.forms.get(name).unwrap_or(&Form::FLOAT).clone();
         Ok(Self {
+            slot_forms: names.iter().map(form).collect(),
             singles: (0..units.len()).map(|unit| vec![unit]).collect(),
             units,
             unit_slots,
@@ -130,6 +135,22 @@ impl QuantizedProgram {
         &self.outputs
     }
 
+    /// The names of all values; units read and write values at places of this list.
+    pub fn values(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The places in [`QuantizedProgram::values`] of what a unit reads and of what it writes.
+    pub fn places(&self, unit_idx: usize) -> (&[usize], &[usize]) {
+        let (read, written) = &self.unit_slots[unit_idx];
+        (read, written)
+    }
+
+    /// The form of the value at a place in [`QuantizedProgram::values`].
+    pub fn form_at(&self, place: usize) -> &Form {
+        &self.slot_forms[place]
+    }
+
     /// The form of a value.
     pub fn form(&self, name: &str) -> &Form {
         self.forms.get(name).unwrap_or(&Form::FLOAT)
@@ -143,6 +164,11 @@ impl QuantizedProgram {
     /// Brings a float value into its form.
     pub fn to_form(&self, name: &str, value: &Stored) -> Stored {
         form::to_form(value, self.form(name), self.mode)
+    }
+
+    /// Brings a float value into the form of the value at a place in [`QuantizedProgram::values`].
+    pub fn to_form_at(&self, place: usize, value: &Stored) -> Stored {
+        form::to_form(value, self.form_at(place), self.mode)
     }
 
     /// The real value of a stored value.

@@ -1,6 +1,6 @@
 //! A run in progress: one node at a time, values freed after their last use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use qloupe_ir::{Dim, ValueInfo};
 
@@ -12,8 +12,8 @@ use crate::{ExecError, Program, Stored, Value};
 pub enum Tapped<'a> {
     /// All of them.
     All,
-    /// Those of these names.
-    Only(&'a BTreeSet<String>),
+    /// Those with a true at their place in [`Program::values`].
+    Only(&'a [bool]),
     /// None come out, but all float32 ones are seen in pieces while they are in the cache; the number is a place in
     /// [`Program::values`].
     Watched(&'a Watch<'a>),
@@ -124,9 +124,10 @@ impl<'p> Walk<'p> {
         let tapped = match tapped {
             Tapped::All => vec![true; program.n_slots()],
             Tapped::None | Tapped::Watched(_) => vec![false; program.n_slots()],
-            Tapped::Only(names) => (0..program.n_slots())
-                .map(|slot| names.contains(program.name(slot)))
-                .collect(),
+            Tapped::Only(places) => {
+                assert_eq!(places.len(), program.n_slots(), "places of values");
+                places.to_vec()
+            }
         };
         let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(Self {

@@ -1,10 +1,11 @@
 //! Sums over pairs of a reference and a tested buffer, from which error metrics are computed.
 
 use crate::QuantizedSlice;
+use crate::buffer::with_scratch;
 use crate::multiversion::multiversion;
 use crate::{Isa, isa};
 
-/// Pairs of a call: its scratch fits into the L1 cache.
+/// Pairs of a call: the numbers that they stand for fit into the L1 cache.
 pub const MAX_PAIRS: usize = 4096;
 
 /// Independent sums: pair `i` goes to sum `i % LANES`.
@@ -116,12 +117,10 @@ fn of_pairs(
     }
     let sums = match test {
         Tested::Real(values) => test_sums(isa, reference, values),
-        Tested::Quantized { .. } => {
-            let mut real = [0.0; MAX_PAIRS];
-            let real = &mut real[..reference.len()];
+        Tested::Quantized { .. } => with_scratch(reference.len(), |real: &mut [f32]| {
             to_real(isa, test, real);
             test_sums(isa, reference, real)
-        }
+        }),
     };
     // No sum of squares of so few finite numbers is infinite.
     sums.test_sq.is_finite().then_some(PairSums {

@@ -108,23 +108,29 @@ multiversion! {
 multiversion! {
     /// The maxima across the columns `[iw, c]` under the kernel.
     fn raise_across [T: PartialOrd + Copy] (columns: &[T], g: &PoolGeometry, out: &mut [T]) {
-        for kw in 0..g.kw {
-            let tap = kw * g.dilation_w;
-            if g.stride_w == 1 {
-                // Neighbouring outputs read neighbouring pixels.
-                let first = g.pad_left.saturating_sub(tap).min(g.ow);
-                let end = (g.iw + g.pad_left).saturating_sub(tap).min(g.ow);
-                if first < end {
-                    let from = (first + tap - g.pad_left) * g.c;
-                    raise_each(&mut out[first * g.c..end * g.c], &columns[from..]);
-                }
-                continue;
+        each_tap(g, columns, out, raise_each);
+    }
+}
+
+/// Calls `step(outputs, what lies under them)` for every tap of a kernel row over a row `[iw, c]`.
+#[inline(always)]
+fn each_tap<T>(g: &PoolGeometry, row: &[T], out: &mut [T], step: impl Fn(&mut [T], &[T])) {
+    for kw in 0..g.kw {
+        let tap = kw * g.dilation_w;
+        if g.stride_w == 1 {
+            // Neighbouring outputs read neighbouring pixels.
+            let first = g.pad_left.saturating_sub(tap).min(g.ow);
+            let end = (g.iw + g.pad_left).saturating_sub(tap).min(g.ow);
+            if first < end {
+                let from = (first + tap - g.pad_left) * g.c;
+                step(&mut out[first * g.c..end * g.c], &row[from..]);
             }
-            for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
-                let at = ox * g.stride_w + tap;
-                if at >= g.pad_left && at - g.pad_left < g.iw {
-                    raise_each(out, &columns[(at - g.pad_left) * g.c..][..g.c]);
-                }
+            continue;
+        }
+        for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
+            let at = ox * g.stride_w + tap;
+            if at >= g.pad_left && at - g.pad_left < g.iw {
+                step(out, &row[(at - g.pad_left) * g.c..][..g.c]);
             }
         }
     }
@@ -201,24 +207,7 @@ multiversion! {
             let q: i32 = q.into();
             *real = (q - grid.1) as f32 * grid.0;
         }
-        for kw in 0..g.kw {
-            let tap = kw * g.dilation_w;
-            if g.stride_w == 1 {
-                let first = g.pad_left.saturating_sub(tap).min(g.ow);
-                let end = (g.iw + g.pad_left).saturating_sub(tap).min(g.ow);
-                if first < end {
-                    let from = (first + tap - g.pad_left) * g.c;
-                    add_each(&mut sums[first * g.c..end * g.c], &real[from..]);
-                }
-                continue;
-            }
-            for (ox, sums) in sums.chunks_exact_mut(g.c).enumerate() {
-                let at = ox * g.stride_w + tap;
-                if at >= g.pad_left && at - g.pad_left < g.iw {
-                    add_each(sums, &real[(at - g.pad_left) * g.c..][..g.c]);
-                }
-            }
-        }
+        each_tap(g, real, sums, add_each);
     }
 }
 

@@ -130,6 +130,13 @@ impl ExternalRange {
             .ok_or_else(|| format!("has become too short, {} bytes are left", mapping.len()))
     }
 
+    /// Says that the bytes are not needed for now.
+    pub(crate) fn release(&self) {
+        if let Some(Ok(mapping)) = self.file.mapping.get() {
+            mapping.release(self.range.clone());
+        }
+    }
+
     /// True when the model lies in `folder`, so that its path to the file stays valid there.
     pub(crate) fn is_relative_to(&self, folder: &Path) -> bool {
         self.file.folder == folder

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::Mmap;
+
+/// Less than this stays in memory: giving it back would take longer than it is worth.
+#[cfg(unix)]
+const MIN_RELEASED_BYTES: usize = 1 << 18;
 
 /// The bytes of a file, read by the operating system when they are touched.
 pub(crate) struct MappedFile(Mmap);
@@ -32,6 +36,21 @@ impl MappedFile {
         let mapping = unsafe { Mmap::map(&file)? };
         Ok(Self(mapping))
     }
+
+    /// Gives the memory of a range back to the operating system, which reads it again if it is touched again.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if range.len() >= MIN_RELEASED_BYTES && self.get(range.clone()).is_some() {
+            // SAFETY: the mapping is read-only, so that nothing that was written to it can be lost: whoever still looks
+            // at the range finds what the file holds, as after mapping it. An error leaves the memory as it was.
+            let _ = unsafe {
+                self.0
+                    .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
 }
 
 impl Deref for MappedFile {
@@ -51,6 +70,19 @@ impl fmt::Debug for MappedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_released_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert_eq!(&*file, bytes);
+        file.release(5000..900_000);
+        file.release(900_000..2_000_000);
+        assert_eq!(&*file, bytes);
+    }
 
     #[test]
     fn a_file_is_mapped_and_a_folder_is_refused() {

@@ -1,7 +1,7 @@
 //! The bytes of a model: mapped from a file, or owned. Tensors share them.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use crate::mapped_file::MappedFile;
 
@@ -9,6 +9,15 @@ use crate::mapped_file::MappedFile;
 pub(crate) enum Source {
     Mapped(MappedFile),
     Owned(Vec<u8>),
+}
+
+impl Source {
+    /// Says that a range is not needed for now.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Self::Mapped(file) = self {
+            file.release(range);
+        }
+    }
 }
 
 impl Deref for Source {

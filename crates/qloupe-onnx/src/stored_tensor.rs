@@ -222,7 +222,16 @@ impl EncodedTensor for StoredTensor {
             },
         };
         Ok(match self.raw().map_err(broken)? {
-            Some(raw) => elements::from_raw(self.dtype, &self.shape, &raw)?,
+            Some(raw) => {
+                let tensor = elements::from_raw(self.dtype, &self.shape, &raw)?;
+                // The elements are in memory twice, and seldom decoded twice.
+                match &self.elements {
+                    Elements::Raw(range) => self.source.release(range.clone()),
+                    Elements::External { range, .. } => range.release(),
+                    Elements::Typed => {}
+                }
+                tensor
+            }
             None => {
                 let strings = elements::strings(self.fields()).map_err(broken)?;
                 Tensor::from_strings(&self.shape, strings)?

@@ -179,7 +179,8 @@ impl<'p> Calibration<'p> {
             self.watch_ranges(&sample, given)?;
         } else {
             let goals = self.goals();
-            let tapped = Tapped::Only(self.names);
+            let wanted: Vec<bool> = self.program.values().map(|name| self.names.contains(name)).collect();
+            let tapped = Tapped::Only(&wanted);
             let mut walk = self.program.walk_tapped(given, &goals, tapped).map_err(in_file)?;
             while let Some(stepped) = walk.step().map_err(in_file)? {
                 for (name, value) in &stepped.outputs {

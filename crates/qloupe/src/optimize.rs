@@ -13,7 +13,7 @@ mod weight_rounding;
 use qloupe_tensor::{QuantScheme, Tensor};
 
 use crate::Error;
-use crate::calibrate::Statistics;
+use crate::calibrate::{self, Statistics};
 use crate::plan::{Optimized, QuantPlan};
 use crate::prepare::{Network, Prepared};
 use crate::quantize::{QuantizeOptions, Quantized, Stages};
@@ -224,9 +224,9 @@ fn raced(
 ) -> Result<Quantized, Error> {
     let samples = &work.tuning[..work.tuning.len().min(MAX_RACE_SAMPLES)];
     let Quantized { mut prepared, plan } = quantized;
-    let races = race::race(work.network(), &prepared, &plan, statistics, samples, scheme)?;
+    let races = race::race(work.network(), &prepared, &plan, statistics, referee, samples, scheme)?;
     let mut plans = vec![("mixed", race::apply(&prepared, &plan, &races)?)];
-    for algorithm in race::contenders() {
+    for algorithm in calibrate::ALL.iter().copied().filter(|algorithm| !algorithm.races()) {
         let other = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme)?;
         plans.push((algorithm.id(), other));
     }

@@ -45,7 +45,8 @@ struct Lookup {
     output: DType,
 }
 
-pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
+/// The table of a unit, if it is one of these operators.
+pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
     let (Some(output), [Some(input)]) = (spec.output(), spec.input_params.as_slice()) else {
         return Ok(None);
     };

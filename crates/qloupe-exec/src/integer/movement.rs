@@ -79,6 +79,11 @@ impl IntegerKernel for Movement {
         "movement"
     }
 
+    fn only_moves(&self) -> bool {
+        // A maximum is one of integers, to which NaN is the lowest.
+        !self.call.node().is_onnx("MaxPool")
+    }
+
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
         let arguments: Vec<Option<&Stored>> = self
             .arguments

@@ -8,9 +8,10 @@ use qloupe_tensor::{
     QuantParams, Requantize, Rounding, Tensor, fake_quantize_linear, quantize_bias, round_to_fp16_in_place,
 };
 
+use super::float_unit::FloatUnit;
 use super::form::{Form, Mode, check_scales, fake_cast, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
-use crate::{ExecError, OpError, Program, Stored, Tapped, Value};
+use crate::{ExecError, OpError, Program, Stored, Value};
 
 /// What a unit computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct Unit {
     kernel: Option<Box<dyn IntegerKernel>>,
     graph: Graph,
     opsets: Vec<(String, i64)>,
-    float: OnceLock<Result<Program, ExecError>>,
+    float: OnceLock<Result<FloatUnit, ExecError>>,
 }
 
 impl Unit {
@@ -89,22 +90,29 @@ impl Unit {
             .collect();
         let output_forms: Vec<Form> = outputs.iter().map(form).collect();
         let stored = prepare_constants(program, spec, &nodes, &constants, forms)?;
-        let kernel = if spec.compute == UnitCompute::Quantized && mode == Mode::Integer {
-            let integer_spec = IntegerSpec {
-                nodes: &nodes,
-                inputs: &inputs,
-                input_params: input_forms.iter().map(Form::read_params).collect(),
-                output_params: output_forms.iter().map(Form::params).collect(),
-                constants: &stored.float,
-                weights: &spec.weights,
-                quantized_bias: stored.bias.as_deref(),
-                requantize: spec.requantize,
-                opset: program.opset_of(""),
-            };
-            integer::compile(&integer_spec).map_err(|source| locate(&nodes[0], source))?
-        } else {
-            None
+        let compile = match (mode, spec.compute) {
+            (Mode::Integer, UnitCompute::Quantized) => Some(integer::compile as integer::Compile),
+            // A table of what the float arithmetic gives has its bits.
+            (Mode::Integer, UnitCompute::Float) => Some(integer::compile_table as integer::Compile),
+            _ => None,
         };
+        let read_params = match spec.compute {
+            UnitCompute::Quantized => Form::read_params,
+            UnitCompute::Float | UnitCompute::Fp16 => Form::params,
+        };
+        let integer_spec = IntegerSpec {
+            nodes: &nodes,
+            inputs: &inputs,
+            input_params: input_forms.iter().map(read_params).collect(),
+            output_params: output_forms.iter().map(Form::params).collect(),
+            constants: &stored.float,
+            weights: &spec.weights,
+            quantized_bias: stored.bias.as_deref(),
+            requantize: spec.requantize,
+            opset: program.opset_of(""),
+        };
+        let kernel = compile.map_or(Ok(None), |compile| compile(&integer_spec));
+        let kernel = kernel.map_err(|source| locate(&nodes[0], source))?;
         let graph = Graph {
             nodes,
             inputs: inputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
@@ -164,6 +172,12 @@ impl Unit {
         self.kernel.as_ref().map(|k| k.name())
     }
 
+    /// True where the outputs are elements of an input, whatever they stand for: values that are brought into their forms
+    /// and then moved are those that are moved and then brought into their forms, bit for bit.
+    pub fn only_moves(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.only_moves())
+    }
+
     /// Runs the unit on inputs in their forms; the outputs come in their forms.
     ///
     /// # Errors
@@ -180,32 +194,23 @@ impl Unit {
             let results = results.map_err(|source| locate(&self.graph.nodes[0], source))?;
             return Ok(results.into_iter().map(Value::Tensor).collect());
         }
-        let given = self
-            .inputs
-            .iter()
-            .zip(inputs)
-            .zip(&self.input_forms)
-            .map(|((name, value), form)| (name.clone(), map_tensor(value, |x| self.read_float(x, form))))
-            .collect();
-        let program = self
+        let float = self
             .float
             .get_or_init(|| self.compile_float())
             .as_ref()
             .map_err(Clone::clone)?;
-        let goals: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
-        let mut walk = program.walk_tapped(given, &goals, Tapped::None)?;
-        while walk.step()?.is_some() {}
-        self.outputs
+        let read = inputs
             .iter()
-            .zip(&self.output_forms)
-            .map(|(name, form)| {
-                let value = walk.require_value(name)?;
-                if let Some(tensor) = value.as_tensor() {
-                    check_scales(name, tensor, form)?;
-                }
-                Ok(map_tensor(value, |x| to_form(x, form, self.mode)))
-            })
-            .collect()
+            .zip(&self.input_forms)
+            .map(|(value, form)| map_tensor(value, |x| self.read_float(x, form)));
+        let results = float.run(read)?;
+        for ((name, form), value) in self.outputs.iter().zip(&self.output_forms).zip(&results) {
+            if let Some(tensor) = value.as_tensor() {
+                check_scales(name, tensor, form)?;
+            }
+        }
+        let in_form = |(value, form): (&Value, &Form)| map_tensor(value, |x| to_form(x, form, self.mode));
+        Ok(results.iter().zip(&self.output_forms).map(in_form).collect())
     }
 
     /// Runs the unit on float inputs, each first brought into its form: the `local` view. Outputs in their forms.
@@ -221,14 +226,15 @@ impl Unit {
         self.run(&in_form)
     }
 
-    fn compile_float(&self) -> Result<Program, ExecError> {
+    fn compile_float(&self) -> Result<FloatUnit, ExecError> {
         let opset_of = |domain: &str| {
             self.opsets
                 .iter()
                 .find(|(d, _)| d == domain)
                 .map_or(1, |(_, version)| *version)
         };
-        Program::from_graph(self.graph.clone(), &opset_of)
+        let program = Program::from_graph(self.graph.clone(), &opset_of)?;
+        FloatUnit::new(program, &self.inputs, &self.outputs)
     }
 
     /// An input as real numbers; a quantized unit reads float and fp16 values through their cast.

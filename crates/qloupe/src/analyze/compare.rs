@@ -20,19 +20,32 @@ pub(super) fn compare(
         .into_iter()
         .filter_map(|(test, comparison)| Some((test?, comparison)));
     let (tests, mut comparisons): (Vec<&Stored>, Vec<&mut Comparison>) = views.unzip();
-    let Some(first) = tests.first() else { return };
+    let Some(&first) = tests.first() else { return };
     let reference = reference.in_layout(first.layout());
     let Some(values) = reference.as_slice::<f32>() else {
         return;
     };
+    let is_same = |a: &Stored, b: &Stored| {
+        a.layout() == b.layout() && a.dtype() == b.dtype() && a.physical().shares_elements(b.physical())
+    };
+    // Views that share a value share its measurement.
+    let mut distinct: Vec<&Stored> = Vec::with_capacity(tests.len());
+    let mut measured_as = Vec::with_capacity(tests.len());
+    for test in tests {
+        let known = distinct.iter().position(|other| is_same(other, test));
+        measured_as.push(known.unwrap_or(distinct.len()));
+        if known.is_none() {
+            distinct.push(test);
+        }
+    }
     let is_direct = |test: &&Stored| test.layout() == first.layout() && tested(test, form).is_some();
     let made_real = |test: &Stored| float32(to_real(test, form)).in_layout(first.layout()).clone();
-    let real: Vec<Option<Tensor>> = tests
+    let real: Vec<Option<Tensor>> = distinct
         .iter()
         .map(|test| (!is_direct(test)).then(|| made_real(test)))
         .collect();
-    let mut tested_views = Vec::with_capacity(tests.len());
-    for (test, real) in tests.iter().zip(&real) {
+    let mut tested_views = Vec::with_capacity(distinct.len());
+    for (test, real) in distinct.iter().zip(&real) {
         let in_form = match real {
             Some(real) => real.as_slice::<f32>().map(Tested::Real),
             None => tested(test, form),
@@ -43,13 +56,12 @@ pub(super) fn compare(
         }
     }
     let range = form.params().and_then(Representable::of_params);
-    compare_parts(
-        batch,
-        &mut comparisons,
-        reference.shape(),
-        (values, &tested_views),
-        range,
-    );
+    let measured = measure_parts(batch, reference.shape(), (values, &tested_views), range);
+    for sample in measured {
+        for (comparison, &of) in comparisons.iter_mut().zip(&measured_as) {
+            comparison.add(&sample[of]);
+        }
+    }
 }
 
 /// A value in its form as the comparison reads it; `None` where it must be made real first.
@@ -68,25 +80,23 @@ fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
     Some(Tested::Quantized { q, scale, zero_point })
 }
 
-/// Compares each sample of several values of one length. Samples are outermost in every order of storage.
-pub(super) fn compare_parts(
+/// Measures each sample of several values of one length. Samples are outermost in every order of storage.
+pub(super) fn measure_parts(
     batch: &Batch,
-    comparisons: &mut [&mut Comparison],
     shape: &[usize],
     (reference, tests): (&[f32], &[Tested<'_>]),
     range: Option<Representable>,
-) {
+) -> Vec<Vec<Moments>> {
     let mut start = 0;
+    let mut measured = Vec::new();
     for reference in batch.parts(shape, reference) {
         let parts: Vec<Tested<'_>> = tests
             .iter()
             .map(|test| test.part(start, reference.len()))
             .collect();
         start += reference.len();
-        let measured =
-            Moments::measure_all(reference, &parts, range).expect("invariant: the lengths are equal");
-        for (comparison, sample) in comparisons.iter_mut().zip(&measured) {
-            comparison.add(sample);
-        }
+        let sample = Moments::measure_all(reference, &parts, range);
+        measured.push(sample.expect("invariant: the lengths are equal"));
     }
+    measured
 }

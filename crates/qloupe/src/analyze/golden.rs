@@ -1,67 +1,165 @@
-//! The golden run beside a run under test: what it computes, how long it keeps a value, and values in float16.
+//! The golden run ahead of a run under test: how long it keeps a value, and what it hands to the comparisons.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::{Fact, Stepped, Stored, Unit, Value, Walk};
+use qloupe_exec::{ExecError, Fact, QuantizedProgram, Stepped, Stored, Unit, Value, Walk};
 use qloupe_ir::Topology;
 use qloupe_tensor::{DType, Element, Tensor};
 
+use super::places::Places;
 use super::rows::Rows;
+use super::stretch::{Expected, Job};
 use crate::Error;
 use crate::prepare::{Network, Prepared};
 use crate::shapes;
 
-/// The golden run, kept just ahead of the run under test.
+/// Golden bytes that end a stretch: what is alive of three stretches stays in the L2 cache.
+const STRETCH_BYTES: usize = 1 << 18;
+
+/// The golden run, ahead of the run under test.
 pub(super) struct Golden<'p> {
-    pub(super) walk: Walk<'p>,
-    pub(super) values: HashMap<String, Value>,
-    pub(super) uses: HashMap<String, usize>,
-    pub(super) seconds: f64,
+    walk: Walk<'p>,
+    program: &'p QuantizedProgram,
+    places: &'p Places,
+    rows: &'p mut Rows,
+    /// The local view is wanted.
+    local: bool,
+    /// Golden values that a later unit reads or writes, by their places in the program.
+    values: Vec<Option<Value>>,
+    /// The same in their forms.
+    in_form: Vec<Option<Value>>,
+    /// How many later units read or write a value.
+    uses: Vec<usize>,
+    /// The next unit.
+    next: usize,
 }
 
-impl Golden<'_> {
-    pub(super) fn keep(&mut self, name: &str, value: &Value) {
-        if self.uses.get(name).is_some_and(|&uses| uses > 0) {
-            self.values.insert(name.to_owned(), value.clone());
+impl<'p> Golden<'p> {
+    pub(super) fn new(
+        walk: Walk<'p>,
+        program: &'p QuantizedProgram,
+        places: &'p Places,
+        rows: &'p mut Rows,
+        local: bool,
+    ) -> Self {
+        let n_places = program.values().len();
+        Self {
+            walk,
+            program,
+            places,
+            rows,
+            local,
+            values: vec![None; n_places],
+            in_form: vec![None; n_places],
+            uses: places.uses.clone(),
+            next: 0,
+        }
+    }
+
+    /// Takes a network input, which is in its form already.
+    pub(super) fn give(&mut self, name: &str, golden: Stored, in_form: Stored) {
+        if let Some(place) = self.keep(name, golden.into()) {
+            self.in_form[place] = Some(in_form.into());
+        }
+    }
+
+    fn keep(&mut self, name: &str, value: Value) -> Option<usize> {
+        let place = self.places.place(name).filter(|&place| self.uses[place] > 0)?;
+        self.values[place] = Some(value);
+        Some(place)
+    }
+
+    /// True after the last unit.
+    pub(super) fn is_done(&self) -> bool {
+        self.next == self.program.units().len()
+    }
+
+    /// Runs over the next units, some small ones or a large one.
+    pub(super) fn stretch(&mut self) -> Result<Vec<Job>, ExecError> {
+        let mut jobs = Vec::new();
+        let mut n_bytes = 0;
+        while n_bytes < STRETCH_BYTES && !self.is_done() {
+            let job = self.unit()?;
+            n_bytes += job.size_bytes();
+            jobs.push(job);
+        }
+        Ok(jobs)
+    }
+
+    fn unit(&mut self) -> Result<Job, ExecError> {
+        let unit_idx = self.next;
+        self.next += 1;
+        let (program, unit) = (self.program, &*self.program.units()[unit_idx]);
+        let (read, written) = program.places(unit_idx);
+        self.advance(read, written)?;
+        let inputs: Option<Vec<Value>> = read.iter().map(|&place| self.in_form[place].clone()).collect();
+        let moved = self.moved(unit, inputs.as_deref(), read, written)?;
+        for (idx, &place) in written.iter().enumerate() {
+            self.in_form[place] = match (&moved, &self.values[place]) {
+                (_, None) => None,
+                (Some(moved), Some(_)) => Some(moved[idx].clone()),
+                (None, Some(golden)) => Some(self.places.in_form(program, place, golden)),
+            };
+        }
+        let outputs = written.iter().map(|&place| Expected {
+            golden: self.values[place].clone(),
+            once: self.in_form[place].clone(),
+        });
+        let outputs = outputs.collect();
+        for &place in read.iter().chain(written) {
+            self.uses[place] -= 1;
+            if self.uses[place] == 0 {
+                self.values[place] = None;
+                self.in_form[place] = None;
+            }
+        }
+        let is_local = self.local && written.iter().any(|&place| self.places.rows[place].is_some());
+        Ok(Job {
+            unit_idx,
+            local: moved.filter(|_| is_local),
+            inputs: inputs.filter(|_| is_local),
+            outputs,
+            entire: Vec::new(),
+        })
+    }
+
+    /// What a unit that only moves values makes of golden inputs in their forms: golden outputs in theirs.
+    fn moved(
+        &self,
+        unit: &Unit,
+        inputs: Option<&[Value]>,
+        read: &[usize],
+        written: &[usize],
+    ) -> Result<Option<Vec<Value>>, ExecError> {
+        let is_half = |&place: &usize| self.places.half[place];
+        match inputs {
+            Some(inputs) if unit.only_moves() && !read.iter().chain(written).any(is_half) => {
+                unit.run(inputs).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
     /// Runs until the inputs and outputs of a unit are there, or to the end.
-    pub(super) fn advance(&mut self, unit: &Unit, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
-        let start = Instant::now();
-        let missing = |values: &HashMap<String, Value>| {
-            unit.inputs()
-                .iter()
-                .chain(unit.outputs())
-                .any(|name| !values.contains_key(name))
-        };
-        while missing(&self.values) {
+    fn advance(&mut self, read: &[usize], written: &[usize]) -> Result<(), ExecError> {
+        while read
+            .iter()
+            .chain(written)
+            .any(|&place| self.values[place].is_none())
+        {
             let Some(stepped) = self.walk.step()? else { break };
-            observe(&stepped, rows);
-            for (name, value) in &stepped.outputs {
+            observe(&stepped, self.rows);
+            for (name, value) in stepped.outputs {
                 self.keep(name, value);
             }
         }
-        self.seconds += start.elapsed().as_secs_f64();
         Ok(())
     }
 
-    /// Frees what no later unit needs.
-    pub(super) fn release(&mut self, unit: &Unit) {
-        for name in unit.inputs().iter().chain(unit.outputs()) {
-            if let Some(uses) = self.uses.get_mut(name) {
-                *uses = uses.saturating_sub(1);
-                if *uses == 0 {
-                    self.values.remove(name);
-                }
-            }
-        }
-    }
-
-    pub(super) fn finish(&mut self, rows: &mut Rows) -> Result<(), qloupe_exec::ExecError> {
+    /// Runs what no unit needs.
+    pub(super) fn finish(mut self) -> Result<(), ExecError> {
         while let Some(stepped) = self.walk.step()? {
-            observe(&stepped, rows);
+            observe(&stepped, self.rows);
         }
         Ok(())
     }
@@ -110,7 +208,7 @@ pub(super) fn half_values(prepared: &Prepared) -> BTreeSet<String> {
 }
 
 /// The network outputs, and the values of a network that `uses` names although no output depends on them.
-pub(super) fn goals(network: &Network, uses: &HashMap<String, usize>) -> Result<Vec<String>, Error> {
+pub(super) fn goals(network: &Network, uses: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let graph = &network.model.graph;
     let topology = Topology::new(graph).map_err(|source| Error::Graph {
         file: network.file.clone(),
@@ -121,7 +219,7 @@ pub(super) fn goals(network: &Network, uses: &HashMap<String, usize>) -> Result<
     goals.extend(
         topology
             .values()
-            .filter(|name| uses.contains_key(*name) && !needed.contains(name)),
+            .filter(|name| uses(name) && !needed.contains(name)),
     );
     Ok(goals.into_iter().map(str::to_owned).collect())
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use qloupe_exec::Stored;
 use qloupe_tensor::DType;
 
-use super::Compared;
 use crate::prepare::{Network, Prepared};
 use crate::report::{Provenance, Skipped};
 use crate::units::unit_outputs;
@@ -23,7 +22,6 @@ pub(super) struct Row {
     pub(super) shape: Vec<usize>,
     /// The dtype of the golden value; `None` until one was seen.
     dtype: Option<DType>,
-    pub(super) compared: Compared,
 }
 
 impl Row {
@@ -34,18 +32,12 @@ impl Row {
         self.dtype = Some(golden.dtype());
     }
 
-    /// Why the row has no numbers.
-    pub(super) fn reason(&self) -> Option<String> {
+    /// Why the row has no numbers; `is_empty`: nothing was compared.
+    pub(super) fn reason(&self, is_empty: bool) -> Option<String> {
         if let Some(into) = &self.fused_into {
             return Some(format!("fused into \"{into}\""));
         }
-        self.is_empty()
-            .then(|| "replaced by a rewrite of the graph".to_owned())
-    }
-
-    /// True when nothing was compared.
-    pub(super) fn is_empty(&self) -> bool {
-        self.compared.entire.finish().is_empty()
+        is_empty.then(|| "replaced by a rewrite of the graph".to_owned())
     }
 }
 
@@ -112,12 +104,18 @@ impl Rows {
         }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Row> {
-        self.position.get(name).map(|&idx| &self.rows[idx])
+    /// How many there are, those of values that are not float too.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Row> {
-        self.position.get(name).map(|&idx| &mut self.rows[idx])
+    /// The place of the row of a value.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.position.get(name).copied()
+    }
+
+    pub(super) fn get_mut(&mut self, row_idx: usize) -> &mut Row {
+        &mut self.rows[row_idx]
     }
 
     pub(super) fn observe_golden(&mut self, name: &str, dtype: DType, shape: impl FnOnce() -> Vec<usize>) {
@@ -125,7 +123,8 @@ impl Rows {
             return;
         }
         let shape = shape();
-        if let Some(row) = self.get_mut(name) {
+        if let Some(row_idx) = self.position(name) {
+            let row = &mut self.rows[row_idx];
             if row.shape.is_empty() {
                 row.shape.clone_from(&shape);
             }
@@ -138,9 +137,10 @@ impl Rows {
         &self.shapes
     }
 
-    /// The rows of float values that were computed.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| row.dtype == Some(DType::Float32))
+    /// The rows of float values that were computed, with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Row)> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(_, row)| row.dtype == Some(DType::Float32))
     }
 
     /// The values without a row, with the reason.
@@ -172,7 +172,6 @@ impl Row {
             provenance: Vec::new(),
             shape: Vec::new(),
             dtype: None,
-            compared: Compared::default(),
         }
     }
 }

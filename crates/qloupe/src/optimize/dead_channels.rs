@@ -93,11 +93,12 @@ fn channel_ranges<'n>(
     names: impl Iterator<Item = &'n str>,
 ) -> Result<BTreeMap<String, Vec<[f32; 2]>>, Error> {
     let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    let wanted: Vec<bool> = program.values().map(|name| names.contains(name)).collect();
     let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
     let mut ranges: BTreeMap<String, Vec<[f32; 2]>> = BTreeMap::new();
     for inputs in work.tuning() {
         let given = inputs.iter().map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())));
-        let walk = program.walk_tapped(given.collect(), &goals, Tapped::Only(&names));
+        let walk = program.walk_tapped(given.collect(), &goals, Tapped::Only(&wanted));
         let located = |e| Network::located(work.network(), e);
         let mut walk = walk.map_err(located)?;
         while let Some(stepped) = walk.step().map_err(located)? {

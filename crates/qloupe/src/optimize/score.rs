@@ -97,7 +97,7 @@ impl Referee {
     }
 
     /// The energy of the signal and of the noise, of every part of every output of one sample.
-    fn energies(&self, golden: &Named, test: &Named) -> Vec<[f64; 2]> {
+    pub(super) fn energies(&self, golden: &Named, test: &Named) -> Vec<[f64; 2]> {
         let mut energies = Vec::new();
         for (((_, golden), (_, test)), parts) in golden.iter().zip(test).zip(&self.parts) {
             let (Some(reference), Some(values)) = (golden.as_slice::<f32>(), test.as_slice::<f32>()) else {
