@@ -4,9 +4,11 @@ mod analyze;
 mod bench;
 mod build;
 mod evaluate;
+mod export;
 mod infer;
 mod inspect;
 mod quantize;
+mod ranges;
 mod stored;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ const ALL: &[&dyn Command] = &[
     &bench::Bench,
     &build::Build,
     &evaluate::Evaluate,
+    &export::Export,
     &infer::Infer,
     &inspect::Inspect,
 ];

@@ -13,6 +13,7 @@ use qloupe::targets::Target;
 use qloupe::{Error, Mode, calibrate, targets};
 use qloupe_tensor::Tensor;
 
+use super::ranges;
 use crate::args::QuantizeArgs;
 use crate::progress;
 
@@ -144,11 +145,12 @@ pub(super) fn quantize(
     // float16 needs no ranges: one run tells which values are float.
     let n_batches = if needs_dataset { dataset.n_batches() } else { 1 };
     let bar = progress::bar("calibrate", n_batches, quiet);
-    let statistics = session.calibrate(dataset, n_batches, choices.algorithm, &|done, _| {
+    let mut statistics = session.calibrate(dataset, n_batches, choices.algorithm, &|done, _| {
         bar.set_position(done as u64)
     })?;
     bar.finish_and_clear();
-    let options = PlanOptions {
+    let imported = ranges::import(args, session, &prepared, &mut statistics.ranges, quiet)?;
+    let mut options = PlanOptions {
         target,
         algorithm: if needs_dataset {
             choices.algorithm.id().to_owned()
@@ -158,6 +160,7 @@ pub(super) fn quantize(
         method: choices.method,
         optimization_level: args.optimization_level(),
     };
+    options.algorithm.extend(imported);
     planned(prepared, &statistics, &options)
 }
 

@@ -1,0 +1,277 @@
+//! `rknn`: ranges and precisions of a plan in the vendor's `.quantization.cfg`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use qloupe_exec::Form;
+use qloupe_tensor::{DType, QuantParams, Range, params_from_range};
+use serde_json::json;
+
+use super::{ExportFormat, ExportOption, Exported, Request};
+use crate::Error;
+use crate::plan::{Precision, ValuePlan};
+use crate::ranges::names::original;
+use crate::ranges::places::Places;
+use crate::ranges::{known_values, read_text};
+use crate::rknn_cfg::{Entry, RknnCfg};
+use crate::units::{is_state, unit_outputs, unit_support};
+use crate::write::write_atomically;
+
+/// The type of the entries that get ranges.
+const INT8: &str = "int8";
+/// What the vendor calls the types that it can raise a layer to.
+const FLOAT16: &str = "float16";
+const INT16: &str = "int16";
+
+/// `min` and `max` of int8 tensors, and `custom_quantize_layers`: what step 2 of the vendor's hybrid quantization lets a
+/// file change. It computes scale and zero point from `min` and `max` by the rule of this target, and keeps its weights.
+pub(super) struct Rknn;
+
+impl ExportFormat for Rknn {
+    fn id(&self) -> &'static str {
+        "rknn"
+    }
+
+    fn title(&self) -> &'static str {
+        "the .quantization.cfg of step 1 of rknn-toolkit2's hybrid quantization, with the ranges and precisions of the plan"
+    }
+
+    fn needs(&self) -> &'static [ExportOption] {
+        &[ExportOption::Cfg]
+    }
+
+    fn default_output(&self, request: &Request<'_>) -> PathBuf {
+        request.cfg.unwrap_or(request.model).with_extension("qloupe.cfg")
+    }
+
+    fn export(&self, request: &Request<'_>, output: &Path) -> Result<Exported, Error> {
+        request.require_rockchip()?;
+        let path = request.cfg.expect("invariant: --cfg was checked");
+        let text = read_text(path)?;
+        let wrong = |what| Error::File {
+            path: path.to_owned(),
+            what,
+        };
+        let cfg = RknnCfg::parse(&text).map_err(wrong)?;
+        let merge = Merge::new(request, &cfg)?;
+        let (text, outcome) = merge.write().map_err(wrong)?;
+        write_atomically(output, text.as_bytes())?;
+        Ok(outcome.exported(output))
+    }
+}
+
+/// A file and a plan, matched.
+struct Merge<'a> {
+    request: &'a Request<'a>,
+    cfg: &'a RknnCfg<'a>,
+    ranges: BTreeMap<&'a str, Range>,
+    /// Values that the user, not the target, keeps out of int8.
+    raised: BTreeMap<String, &'static str>,
+    /// For each entry and each layer of the file the value of the plan.
+    entries: Vec<Option<String>>,
+    layers: Vec<Option<String>>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    n_ranges: usize,
+    n_bounds_kept: usize,
+    layers: BTreeMap<String, &'static str>,
+    layers_removed: Vec<String>,
+    unmatched_entries: Vec<String>,
+    values_without_entry: Vec<String>,
+}
+
+impl<'a> Merge<'a> {
+    fn new(request: &'a Request<'a>, cfg: &'a RknnCfg<'a>) -> Result<Self, Error> {
+        let graphs = [&request.session.network.model.graph, &request.prepared.model.graph];
+        let known: BTreeSet<&str> = known_values(&graphs).into_iter().collect();
+        let places = Places::new(request.prepared);
+        let place = |name: &str| {
+            let (value, _) = original(name, &known)?;
+            let planned = if places.is_planned(value) { Some(value) } else { places.output_of(value) };
+            planned.map(str::to_owned)
+        };
+        let forms = request.plan.forms();
+        let mut ranges = BTreeMap::new();
+        for value in &request.plan.values {
+            if let Some(range) = range_of(value, request)? {
+                ranges.insert(value.name.as_str(), range);
+            }
+        }
+        Ok(Self {
+            request,
+            cfg,
+            ranges,
+            raised: raised(request, &forms),
+            entries: cfg.entries.iter().map(|entry| place(&entry.name)).collect(),
+            layers: cfg.layers.iter().map(|layer| place(&layer.name)).collect(),
+        })
+    }
+
+    fn write(&self) -> Result<(String, Outcome), String> {
+        let mut edit = self.cfg.edit();
+        let mut outcome = Outcome::default();
+        let mut met: BTreeSet<&str> = BTreeSet::new();
+        for (entry, value) in self.cfg.entries.iter().zip(&self.entries) {
+            let bounds = entry.range()?;
+            let is_int8 = entry.dtype == INT8;
+            let Some(value) = value else {
+                // Constants of the converter are none of ours.
+                if is_int8 {
+                    outcome.unmatched_entries.push(entry.name.clone());
+                }
+                continue;
+            };
+            met.insert(value);
+            if let (Some(range), Some(_), true) = (self.ranges.get(value.as_str()), bounds, is_int8) {
+                let (range, n_kept) = within_tightened(entry, *range);
+                edit.set_range(entry, range);
+                outcome.n_ranges += 1;
+                outcome.n_bounds_kept += n_kept;
+            }
+            if let Some(dtype) = self.raised.get(value).filter(|_| is_int8 || entry.dtype.starts_with("float")) {
+                edit.set_layer(&entry.name, dtype);
+                outcome.layers.insert(entry.name.clone(), dtype);
+            }
+        }
+        for (layer, value) in self.cfg.layers.iter().zip(&self.layers) {
+            match value {
+                Some(value) if self.raised.contains_key(value) => {}
+                Some(value) if self.is_int8(value) => {
+                    edit.remove_layer(layer);
+                    outcome.layers_removed.push(layer.name.clone());
+                }
+                Some(_) => {}
+                None if outcome.unmatched_entries.contains(&layer.name) => {}
+                None => outcome.unmatched_entries.push(layer.name.clone()),
+            }
+        }
+        let values = self.request.plan.values.iter().map(|value| value.name.as_str());
+        let missing = values.filter(|name| !met.contains(name));
+        outcome.values_without_entry = missing.map(str::to_owned).collect();
+        Ok((edit.finish(), outcome))
+    }
+
+    fn is_int8(&self, value: &str) -> bool {
+        let planned = self.request.plan.value(value).map(|value| &value.precision);
+        matches!(planned, Some(Precision::Quantized(_) | Precision::SharedWith(_)))
+    }
+}
+
+/// The range that the scale and zero point of a value stand for: as calibrated where they are of it, else that of its
+/// integers.
+fn range_of(value: &ValuePlan, request: &Request<'_>) -> Result<Option<Range>, Error> {
+    let Precision::Quantized(params) = &value.precision else {
+        return Ok(value.range);
+    };
+    let scheme = request.prepared.target.activation.filter(|scheme| scheme.dtype == params.dtype());
+    let calibrated = match (value.range, scheme) {
+        (Some(range), Some(scheme)) if params_from_range(&[range], &scheme)?.0 == *params => Some(range),
+        _ => None,
+    };
+    Ok(calibrated.or_else(|| range_of_integers(params)))
+}
+
+fn range_of_integers(params: &QuantParams) -> Option<Range> {
+    let (scale, zero_point) = params.as_per_tensor()?;
+    let (least, most) = params.dtype().integer_range()?;
+    let real = |q: i64| (q - i64::from(zero_point)) as f32 * scale;
+    Some(Range {
+        min: real(least),
+        max: real(most),
+    })
+}
+
+/// A range with the bounds that the converter tightened (it knows what Relu, Clip or Sigmoid come next), and how many.
+fn within_tightened(entry: &Entry, range: Range) -> (Range, usize) {
+    let only = |numbers: &[crate::rknn_cfg::Number]| match numbers {
+        [number] => Some(number.value),
+        _ => None,
+    };
+    let mut bounded = range;
+    let mut n_kept = 0;
+    if let (Some(min), Some(before)) = (only(&entry.min), only(&entry.ori_min))
+        && min > before
+        && range.min < min
+        && min <= range.max
+    {
+        bounded.min = min;
+        n_kept += 1;
+    }
+    if let (Some(max), Some(before)) = (only(&entry.max), only(&entry.ori_max))
+        && max < before
+        && range.max > max
+        && max >= bounded.min
+    {
+        bounded.max = max;
+        n_kept += 1;
+    }
+    (bounded, n_kept)
+}
+
+/// Outputs of units that the target could compute in int8 and the plan does not. What the target falls back on is left
+/// to the converter, which knows its device.
+fn raised(request: &Request<'_>, forms: &BTreeMap<String, Form>) -> BTreeMap<String, &'static str> {
+    let prepared = request.prepared;
+    let mut raised = BTreeMap::new();
+    for unit in &prepared.units {
+        if !unit_support(unit, &prepared.program, prepared.target).is_integer() {
+            continue;
+        }
+        let node = &prepared.program.graph().nodes[unit.main_idx];
+        let is_float = |name: &String| forms.get(name).is_some_and(|form| form.params().is_none());
+        // A Concat of values that the target computes in float is float for that reason.
+        let joins_floats = node.is_onnx("Concat")
+            && node.inputs.iter().all(|name| is_float(name) && !raised.contains_key(name));
+        for name in unit_outputs(&prepared.program, &prepared.topology, unit) {
+            let dtype = match forms.get(name) {
+                _ if is_state(unit, &prepared.program, name) || joins_floats => None,
+                Some(Form::Fp16 { .. } | Form::Float { .. }) => Some(FLOAT16),
+                Some(Form::Quantized(params)) if params.dtype() == DType::Int16 => Some(INT16),
+                _ => None,
+            };
+            if let Some(dtype) = dtype {
+                raised.insert(name.to_owned(), dtype);
+            }
+        }
+    }
+    raised
+}
+
+impl Outcome {
+    fn exported(self, output: &Path) -> Exported {
+        let mut lines = vec![format!("{} ranges written; weights stay the converter's", self.n_ranges)];
+        if self.n_bounds_kept > 0 {
+            lines.push(format!(
+                "{} bounds that the converter tightened are kept",
+                self.n_bounds_kept
+            ));
+        }
+        let layers: Vec<String> = self.layers.iter().map(|(name, dtype)| format!("{name} {dtype}")).collect();
+        let lists = [
+            (&layers, "layers are raised"),
+            (&self.layers_removed, "layers are int8 again, as in the plan"),
+            (&self.unmatched_entries, "names of the cfg are of no value of the plan and stay as they are"),
+            (&self.values_without_entry, "values of the plan have no entry in the cfg"),
+        ];
+        lines.extend(
+            lists
+                .into_iter()
+                .filter(|(names, _)| !names.is_empty())
+                .map(|(names, what)| format!("{} {what}: {}", names.len(), names.join(", "))),
+        );
+        Exported {
+            files: vec![output.to_owned()],
+            lines,
+            fields: vec![
+                ("n_ranges", json!(self.n_ranges)),
+                ("n_bounds_kept", json!(self.n_bounds_kept)),
+                ("layers", json!(self.layers)),
+                ("layers_removed", json!(self.layers_removed)),
+                ("unmatched_entries", json!(self.unmatched_entries)),
+                ("values_without_entry", json!(self.values_without_entry)),
+            ],
+        }
+    }
+}
