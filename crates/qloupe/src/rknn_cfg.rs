@@ -28,6 +28,7 @@ pub(crate) struct RknnCfg<'t> {
     pub(crate) layers: Vec<Layer>,
     /// The tensors.
     pub(crate) entries: Vec<Entry>,
+    aliases: Vec<Alias>,
 }
 
 /// A line of `custom_quantize_layers`.
@@ -61,11 +62,23 @@ pub(crate) struct Entry {
 }
 
 /// A number and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Number {
     /// The number.
     pub(crate) value: f32,
     at: Span<usize>,
+    /// The anchor of its list, `id001` of `&id001`.
+    anchor: Option<String>,
+    /// True where `*id001` stands for the list.
+    is_alias: bool,
+}
+
+/// A field that repeats the list of another one.
+#[derive(Debug)]
+struct Alias {
+    anchor: String,
+    at: Span<usize>,
+    values: Vec<f32>,
 }
 
 /// True for a text that is meant to be such a file.
@@ -87,6 +100,7 @@ impl<'t> RknnCfg<'t> {
             head: None,
             layers: Vec::new(),
             entries: Vec::new(),
+            aliases: Vec::new(),
         };
         let mut section = String::new();
         let mut has_parameters = false;
@@ -110,7 +124,7 @@ impl<'t> RknnCfg<'t> {
                     dtype_at: value.clone(),
                     line_at: line.span.clone(),
                 }),
-                (_, _, PARAMETERS) => reader.line(text, &line, &mut cfg.entries)?,
+                (_, _, PARAMETERS) => reader.line(text, &line, &mut cfg)?,
                 (Token::Item { value }, _, LAYERS) => {
                     return Err(line.wrong("no layer", "`name: float16`", &text[value.clone()]));
                 }
@@ -139,10 +153,11 @@ impl<'t> RknnCfg<'t> {
 struct EntryReader {
     indent: Option<usize>,
     field: String,
+    anchor: Option<String>,
 }
 
 impl EntryReader {
-    fn line(&mut self, text: &str, line: &Line, entries: &mut Vec<Entry>) -> Result<(), String> {
+    fn line(&mut self, text: &str, line: &Line, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
         let indent = *self.indent.get_or_insert(line.indent);
         match &line.token {
             Token::Key { name, value } if line.indent == indent => {
@@ -151,7 +166,7 @@ impl EntryReader {
                     return Err(line.wrong(&format!("tensor \"{name}\" is wrong"), "its fields in lines below", rest));
                 }
                 self.field.clear();
-                entries.push(Entry {
+                cfg.entries.push(Entry {
                     name: name.clone(),
                     line: line.number,
                     dtype: String::new(),
@@ -163,30 +178,79 @@ impl EntryReader {
                 Ok(())
             }
             Token::Key { name, value } => {
-                let Some(entry) = entries.last_mut().filter(|_| line.indent > indent) else {
+                if cfg.entries.is_empty() || line.indent < indent {
                     return Err(line.wrong("no tensor", "a name at the depth of the others", name));
-                };
+                }
                 self.field.clone_from(name);
-                if name == "dtype" {
-                    text[value.clone()].clone_into(&mut entry.dtype);
-                }
-                let Some(numbers) = entry.numbers(name) else { return Ok(()) };
-                for at in flow_items(text, value.clone()) {
-                    numbers.push(number(text, at, line, name)?);
-                }
-                Ok(())
+                self.field(text, line, value.clone(), cfg)
             }
             Token::Item { value } => {
-                let Some(entry) = entries.last_mut().filter(|_| !self.field.is_empty()) else {
+                if cfg.entries.is_empty() || self.field.is_empty() {
                     return Err(line.wrong("no tensor", "a name before a number", &text[value.clone()]));
-                };
-                match entry.numbers(&self.field) {
-                    Some(numbers) => numbers.push(number(text, value.clone(), line, &self.field)?),
-                    None => return Ok(()),
                 }
-                Ok(())
+                self.number(text, line, value.clone(), cfg)
             }
         }
+    }
+
+    /// What stands in the line of a field's name.
+    fn field(&mut self, text: &str, line: &Line, value: Span<usize>, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
+        let mut value = value;
+        self.anchor = None;
+        if let Some(rest) = text[value.clone()].strip_prefix('&') {
+            let word = rest.split(' ').next().unwrap_or_default();
+            self.anchor = Some(word.to_owned());
+            let after = &rest[word.len()..];
+            value.start = value.end - after.trim_start().len();
+        }
+        let Some(entry) = cfg.entries.last_mut() else { return Ok(()) };
+        if self.field == "dtype" {
+            text[value.clone()].clone_into(&mut entry.dtype);
+        }
+        if let Some(anchor) = text[value.clone()].strip_prefix('*') {
+            return self.alias(line, anchor, value, cfg);
+        }
+        for at in flow_items(text, value) {
+            self.number(text, line, at, cfg)?;
+        }
+        Ok(())
+    }
+
+    fn number(&self, text: &str, line: &Line, at: Span<usize>, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
+        let Some(numbers) = cfg.entries.last_mut().and_then(|entry| entry.numbers(&self.field)) else {
+            return Ok(());
+        };
+        let word = &text[at.clone()];
+        let value = word.parse::<f32>().ok().filter(|value| value.is_finite());
+        let value = value.ok_or_else(|| line.wrong(&format!("{} is wrong", self.field), "a finite number", word))?;
+        numbers.push(Number {
+            value,
+            at,
+            anchor: self.anchor.clone(),
+            is_alias: false,
+        });
+        Ok(())
+    }
+
+    fn alias(&self, line: &Line, anchor: &str, at: Span<usize>, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
+        let is_meant = |number: &&Number| number.anchor.as_deref() == Some(anchor);
+        let numbers = cfg.entries.iter().flat_map(Entry::lists).flatten();
+        let values: Vec<f32> = numbers.filter(is_meant).map(|number| number.value).collect();
+        let Some(numbers) = cfg.entries.last_mut().and_then(|entry| entry.numbers(&self.field)) else {
+            return Ok(());
+        };
+        if values.is_empty() {
+            return Err(line.wrong(&format!("{} is wrong", self.field), "an anchor of numbers above", anchor));
+        }
+        numbers.extend(values.iter().map(|&value| Number {
+            value,
+            at: at.clone(),
+            anchor: None,
+            is_alias: true,
+        }));
+        let anchor = anchor.to_owned();
+        cfg.aliases.push(Alias { anchor, at, values });
+        Ok(())
     }
 }
 
@@ -199,6 +263,10 @@ impl Entry {
             "ori_max" => &mut self.ori_max,
             _ => return None,
         })
+    }
+
+    fn lists(&self) -> [&[Number]; 4] {
+        [&self.min, &self.max, &self.ori_min, &self.ori_max]
     }
 
     /// The only number of min and of max; `None` for an entry without a range.
@@ -239,13 +307,6 @@ fn flow_items(text: &str, value: Span<usize>) -> Vec<Span<usize>> {
         start += item.len() + 1;
     }
     found
-}
-
-fn number(text: &str, at: Span<usize>, line: &Line, field: &str) -> Result<Number, String> {
-    let word = &text[at.clone()];
-    let value = word.parse::<f32>().ok().filter(|value| value.is_finite());
-    let value = value.ok_or_else(|| line.wrong(&format!("{field} is wrong"), "a finite number", word))?;
-    Ok(Number { value, at })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! An edited copy of the vendor's file: numbers and layers replaced, every other byte kept.
 
+use std::collections::BTreeSet;
 use std::ops::Range as Span;
 
 use qloupe_tensor::Range;
@@ -13,6 +14,7 @@ pub(crate) struct CfgEdit<'c> {
     edits: Vec<(Span<usize>, String)>,
     added: Vec<String>,
     n_removed: usize,
+    changed_anchors: BTreeSet<String>,
 }
 
 impl<'c> CfgEdit<'c> {
@@ -22,6 +24,7 @@ impl<'c> CfgEdit<'c> {
             edits: Vec::new(),
             added: Vec::new(),
             n_removed: 0,
+            changed_anchors: BTreeSet::new(),
         }
     }
 
@@ -31,7 +34,10 @@ impl<'c> CfgEdit<'c> {
             if let [number] = numbers.as_slice()
                 && number.value.to_bits() != value.to_bits()
             {
-                self.edits.push((number.at.clone(), format_number(value)));
+                let text = format_number(value);
+                let text = if number.is_alias { format!("[{text}]") } else { text };
+                self.edits.push((number.at.clone(), text));
+                self.changed_anchors.extend(number.anchor.clone());
             }
         }
     }
@@ -75,6 +81,14 @@ impl<'c> CfgEdit<'c> {
                 if !block.is_empty() {
                     self.edits.push((line_end..line_end, block));
                 }
+            }
+        }
+        // What repeats a list that has changed keeps the numbers that it had.
+        for alias in &self.cfg.aliases {
+            let is_edited = self.edits.iter().any(|(span, _)| *span == alias.at);
+            if self.changed_anchors.contains(&alias.anchor) && !is_edited {
+                let numbers: Vec<String> = alias.values.iter().map(|&value| format_number(value)).collect();
+                self.edits.push((alias.at.clone(), format!("[{}]", numbers.join(", "))));
             }
         }
         self.edits.sort_by_key(|(span, _)| (span.start, span.end));

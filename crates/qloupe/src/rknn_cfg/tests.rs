@@ -113,3 +113,30 @@ fn an_edit_keeps_every_other_byte() {
     edit.set_layer("a", "float16");
     assert_eq!(edit.finish(), format!("custom_quantize_layers:\n    a: float16\n{text}"));
 }
+
+#[test]
+fn lists_that_repeat_another_keep_their_numbers() {
+    let entry = |name: &str, min: &str, ori_min: &str| {
+        format!("    {name}:\n        dtype: int8\n        min: {min}\n        max: [1.0]\n        ori_min: {ori_min}\n")
+    };
+    let cfg = |parts: [String; 3]| format!("custom_quantize_layers: {{}}\nquantize_parameters:\n{}", parts.concat());
+    let text = cfg([
+        entry("a", "&id001\n        -   -2.5", "*id001"),
+        entry("b", "*id001", "&id002 [-3.0]"),
+        entry("c", "*id001", "*id002"),
+    ]);
+    let parsed = RknnCfg::parse(&text).unwrap();
+    let of = |entry: &Entry| (entry.min[0].value, entry.ori_min[0].value);
+    assert_eq!(parsed.entries.iter().map(of).collect::<Vec<_>>(), [(-2.5, -2.5), (-2.5, -3.0), (-2.5, -3.0)]);
+    let mut edit = parsed.edit();
+    edit.set_range(&parsed.entries[0], Range { min: -1.0, max: 1.0 });
+    edit.set_range(&parsed.entries[1], Range { min: -2.0, max: 1.0 });
+    let expected = cfg([
+        entry("a", "&id001\n        -   -1.0", "[-2.5]"),
+        entry("b", "[-2.0]", "&id002 [-3.0]"),
+        entry("c", "[-2.5]", "*id002"),
+    ]);
+    assert_eq!(edit.finish(), expected);
+    let error = RknnCfg::parse("quantize_parameters:\n    x:\n        min: *id001\n").unwrap_err();
+    assert_eq!(error, "line 3: min is wrong, expected an anchor of numbers above, got \"id001\"");
+}
