@@ -10,7 +10,8 @@ Optional and never part of the gate: rknn-toolkit2 is closed, for Linux and Pyth
 For each model: `qloupe build --target rk3588`; `qloupe export --to rknn-script`, whose arrays are the calibration samples of
 both tools; step 1 of the vendor's hybrid quantization (`normal`, `channel`); `qloupe export --to rknn`; step 2 with the
 vendor's own cfg and with ours; the vendor's simulator on test samples with both. `qloupe infer --mode integer` is the same
-plan in our simulator. `--script` runs the exported convert.py, too. MODELS and DATA are folders as in MODELS of
+plan in our simulator. `--script` runs the exported convert.py, too; `--raise VALUES`
+sets values to fp16 in the plan. MODELS and DATA are folders as in MODELS of
 docs/BENCHMARKS.md: imagenet_sample/{calib,test}/*.jpg, ocr_lines/*.png.
 
 Columns: samples (frames for text) whose largest output is that of the float model in ONNX Runtime; cosine, mean over samples;
@@ -21,6 +22,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +73,11 @@ class Check:
         self.work = (options.work / name).resolve()
         self.work.mkdir(parents=True, exist_ok=True)
         self.algorithm = options.algorithm
+        self.raised = [value for value in options.raised.split(",") if value]
         (self.work / "recipe.toml").write_text(MODELS[name])
         parts = samples(name, options.data.resolve(), options.calibration, options.test)
         for part, files in zip(("calibration", "test"), parts):
             (self.work / f"{part}.txt").write_text("".join(f'"{file}"\n' for file in files))
-        self.normalization = None
 
     def ours(self):
         """The plan, and both parts as arrays before mean and std."""
@@ -83,6 +85,11 @@ class Check:
         build = ["--target", TARGET, "--dataset", self.work / "calibration.txt", "--algorithm", self.algorithm]
         run(self.qloupe, "build", self.model, *build, *recipe, "-o", self.work / "ours.onnx", "--quiet")
         self.plan = self.work / "ours.plan.toml"
+        lines = self.plan.read_text().splitlines()
+        for value in self.raised:
+            at = next(idx for idx, line in enumerate(lines) if line.startswith(f'"{value}" = '))
+            lines[at] = re.sub(r'precision = "int8"|shared_with = "[^"]*"', 'precision = "fp16"', lines[at], count=1)
+        self.plan.write_text("\n".join(lines) + "\n")
         for part in ("calibration", "test"):
             script = ["--plan", self.plan, "--to", "rknn-script", "--dataset", self.work / f"{part}.txt"]
             run(self.qloupe, "export", self.model, *script, *recipe, "-o", self.work / part)
@@ -188,6 +195,7 @@ def main():
     parser.add_argument("--calibration", type=int, default=32)
     parser.add_argument("--test", type=int, default=64)
     parser.add_argument("--script", action="store_true", help="run the exported convert.py, too")
+    parser.add_argument("--raise", dest="raised", default="", metavar="VALUES", help="values set to fp16 in the plan")
     options = parser.parse_args()
     rows, notes = [], []
     for name in options.model:

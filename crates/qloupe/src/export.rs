@@ -89,16 +89,27 @@ impl Request<'_> {
     /// # Errors
     /// [`Error::Options`] with the options.
     pub fn check(&self, format: &dyn ExportFormat) -> Result<(), Error> {
-        let given = [(ExportOption::Cfg, self.cfg), (ExportOption::Dataset, self.dataset)];
+        let given = [
+            (ExportOption::Cfg, self.cfg),
+            (ExportOption::Dataset, self.dataset),
+        ];
         for (option, value) in given {
             let needed = format.needs().contains(&option);
             if needed != value.is_some() {
-                let (verb, got) = if needed { ("needs", "none") } else { ("takes no", "one") };
+                let (verb, got) = if needed {
+                    ("needs", "none")
+                } else {
+                    ("takes no", "one")
+                };
                 let name = option.name();
                 return Err(Error::Options(format!(
                     "--to {} {verb} {name}, expected {}, got {got}",
                     format.id(),
-                    if needed { format!("{name} FILE") } else { "none".to_owned() }
+                    if needed {
+                        format!("{name} FILE")
+                    } else {
+                        "none".to_owned()
+                    }
                 )));
             }
         }
@@ -132,7 +143,10 @@ pub struct Exported {
 impl Exported {
     /// As a JSON object.
     pub fn to_json(&self, format: &dyn ExportFormat) -> Value {
-        let files = self.files.iter().map(|file| Value::from(file.display().to_string()));
+        let files = self
+            .files
+            .iter()
+            .map(|file| Value::from(file.display().to_string()));
         let head = [("format", Value::from(format.id())), ("files", files.collect())];
         let fields = head.into_iter().chain(self.fields.iter().cloned());
         Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect())
@@ -145,7 +159,10 @@ mod tests {
 
     #[test]
     fn ids_are_sorted_and_unique() {
-        assert!(ALL.windows(2).all(|pair| pair[0].id() < pair[1].id()), "the list is sorted by id");
+        assert!(
+            ALL.windows(2).all(|pair| pair[0].id() < pair[1].id()),
+            "the list is sorted by id"
+        );
         let error = find("rknm").err().map(|error| error.to_string());
         let text = "unknown format \"rknm\", did you mean \"rknn\"? expected one of qdq, rknn, rknn-script";
         assert_eq!(error.as_deref(), Some(text));

@@ -79,14 +79,17 @@ pub fn read_ranges(path: &Path, known: &[&str]) -> Result<ImportedRanges, Error>
         what,
     };
     let text = read_text(path)?;
-    let format = ALL.iter().find(|format| format.recognizes(&text)).ok_or_else(|| {
-        let choices: Vec<&str> = ALL.iter().map(|format| format.title()).collect();
-        let start: String = text.chars().take(30).collect();
-        wrong(format!(
-            "unknown format of ranges, expected one of {}, got {start:?}",
-            choices.join("; ")
-        ))
-    })?;
+    let format = ALL
+        .iter()
+        .find(|format| format.recognizes(&text))
+        .ok_or_else(|| {
+            let choices: Vec<&str> = ALL.iter().map(|format| format.title()).collect();
+            let start: String = text.chars().take(30).collect();
+            wrong(format!(
+                "unknown format of ranges, expected one of {}, got {start:?}",
+                choices.join("; ")
+            ))
+        })?;
     let file = format.parse(&text).map_err(wrong)?;
     Ok(matched(path, *format, file, known))
 }
@@ -130,7 +133,9 @@ fn matched(path: &Path, format: &dyn RangeFormat, file: FileRanges, known: &[&st
     for (name, dtype) in &file.layers {
         match find(name) {
             Some((value, _)) => {
-                imported.custom_quantize_layers.insert(value.to_owned(), dtype.clone());
+                imported
+                    .custom_quantize_layers
+                    .insert(value.to_owned(), dtype.clone());
             }
             None if !imported.unmatched.contains(name) => imported.unmatched.push(name.clone()),
             None => {}
@@ -165,9 +170,8 @@ impl ImportedRanges {
     pub fn apply(&self, prepared: &Prepared, ranges: &mut BTreeMap<String, Range>) -> Vec<String> {
         let places = Places::new(prepared);
         let mut replaced: BTreeSet<&str> = BTreeSet::new();
-        let mut set = |value: &'_ str, range: Range| {
-            ranges.get_mut(value).map(|known| *known = range).is_some()
-        };
+        let mut set =
+            |value: &'_ str, range: Range| ranges.get_mut(value).map(|known| *known = range).is_some();
         for (name, range) in &self.ranges {
             if places.is_planned(name) && set(name, *range) {
                 replaced.insert(name);

@@ -110,7 +110,11 @@ impl<'t> RknnCfg<'t> {
                 (Token::Key { name, value }, 0, _) => {
                     let rest = &text[value.clone()];
                     if (name == LAYERS || name == PARAMETERS) && !rest.is_empty() && rest != EMPTY {
-                        return Err(line.wrong(&format!("section \"{name}\" is wrong"), "lines below it or {}", rest));
+                        return Err(line.wrong(
+                            &format!("section \"{name}\" is wrong"),
+                            "lines below it or {}",
+                            rest,
+                        ));
                     }
                     if name == LAYERS {
                         cfg.head = Some(value.clone());
@@ -137,7 +141,10 @@ impl<'t> RknnCfg<'t> {
             ));
         }
         if let Some(entry) = cfg.entries.iter().find(|entry| entry.dtype.is_empty()) {
-            return Err(format!("line {}: \"{}\" has no dtype, expected `dtype: int8`", entry.line, entry.name));
+            return Err(format!(
+                "line {}: \"{}\" has no dtype, expected `dtype: int8`",
+                entry.line, entry.name
+            ));
         }
         Ok(cfg)
     }
@@ -163,7 +170,11 @@ impl EntryReader {
             Token::Key { name, value } if line.indent == indent => {
                 let rest = &text[value.clone()];
                 if !rest.is_empty() {
-                    return Err(line.wrong(&format!("tensor \"{name}\" is wrong"), "its fields in lines below", rest));
+                    return Err(line.wrong(
+                        &format!("tensor \"{name}\" is wrong"),
+                        "its fields in lines below",
+                        rest,
+                    ));
                 }
                 self.field.clear();
                 cfg.entries.push(Entry {
@@ -194,7 +205,13 @@ impl EntryReader {
     }
 
     /// What stands in the line of a field's name.
-    fn field(&mut self, text: &str, line: &Line, value: Span<usize>, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
+    fn field(
+        &mut self,
+        text: &str,
+        line: &Line,
+        value: Span<usize>,
+        cfg: &mut RknnCfg<'_>,
+    ) -> Result<(), String> {
         let mut value = value;
         self.anchor = None;
         if let Some(rest) = text[value.clone()].strip_prefix('&') {
@@ -203,7 +220,9 @@ impl EntryReader {
             let after = &rest[word.len()..];
             value.start = value.end - after.trim_start().len();
         }
-        let Some(entry) = cfg.entries.last_mut() else { return Ok(()) };
+        let Some(entry) = cfg.entries.last_mut() else {
+            return Ok(());
+        };
         if self.field == "dtype" {
             text[value.clone()].clone_into(&mut entry.dtype);
         }
@@ -217,12 +236,17 @@ impl EntryReader {
     }
 
     fn number(&self, text: &str, line: &Line, at: Span<usize>, cfg: &mut RknnCfg<'_>) -> Result<(), String> {
-        let Some(numbers) = cfg.entries.last_mut().and_then(|entry| entry.numbers(&self.field)) else {
+        let Some(numbers) = cfg
+            .entries
+            .last_mut()
+            .and_then(|entry| entry.numbers(&self.field))
+        else {
             return Ok(());
         };
         let word = &text[at.clone()];
         let value = word.parse::<f32>().ok().filter(|value| value.is_finite());
-        let value = value.ok_or_else(|| line.wrong(&format!("{} is wrong", self.field), "a finite number", word))?;
+        let value =
+            value.ok_or_else(|| line.wrong(&format!("{} is wrong", self.field), "a finite number", word))?;
         numbers.push(Number {
             value,
             at,
@@ -236,11 +260,19 @@ impl EntryReader {
         let is_meant = |number: &&Number| number.anchor.as_deref() == Some(anchor);
         let numbers = cfg.entries.iter().flat_map(Entry::lists).flatten();
         let values: Vec<f32> = numbers.filter(is_meant).map(|number| number.value).collect();
-        let Some(numbers) = cfg.entries.last_mut().and_then(|entry| entry.numbers(&self.field)) else {
+        let Some(numbers) = cfg
+            .entries
+            .last_mut()
+            .and_then(|entry| entry.numbers(&self.field))
+        else {
             return Ok(());
         };
         if values.is_empty() {
-            return Err(line.wrong(&format!("{} is wrong", self.field), "an anchor of numbers above", anchor));
+            return Err(line.wrong(
+                &format!("{} is wrong", self.field),
+                "an anchor of numbers above",
+                anchor,
+            ));
         }
         numbers.extend(values.iter().map(|&value| Number {
             value,
@@ -293,7 +325,9 @@ impl Entry {
 
 /// The spans of the items of `[1.0, 2.0]`; what is no such list is one item, nothing is none.
 fn flow_items(text: &str, value: Span<usize>) -> Vec<Span<usize>> {
-    let inner = text[value.clone()].strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inner = text[value.clone()]
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let (inner, mut start) = match inner {
         Some(inner) => (inner, value.start + 1),
         None => (&text[value.clone()], value.start),

@@ -55,7 +55,8 @@ impl Command for Export {
     }
 
     fn define(&self) -> clap::Command {
-        let about = "Write a plan for another tool: ranges and precisions for Rockchip's converter, or QDQ ONNX";
+        let about =
+            "Write a plan for another tool: ranges and precisions for Rockchip's converter, or QDQ ONNX";
         Arguments::augment_args(clap::Command::new(self.name()))
             .about(about)
             .after_help(EXAMPLE)
@@ -78,17 +79,34 @@ impl Command for Export {
             crop: &crop,
         };
         request.check(format)?;
-        let output = args.output.clone().unwrap_or_else(|| format.default_output(&request));
-        let inputs = [Some(args.model.path()), Some(&args.plan), args.cfg.as_deref(), args.dataset.as_deref()];
-        if inputs.into_iter().flatten().any(|input| is_same_file(&output, input)) {
-            bail!("{output:?} cannot be written: it is one of the files that are read, expected another file");
+        let output = args
+            .output
+            .clone()
+            .unwrap_or_else(|| format.default_output(&request));
+        let inputs = [
+            Some(args.model.path()),
+            Some(&args.plan),
+            args.cfg.as_deref(),
+            args.dataset.as_deref(),
+        ];
+        if inputs
+            .into_iter()
+            .flatten()
+            .any(|input| is_same_file(&output, input))
+        {
+            bail!(
+                "{output:?} cannot be written: it is one of the files that are read, expected another file"
+            );
         }
         let exported = format.export(&request, &output)?;
         if args.json {
             progress::result(&serde_json::to_string_pretty(&exported.to_json(format))?)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let wrote = exported.files.iter().map(|file| format!("wrote {}", file.display()));
+        let wrote = exported
+            .files
+            .iter()
+            .map(|file| format!("wrote {}", file.display()));
         let notes = exported.lines.into_iter().filter(|_| !args.model.quiet);
         progress::result(&wrote.chain(notes).collect::<Vec<_>>().join("\n"))?;
         Ok(ExitCode::SUCCESS)

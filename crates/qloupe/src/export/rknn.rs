@@ -67,9 +67,19 @@ struct Merge<'a> {
     ranges: BTreeMap<&'a str, Range>,
     /// Values that the user, not the target, keeps out of int8.
     raised: BTreeMap<String, &'static str>,
-    /// For each entry and each layer of the file the value of the plan.
-    entries: Vec<Option<String>>,
-    layers: Vec<Option<String>>,
+    /// What each entry and each layer of the file is.
+    entries: Vec<Place>,
+    layers: Vec<Place>,
+}
+
+/// What a name of the file is.
+enum Place {
+    /// A value of the plan, or one that a unit hides: its output.
+    Planned(String),
+    /// A constant of the model, or a value that nothing needs.
+    Unplanned,
+    /// None of the model's names: the converter made it.
+    Unknown,
 }
 
 #[derive(Default)]
@@ -84,13 +94,24 @@ struct Outcome {
 
 impl<'a> Merge<'a> {
     fn new(request: &'a Request<'a>, cfg: &'a RknnCfg<'a>) -> Result<Self, Error> {
-        let graphs = [&request.session.network.model.graph, &request.prepared.model.graph];
-        let known: BTreeSet<&str> = known_values(&graphs).into_iter().collect();
+        let graphs = [
+            &request.session.network.model.graph,
+            &request.prepared.model.graph,
+        ];
+        let mut known: BTreeSet<&str> = known_values(&graphs).into_iter().collect();
+        known.extend(
+            graphs
+                .iter()
+                .flat_map(|graph| &graph.initializers)
+                .map(|constant| constant.name.as_str()),
+        );
         let places = Places::new(request.prepared);
-        let place = |name: &str| {
-            let (value, _) = original(name, &known)?;
-            let planned = if places.is_planned(value) { Some(value) } else { places.output_of(value) };
-            planned.map(str::to_owned)
+        let place = |name: &str| match original(name, &known) {
+            Some((value, _)) if places.is_planned(value) => Place::Planned(value.to_owned()),
+            Some((value, _)) => places
+                .output_of(value)
+                .map_or(Place::Unplanned, |output| Place::Planned(output.to_owned())),
+            None => Place::Unknown,
         };
         let forms = request.plan.forms();
         let mut ranges = BTreeMap::new();
@@ -113,16 +134,13 @@ impl<'a> Merge<'a> {
         let mut edit = self.cfg.edit();
         let mut outcome = Outcome::default();
         let mut met: BTreeSet<&str> = BTreeSet::new();
-        for (entry, value) in self.cfg.entries.iter().zip(&self.entries) {
+        for (entry, place) in self.cfg.entries.iter().zip(&self.entries) {
             let bounds = entry.range()?;
             let is_int8 = entry.dtype == INT8;
-            let Some(value) = value else {
-                // Constants of the converter are none of ours.
-                if is_int8 {
-                    outcome.unmatched_entries.push(entry.name.clone());
-                }
-                continue;
-            };
+            if matches!(place, Place::Unknown) && is_int8 {
+                outcome.unmatched_entries.push(entry.name.clone());
+            }
+            let Place::Planned(value) = place else { continue };
             met.insert(value);
             if let (Some(range), Some(_), true) = (self.ranges.get(value.as_str()), bounds, is_int8) {
                 let (range, n_kept) = within_tightened(entry, *range);
@@ -130,21 +148,25 @@ impl<'a> Merge<'a> {
                 outcome.n_ranges += 1;
                 outcome.n_bounds_kept += n_kept;
             }
-            if let Some(dtype) = self.raised.get(value).filter(|_| is_int8 || entry.dtype.starts_with("float")) {
+            if let Some(dtype) = self
+                .raised
+                .get(value)
+                .filter(|_| is_int8 || entry.dtype.starts_with("float"))
+            {
                 edit.set_layer(&entry.name, dtype);
                 outcome.layers.insert(entry.name.clone(), dtype);
             }
         }
-        for (layer, value) in self.cfg.layers.iter().zip(&self.layers) {
-            match value {
-                Some(value) if self.raised.contains_key(value) => {}
-                Some(value) if self.is_int8(value) => {
+        for (layer, place) in self.cfg.layers.iter().zip(&self.layers) {
+            match place {
+                Place::Planned(value) if !self.raised.contains_key(value) && self.is_int8(value) => {
                     edit.remove_layer(layer);
                     outcome.layers_removed.push(layer.name.clone());
                 }
-                Some(_) => {}
-                None if outcome.unmatched_entries.contains(&layer.name) => {}
-                None => outcome.unmatched_entries.push(layer.name.clone()),
+                Place::Unknown if !outcome.unmatched_entries.contains(&layer.name) => {
+                    outcome.unmatched_entries.push(layer.name.clone());
+                }
+                _ => {}
             }
         }
         let values = self.request.plan.values.iter().map(|value| value.name.as_str());
@@ -165,7 +187,11 @@ fn range_of(value: &ValuePlan, request: &Request<'_>) -> Result<Option<Range>, E
     let Precision::Quantized(params) = &value.precision else {
         return Ok(value.range);
     };
-    let scheme = request.prepared.target.activation.filter(|scheme| scheme.dtype == params.dtype());
+    let scheme = request
+        .prepared
+        .target
+        .activation
+        .filter(|scheme| scheme.dtype == params.dtype());
     let calibrated = match (value.range, scheme) {
         (Some(range), Some(scheme)) if params_from_range(&[range], &scheme)?.0 == *params => Some(range),
         _ => None,
@@ -223,7 +249,10 @@ fn raised(request: &Request<'_>, forms: &BTreeMap<String, Form>) -> BTreeMap<Str
         let is_float = |name: &String| forms.get(name).is_some_and(|form| form.params().is_none());
         // A Concat of values that the target computes in float is float for that reason.
         let joins_floats = node.is_onnx("Concat")
-            && node.inputs.iter().all(|name| is_float(name) && !raised.contains_key(name));
+            && node
+                .inputs
+                .iter()
+                .all(|name| is_float(name) && !raised.contains_key(name));
         for name in unit_outputs(&prepared.program, &prepared.topology, unit) {
             let dtype = match forms.get(name) {
                 _ if is_state(unit, &prepared.program, name) || joins_floats => None,
@@ -241,19 +270,32 @@ fn raised(request: &Request<'_>, forms: &BTreeMap<String, Form>) -> BTreeMap<Str
 
 impl Outcome {
     fn exported(self, output: &Path) -> Exported {
-        let mut lines = vec![format!("{} ranges written; weights stay the converter's", self.n_ranges)];
+        let mut lines = vec![format!(
+            "{} ranges written; weights stay the converter's",
+            self.n_ranges
+        )];
         if self.n_bounds_kept > 0 {
             lines.push(format!(
                 "{} bounds that the converter tightened are kept",
                 self.n_bounds_kept
             ));
         }
-        let layers: Vec<String> = self.layers.iter().map(|(name, dtype)| format!("{name} {dtype}")).collect();
+        let layers: Vec<String> = self
+            .layers
+            .iter()
+            .map(|(name, dtype)| format!("{name} {dtype}"))
+            .collect();
         let lists = [
             (&layers, "layers are raised"),
             (&self.layers_removed, "layers are int8 again, as in the plan"),
-            (&self.unmatched_entries, "names of the cfg are of no value of the plan and stay as they are"),
-            (&self.values_without_entry, "values of the plan have no entry in the cfg"),
+            (
+                &self.unmatched_entries,
+                "names of the cfg are of no value of the model and stay as they are",
+            ),
+            (
+                &self.values_without_entry,
+                "values of the plan have no entry in the cfg",
+            ),
         ];
         lines.extend(
             lists

@@ -84,8 +84,19 @@ impl ExportFormat for RknnScript {
         for (name, text) in &written {
             write_atomically(&output.join(name), text.as_bytes())?;
         }
-        let mut notes: Vec<String> = dataset.notes().iter().map(|note| format!("note: {note}")).collect();
-        notes.insert(0, format!("{} samples; run it with python {}", dataset.len(), output.join("convert.py").display()));
+        let mut notes: Vec<String> = dataset
+            .notes()
+            .iter()
+            .map(|note| format!("note: {note}"))
+            .collect();
+        notes.insert(
+            0,
+            format!(
+                "{} samples; run it with python {}",
+                dataset.len(),
+                output.join("convert.py").display()
+            ),
+        );
         Ok(Exported {
             files: written.iter().map(|(name, _)| output.join(name)).collect(),
             lines: notes,
@@ -110,10 +121,19 @@ fn mean_and_std(spec: &InputSpec) -> Option<Vec<(f32, f32)>> {
     if recipe.mean.is_empty() && recipe.std.is_empty() && recipe.scale == 1.0 {
         return None;
     }
-    let n = spec.image.as_ref().map_or(1, |image| image.channel_order.n_channels());
-    let at = |values: &[f32], idx: usize, default: f32| *values.get(idx).or(values.first()).unwrap_or(&default);
+    let n = spec
+        .image
+        .as_ref()
+        .map_or(1, |image| image.channel_order.n_channels());
+    let at =
+        |values: &[f32], idx: usize, default: f32| *values.get(idx).or(values.first()).unwrap_or(&default);
     let n = n.max(recipe.mean.len()).max(recipe.std.len());
-    let of = |idx| (at(&recipe.mean, idx, 0.0) / recipe.scale, at(&recipe.std, idx, 1.0) / recipe.scale);
+    let of = |idx| {
+        (
+            at(&recipe.mean, idx, 0.0) / recipe.scale,
+            at(&recipe.std, idx, 1.0) / recipe.scale,
+        )
+    };
     Some((0..n).map(of).collect())
 }
 
@@ -122,8 +142,15 @@ fn denormalized(tensor: &Tensor, spec: &InputSpec) -> Result<Tensor, Error> {
     let (Some(channels), Some(values)) = (mean_and_std(spec), tensor.as_slice::<f32>()) else {
         return Ok(tensor.clone());
     };
-    let is_last = spec.image.as_ref().is_ok_and(|image| image.layout == Layout::Nhwc);
-    let axis = if is_last { tensor.rank() - 1 } else { 1.min(tensor.rank().saturating_sub(1)) };
+    let is_last = spec
+        .image
+        .as_ref()
+        .is_ok_and(|image| image.layout == Layout::Nhwc);
+    let axis = if is_last {
+        tensor.rank() - 1
+    } else {
+        1.min(tensor.rank().saturating_sub(1))
+    };
     let inner: usize = tensor.shape().iter().skip(axis + 1).product();
     let raw = values.iter().enumerate().map(|(idx, &value)| {
         let (mean, std) = channels[(idx / inner.max(1)) % channels.len()];
@@ -158,18 +185,30 @@ fn script(request: &Request<'_>, model: &Path, first: &[(String, Tensor)]) -> Re
         config.push_str(&format!("            mean_values={},\n", of(|channel| channel.0)));
         config.push_str(&format!("            std_values={},\n", of(|channel| channel.1)));
     }
-    let is_bgr = |spec: &InputSpec| spec.image.as_ref().is_ok_and(|image| image.channel_order == ChannelOrder::Bgr);
+    let is_bgr = |spec: &InputSpec| {
+        spec.image
+            .as_ref()
+            .is_ok_and(|image| image.channel_order == ChannelOrder::Bgr)
+    };
     if inputs.iter().any(is_bgr) {
-        let flags = inputs.iter().map(|spec| if is_bgr(spec) { "True" } else { "False" }.to_owned());
+        let flags = inputs
+            .iter()
+            .map(|spec| if is_bgr(spec) { "True" } else { "False" }.to_owned());
         config.push_str(&format!("            quant_img_RGB2BGR={},\n", list(flags)));
     }
     let names = list(first.iter().map(|(name, _)| string(name)));
     let shapes = list(first.iter().map(|(_, tensor)| format!("{:?}", tensor.shape())));
     let mut load = format!("inputs={names}, input_size_list={shapes}");
     if !request.crop.outputs.is_empty() {
-        load.push_str(&format!(", outputs={}", list(request.crop.outputs.iter().map(|name| string(name)))));
+        load.push_str(&format!(
+            ", outputs={}",
+            list(request.crop.outputs.iter().map(|name| string(name)))
+        ));
     }
-    let options = [("--crop-inputs", &request.crop.inputs), ("--crop-outputs", &request.crop.outputs)];
+    let options = [
+        ("--crop-inputs", &request.crop.inputs),
+        ("--crop-outputs", &request.crop.outputs),
+    ];
     let options = options.iter().filter(|(_, names)| !names.is_empty());
     let options = options.flat_map(|(option, names)| [string(option), string(&names.join(","))]);
     let model = model.to_str().ok_or_else(|| Error::File {
@@ -191,7 +230,9 @@ fn script(request: &Request<'_>, model: &Path, first: &[(String, Tensor)]) -> Re
         ("@CONFIG@", config),
         ("@LOAD@", load),
     ];
-    Ok(fields.iter().fold(SCRIPT.to_owned(), |text, (mark, value)| text.replace(mark, value)))
+    Ok(fields
+        .iter()
+        .fold(SCRIPT.to_owned(), |text, (mark, value)| text.replace(mark, value)))
 }
 
 #[cfg(test)]
@@ -203,10 +244,22 @@ mod tests {
     fn samples_go_back_to_levels() {
         let text = "[input.x]\nscale = 0.5\nmean = [10, 20, 30]\nstd = 4\nlayout = \"nchw\"\n";
         let recipe = Recipe::parse(text, "r").unwrap();
-        let spec = InputSpec::new("x", DType::Float32, vec![Some(1), Some(3), Some(1), Some(2)], &recipe).unwrap();
-        assert_eq!(mean_and_std(&spec), Some(vec![(20.0, 8.0), (40.0, 8.0), (60.0, 8.0)]));
+        let spec = InputSpec::new(
+            "x",
+            DType::Float32,
+            vec![Some(1), Some(3), Some(1), Some(2)],
+            &recipe,
+        )
+        .unwrap();
+        assert_eq!(
+            mean_and_std(&spec),
+            Some(vec![(20.0, 8.0), (40.0, 8.0), (60.0, 8.0)])
+        );
         let levels = [0.0_f32, 255.0, 1.0, 2.0, 3.0, 77.0];
-        let normalized = levels.iter().enumerate().map(|(idx, level)| (level * 0.5 - [10.0, 20.0, 30.0][idx / 2]) / 4.0);
+        let normalized = levels
+            .iter()
+            .enumerate()
+            .map(|(idx, level)| (level * 0.5 - [10.0, 20.0, 30.0][idx / 2]) / 4.0);
         let normalized: Vec<f32> = normalized.collect();
         let tensor = Tensor::new(&[1, 3, 1, 2], normalized.clone()).unwrap();
         let raw = denormalized(&tensor, &spec).unwrap();

@@ -6,7 +6,18 @@ use std::collections::BTreeSet;
 /// (`_int8`, `__float16`) or computes with another operator (`_mm`: a Gemm or MatMul as convolution; `_sdpa`, `_2ln`:
 /// attention and LayerNorm in one). Others (`_conv`, `_2conv0`, `_2sdpa_q_matmul`) name values that the model does not have.
 const SUFFIXES: &[&str] = &[
-    "-rs", "_rs", "_tp", "_sw", "_mm", "_sdpa", "_2ln", "__float16", "_float16", "_float32", "_int8", "_int16",
+    "-rs",
+    "_rs",
+    "_tp",
+    "_sw",
+    "_mm",
+    "_sdpa",
+    "_2ln",
+    "__float16",
+    "_float16",
+    "_float32",
+    "_int8",
+    "_int16",
 ];
 /// Before a number: `_dup1`, a copy.
 const COPY: &str = "_dup";

@@ -26,7 +26,10 @@ impl RangeFormat for OnnxRuntime {
         let mut whole: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
             let what = error.to_string();
             let what = what.split(" at line ").next().unwrap_or_default();
-            format!("line {}: {what}, expected JSON of ONNX Runtime's calibration", error.line())
+            format!(
+                "line {}: {what}, expected JSON of ONNX Runtime's calibration",
+                error.line()
+            )
         })?;
         let tensors = match whole.get("CLS") {
             Some(class) if class == "TensorsData" => match whole.remove("data") {
@@ -36,7 +39,9 @@ impl RangeFormat for OnnxRuntime {
             Some(other) => return Err(wrong("CLS", "\"TensorsData\"", Some(other))),
             None => whole,
         };
-        let ranges = tensors.iter().map(|(name, value)| Ok((name.clone(), range_of(name, value)?)));
+        let ranges = tensors
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), range_of(name, value)?)));
         Ok(FileRanges {
             ranges: ranges.collect::<Result<_, String>>()?,
             ..FileRanges::default()
@@ -56,7 +61,11 @@ fn range_of(name: &str, value: &Value) -> Result<Range, String> {
         ),
         other => {
             let place = format!("tensor \"{name}\"");
-            return Err(wrong(&place, "an object with lowest and highest, or [lowest, highest]", Some(other)));
+            return Err(wrong(
+                &place,
+                "an object with lowest and highest, or [lowest, highest]",
+                Some(other),
+            ));
         }
     };
     if min > max {
@@ -110,9 +119,13 @@ mod tests {
 
     #[test]
     fn each_form_is_read() {
-        let array = |data: &str| format!("{{\"data\": {data}, \"dtype\": \"float32\", \"CLS\": \"numpy.array\"}}");
+        let array =
+            |data: &str| format!("{{\"data\": {data}, \"dtype\": \"float32\", \"CLS\": \"numpy.array\"}}");
         let tensor = |low: &str, high: &str| {
-            format!("{{\"x:0\": {{\"lowest\": {low}, \"highest\": {high}, \"hist\": {}, \"CLS\": \"TensorData\"}}}}", array("[1, 2]"))
+            format!(
+                "{{\"x:0\": {{\"lowest\": {low}, \"highest\": {high}, \"hist\": {}, \"CLS\": \"TensorData\"}}}}",
+                array("[1, 2]")
+            )
         };
         let of_class = |data: &str| {
             let method = "\"calibration_method\": {\"CLS\": \"CalibrationMethod\", \"value\": \"CalibrationMethod.MinMax\"}";
@@ -127,7 +140,11 @@ mod tests {
         for text in texts {
             assert!(OnnxRuntime.recognizes(&text), "{text}");
             let range = Range { min: -1.5, max: 2.25 };
-            assert_eq!(OnnxRuntime.parse(&text).unwrap().ranges, [("x:0".to_owned(), range)], "{text}");
+            assert_eq!(
+                OnnxRuntime.parse(&text).unwrap().ranges,
+                [("x:0".to_owned(), range)],
+                "{text}"
+            );
         }
     }
 

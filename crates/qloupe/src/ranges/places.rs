@@ -22,16 +22,27 @@ impl Places {
             let [output] = unit_outputs(&prepared.program, &prepared.topology, unit)[..] else {
                 continue;
             };
-            let inside = unit.node_idxs.iter().flat_map(|&idx| &prepared.program.graph().nodes[idx].outputs);
+            let inside = unit
+                .node_idxs
+                .iter()
+                .flat_map(|&idx| &prepared.program.graph().nodes[idx].outputs);
             for name in inside.filter(|name| !planned.contains(*name)) {
                 outputs.insert(name.clone(), output.to_owned());
             }
         }
-        for fused in prepared.fused.iter().filter(|fused| !planned.contains(&fused.value)) {
+        for fused in prepared
+            .fused
+            .iter()
+            .filter(|fused| !planned.contains(&fused.value))
+        {
             let into = outputs.get(&fused.into).unwrap_or(&fused.into).clone();
             outputs.insert(fused.value.clone(), into);
         }
-        Self { names, planned, outputs }
+        Self {
+            names,
+            planned,
+            outputs,
+        }
     }
 
     /// True for a value of the plan.

@@ -36,11 +36,18 @@ impl RangeFormat for Rknn {
             found.dtypes.push((entry.name.clone(), entry.dtype.clone()));
             let range = entry.range()?.filter(|_| holds_activation(&entry.dtype));
             if let Some((min, max)) = range {
-                let range = Range { min: min.value, max: max.value };
+                let range = Range {
+                    min: min.value,
+                    max: max.value,
+                };
                 found.ranges.push((entry.name.clone(), range));
             }
         }
-        let layers: BTreeMap<_, _> = cfg.layers.into_iter().map(|layer| (layer.name, layer.dtype)).collect();
+        let layers: BTreeMap<_, _> = cfg
+            .layers
+            .into_iter()
+            .map(|layer| (layer.name, layer.dtype))
+            .collect();
         found.layers = layers.into_iter().collect();
         Ok(found)
     }

@@ -24,12 +24,19 @@ impl RangeFormat for TensorRt {
     }
 
     fn recognizes(&self, text: &str) -> bool {
-        text.starts_with(HEAD) && text.lines().next().is_some_and(|head| head.contains("Calibration"))
+        text.starts_with(HEAD)
+            && text
+                .lines()
+                .next()
+                .is_some_and(|head| head.contains("Calibration"))
     }
 
     fn parse(&self, text: &str) -> Result<FileRanges, String> {
         let mut found = FileRanges::default();
-        for (number, line) in numbered_lines(text).skip(1).filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in numbered_lines(text)
+            .skip(1)
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             let in_line = |what: String| format!("line {number}: {what}");
             let (name, digits) = line
                 .rsplit_once(": ")
@@ -48,7 +55,13 @@ impl RangeFormat for TensorRt {
                     f32::MAX / QUANT_MAX
                 )));
             }
-            found.ranges.push((name.trim().to_owned(), Range { min: -largest, max: largest }));
+            found.ranges.push((
+                name.trim().to_owned(),
+                Range {
+                    min: -largest,
+                    max: largest,
+                },
+            ));
         }
         Ok(found)
     }
@@ -71,7 +84,10 @@ mod tests {
         let symmetric = |max: f32| Range { min: -max, max };
         let expected = vec![
             ("x:0".to_owned(), symmetric(127.0)),
-            ("(Unnamed Layer* 0) [Convolution]_output".to_owned(), symmetric(3.96875)),
+            (
+                "(Unnamed Layer* 0) [Convolution]_output".to_owned(),
+                symmetric(3.96875),
+            ),
         ];
         assert_eq!(found.ranges, expected);
         assert!(found.layers.is_empty() && found.dtypes.is_empty(), "{found:?}");

@@ -35,7 +35,11 @@ impl<'c> CfgEdit<'c> {
                 && number.value.to_bits() != value.to_bits()
             {
                 let text = format_number(value);
-                let text = if number.is_alias { format!("[{text}]") } else { text };
+                let text = if number.is_alias {
+                    format!("[{text}]")
+                } else {
+                    text
+                };
                 self.edits.push((number.at.clone(), text));
                 self.changed_anchors.extend(number.anchor.clone());
             }
@@ -61,7 +65,11 @@ impl<'c> CfgEdit<'c> {
     pub(crate) fn finish(mut self) -> String {
         let text = self.cfg.text;
         let line_break = if text.contains("\r\n") { "\r\n" } else { "\n" };
-        let block: String = self.added.iter().map(|line| format!("{line}{line_break}")).collect();
+        let block: String = self
+            .added
+            .iter()
+            .map(|line| format!("{line}{line_break}"))
+            .collect();
         let is_empty = self.cfg.layers.len() + self.added.len() == self.n_removed;
         match &self.cfg.head {
             None if block.is_empty() => {}
@@ -88,7 +96,8 @@ impl<'c> CfgEdit<'c> {
             let is_edited = self.edits.iter().any(|(span, _)| *span == alias.at);
             if self.changed_anchors.contains(&alias.anchor) && !is_edited {
                 let numbers: Vec<String> = alias.values.iter().map(|&value| format_number(value)).collect();
-                self.edits.push((alias.at.clone(), format!("[{}]", numbers.join(", "))));
+                self.edits
+                    .push((alias.at.clone(), format!("[{}]", numbers.join(", "))));
             }
         }
         self.edits.sort_by_key(|(span, _)| (span.start, span.end));
@@ -136,7 +145,12 @@ mod tests {
 
     #[test]
     fn numbers_and_names_read_back() {
-        let numbers = [(0.0, "0.0"), (-58.5, "-58.5"), (1e-9, "9.999999717180685e-10"), (1e20, "1.0000000200408773e+20")];
+        let numbers = [
+            (0.0, "0.0"),
+            (-58.5, "-58.5"),
+            (1e-9, "9.999999717180685e-10"),
+            (1e20, "1.0000000200408773e+20"),
+        ];
         for (value, text) in numbers {
             assert_eq!(format_number(value), text);
         }

@@ -51,15 +51,23 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Line>, String> {
         if content.is_empty() || content.starts_with('#') || content == "---" {
             continue;
         }
-        let wrong = || format!("line {number}: wrong syntax, expected `name: value` or `- value`, got {whole:?}");
+        let wrong =
+            || format!("line {number}: wrong syntax, expected `name: value` or `- value`, got {whole:?}");
         if let Some(name) = content.strip_prefix("? ") {
             let (name, _) = scalar(name.trim_start()).ok_or_else(wrong)?;
             let value = span.end..span.end;
-            pending = Some(Line { number, indent, token: Token::Key { name, value }, span });
+            pending = Some(Line {
+                number,
+                indent,
+                token: Token::Key { name, value },
+                span,
+            });
             continue;
         }
         if let Some(key) = pending.take() {
-            let rest = content.strip_prefix(':').filter(|rest| rest.starts_with(' ') && indent == key.indent);
+            let rest = content
+                .strip_prefix(':')
+                .filter(|rest| rest.starts_with(' ') && indent == key.indent);
             let rest = rest.ok_or_else(wrong)?;
             lines.push(key);
             indent += content.len() - rest.trim_start().len();
@@ -67,7 +75,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Line>, String> {
         }
         let at = span.start + raw.trim_end().len() - content.len();
         let token = token(content, at).ok_or_else(wrong)?;
-        lines.push(Line { number, indent, token, span });
+        lines.push(Line {
+            number,
+            indent,
+            token,
+            span,
+        });
     }
     Ok(lines)
 }
@@ -89,11 +102,16 @@ fn token(content: &str, at: usize) -> Option<Token> {
             content[end..].starts_with(':').then_some((name, end + 1))?
         }
         _ => {
-            let end = content.find(": ").or_else(|| content.ends_with(':').then(|| content.len() - 1))?;
+            let end = content
+                .find(": ")
+                .or_else(|| content.ends_with(':').then(|| content.len() - 1))?;
             (content[..end].to_owned(), end + 1)
         }
     };
-    Some(Token::Key { name, value: value_of(end) })
+    Some(Token::Key {
+        name,
+        value: value_of(end),
+    })
 }
 
 /// A scalar at the begin of a text, and where it ends.
@@ -104,7 +122,9 @@ fn scalar(text: &str) -> Option<(String, usize)> {
             let mut chars = text.char_indices().skip(1).peekable();
             while let Some((idx, c)) = chars.next() {
                 match c {
-                    '\'' if chars.next_if(|(_, next)| *next == '\'').is_none() => return Some((name, idx + 1)),
+                    '\'' if chars.next_if(|(_, next)| *next == '\'').is_none() => {
+                        return Some((name, idx + 1));
+                    }
                     c => name.push(c),
                 }
             }
@@ -128,6 +148,10 @@ fn scalar(text: &str) -> Option<(String, usize)> {
 }
 
 fn without_comment(text: &str) -> &str {
-    let end = if text.starts_with('#') { 0 } else { text.find(" #").unwrap_or(text.len()) };
+    let end = if text.starts_with('#') {
+        0
+    } else {
+        text.find(" #").unwrap_or(text.len())
+    };
     text[..end].trim_end()
 }

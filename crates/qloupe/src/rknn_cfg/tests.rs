@@ -14,24 +14,40 @@ fn entry(name: &str, dtype: &str, min: &str, max: &str) -> String {
 }
 
 fn cfg(layers: &str) -> String {
-    let entries = [entry("input:0", "float32", "-1.0", "1.0"), entry("'123'", "int8", "0.0", "6.0")];
-    format!("custom_quantize_layers:{layers}\nquantize_parameters:\n{}", entries.concat())
+    let entries = [
+        entry("input:0", "float32", "-1.0", "1.0"),
+        entry("'123'", "int8", "0.0", "6.0"),
+    ];
+    format!(
+        "custom_quantize_layers:{layers}\nquantize_parameters:\n{}",
+        entries.concat()
+    )
 }
 
 #[test]
 fn names_types_and_ranges_are_read() {
     let long = "n".repeat(200);
     let text = cfg("      # 0.9997\n    /a/b: float16        # 0.98\n    'c: d': int8")
-        + &format!("    ? {long}\n    :   qtype: asym\n        dtype: int16\n        min: [-2.5]\n        max: [1e-3]\n")
+        + &format!(
+            "    ? {long}\n    :   qtype: asym\n        dtype: int16\n        min: [-2.5]\n        max: [1e-3]\n"
+        )
         + "    e #f:\n        dtype: float16\n        scale: []\n";
     assert!(is_rknn_cfg(&text));
     let cfg = RknnCfg::parse(&text).unwrap();
-    let layers: Vec<_> = cfg.layers.iter().map(|l| (l.name.as_str(), l.dtype.as_str())).collect();
+    let layers: Vec<_> = cfg
+        .layers
+        .iter()
+        .map(|l| (l.name.as_str(), l.dtype.as_str()))
+        .collect();
     assert_eq!(layers, [("/a/b", "float16"), ("c: d", "int8")]);
-    let found: Vec<_> = cfg.entries.iter().map(|entry| {
-        let range = entry.range().unwrap().map(|(min, max)| (min.value, max.value));
-        (entry.name.as_str(), entry.dtype.as_str(), range)
-    }).collect();
+    let found: Vec<_> = cfg
+        .entries
+        .iter()
+        .map(|entry| {
+            let range = entry.range().unwrap().map(|(min, max)| (min.value, max.value));
+            (entry.name.as_str(), entry.dtype.as_str(), range)
+        })
+        .collect();
     let expected = [
         ("input:0", "float32", Some((-1.0, 1.0))),
         ("123", "int8", Some((0.0, 6.0))),
@@ -67,12 +83,21 @@ fn each_refusal_has_its_text() {
         assert_eq!(RknnCfg::parse(text).unwrap_err(), error, "{text}");
     }
     let ranges = [
-        ("min: [1, 2]\n        max: [3]", "line 2: range of \"x\" is wrong, expected one min and one max, got 2 and 1"),
-        ("min: [4]\n        max: [3]", "line 2: range of \"x\" is wrong, expected min of at most 3.0, got 4.0"),
+        (
+            "min: [1, 2]\n        max: [3]",
+            "line 2: range of \"x\" is wrong, expected one min and one max, got 2 and 1",
+        ),
+        (
+            "min: [4]\n        max: [3]",
+            "line 2: range of \"x\" is wrong, expected min of at most 3.0, got 4.0",
+        ),
     ];
     for (fields, error) in ranges {
         let text = format!("quantize_parameters:\n    x:\n        dtype: int8\n        {fields}\n");
-        assert_eq!(RknnCfg::parse(&text).unwrap().entries[0].range().unwrap_err(), error);
+        assert_eq!(
+            RknnCfg::parse(&text).unwrap().entries[0].range().unwrap_err(),
+            error
+        );
     }
 }
 
@@ -85,25 +110,62 @@ fn an_edit_keeps_every_other_byte() {
         edited: &'static str,
     }
     let cases = [
-        Case { layers: " {}", removed: &[], set: &[], edited: " {}" },
-        Case { layers: " {}", removed: &[], set: &[("a", "float16")], edited: " \n    a: float16" },
-        Case { layers: "   # 1\n    a: int8 # 2\n    b: int8", removed: &[], set: &[("b", "int16"), ("7", "float16")], edited: "   # 1\n    a: int8 # 2\n    b: int16\n    '7': float16" },
-        Case { layers: "\n    a: int8", removed: &["a"], set: &[], edited: " {}" },
-        Case { layers: "\n    a: int8", removed: &["a"], set: &[("b", "float16")], edited: "\n    b: float16" },
+        Case {
+            layers: " {}",
+            removed: &[],
+            set: &[],
+            edited: " {}",
+        },
+        Case {
+            layers: " {}",
+            removed: &[],
+            set: &[("a", "float16")],
+            edited: " \n    a: float16",
+        },
+        Case {
+            layers: "   # 1\n    a: int8 # 2\n    b: int8",
+            removed: &[],
+            set: &[("b", "int16"), ("7", "float16")],
+            edited: "   # 1\n    a: int8 # 2\n    b: int16\n    '7': float16",
+        },
+        Case {
+            layers: "\n    a: int8",
+            removed: &["a"],
+            set: &[],
+            edited: " {}",
+        },
+        Case {
+            layers: "\n    a: int8",
+            removed: &["a"],
+            set: &[("b", "float16")],
+            edited: "\n    b: float16",
+        },
     ];
     for line_break in ["\n", "\r\n"] {
-        for Case { layers, removed, set, edited } in &cases {
+        for Case {
+            layers,
+            removed,
+            set,
+            edited,
+        } in &cases
+        {
             let text = cfg(layers).replace('\n', line_break);
             let parsed = RknnCfg::parse(&text).unwrap();
             let mut edit = parsed.edit();
             edit.set_range(&parsed.entries[1], Range { min: 0.0, max: 3.5 });
-            for layer in parsed.layers.iter().filter(|layer| removed.contains(&layer.name.as_str())) {
+            for layer in parsed
+                .layers
+                .iter()
+                .filter(|layer| removed.contains(&layer.name.as_str()))
+            {
                 edit.remove_layer(layer);
             }
             for (name, dtype) in *set {
                 edit.set_layer(name, dtype);
             }
-            let expected = cfg(edited).replace("-   6.0", "-   3.5").replace('\n', line_break);
+            let expected = cfg(edited)
+                .replace("-   6.0", "-   3.5")
+                .replace('\n', line_break);
             assert_eq!(edit.finish(), expected, "{layers}");
         }
     }
@@ -111,15 +173,25 @@ fn an_edit_keeps_every_other_byte() {
     let parsed = RknnCfg::parse(text).unwrap();
     let mut edit = parsed.edit();
     edit.set_layer("a", "float16");
-    assert_eq!(edit.finish(), format!("custom_quantize_layers:\n    a: float16\n{text}"));
+    assert_eq!(
+        edit.finish(),
+        format!("custom_quantize_layers:\n    a: float16\n{text}")
+    );
 }
 
 #[test]
 fn lists_that_repeat_another_keep_their_numbers() {
     let entry = |name: &str, min: &str, ori_min: &str| {
-        format!("    {name}:\n        dtype: int8\n        min: {min}\n        max: [1.0]\n        ori_min: {ori_min}\n")
+        format!(
+            "    {name}:\n        dtype: int8\n        min: {min}\n        max: [1.0]\n        ori_min: {ori_min}\n"
+        )
     };
-    let cfg = |parts: [String; 3]| format!("custom_quantize_layers: {{}}\nquantize_parameters:\n{}", parts.concat());
+    let cfg = |parts: [String; 3]| {
+        format!(
+            "custom_quantize_layers: {{}}\nquantize_parameters:\n{}",
+            parts.concat()
+        )
+    };
     let text = cfg([
         entry("a", "&id001\n        -   -2.5", "*id001"),
         entry("b", "*id001", "&id002 [-3.0]"),
@@ -127,7 +199,10 @@ fn lists_that_repeat_another_keep_their_numbers() {
     ]);
     let parsed = RknnCfg::parse(&text).unwrap();
     let of = |entry: &Entry| (entry.min[0].value, entry.ori_min[0].value);
-    assert_eq!(parsed.entries.iter().map(of).collect::<Vec<_>>(), [(-2.5, -2.5), (-2.5, -3.0), (-2.5, -3.0)]);
+    assert_eq!(
+        parsed.entries.iter().map(of).collect::<Vec<_>>(),
+        [(-2.5, -2.5), (-2.5, -3.0), (-2.5, -3.0)]
+    );
     let mut edit = parsed.edit();
     edit.set_range(&parsed.entries[0], Range { min: -1.0, max: 1.0 });
     edit.set_range(&parsed.entries[1], Range { min: -2.0, max: 1.0 });
@@ -138,5 +213,8 @@ fn lists_that_repeat_another_keep_their_numbers() {
     ]);
     assert_eq!(edit.finish(), expected);
     let error = RknnCfg::parse("quantize_parameters:\n    x:\n        min: *id001\n").unwrap_err();
-    assert_eq!(error, "line 3: min is wrong, expected an anchor of numbers above, got \"id001\"");
+    assert_eq!(
+        error,
+        "line 3: min is wrong, expected an anchor of numbers above, got \"id001\""
+    );
 }
