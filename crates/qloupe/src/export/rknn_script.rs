@@ -118,7 +118,8 @@ fn sample_file(idx: usize, input: usize, n_inputs: usize) -> String {
 /// `x' = (x * scale - mean) / std = (x - mean / scale) / (std / scale)`.
 fn mean_and_std(spec: &InputSpec) -> Option<Vec<(f32, f32)>> {
     let recipe = &spec.recipe;
-    if recipe.mean.is_empty() && recipe.std.is_empty() && recipe.scale == 1.0 {
+    let scales = recipe.scale.to_bits() != 1.0_f32.to_bits();
+    if recipe.mean.is_empty() && recipe.std.is_empty() && !scales {
         return None;
     }
     let n = spec

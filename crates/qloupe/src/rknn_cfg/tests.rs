@@ -55,7 +55,7 @@ fn names_types_and_ranges_are_read() {
         ("e #f", "float16", None),
     ];
     assert_eq!(found, expected);
-    assert_eq!((cfg.entries[1].line, cfg.entries[1].ori_max[0].value), (19, 7.5));
+    assert_eq!((cfg.entries[1].line, cfg.entries[1].ori_max[0].value), (21, 7.5));
 }
 
 #[test]
