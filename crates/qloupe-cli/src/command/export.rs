@@ -17,7 +17,7 @@ const EXAMPLE: &str = "Examples:
   qloupe export model.onnx --plan model.int8.plan.toml --to qdq -o model.int8.onnx
 
 rknn: step 1 of rknn-toolkit2's hybrid quantization writes model.quantization.cfg; give the exported file to step 2. Make
-step 1 with quantized_algorithm='normal': bounds that the converter itself tightens are kept.
+step 1 with quantized_algorithm='normal': bounds that the converter itself moves are kept.
 rknn-script: convert/convert.py does all of it, on the samples that are written beside it.";
 
 #[derive(Args, Debug)]

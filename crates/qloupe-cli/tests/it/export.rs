@@ -91,7 +91,7 @@ fn bounds_that_the_converter_tightened_stay() {
     sandbox.write("step1.cfg", cfg("{}", &[("Conv__127:0", -2.5, 9.0)]));
     let text = sandbox.succeed(&format!("{EXPORT} --to rknn --cfg step1.cfg -o ours.cfg"));
     assert!(
-        text.contains("\n1 bounds that the converter tightened are kept\n"),
+        text.contains("\n1 bounds that the converter moved are kept\n"),
         "{text}"
     );
     let ours = sandbox.text("ours.cfg");

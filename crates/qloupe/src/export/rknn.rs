@@ -12,13 +12,12 @@ use crate::Error;
 use crate::plan::{Precision, ValuePlan};
 use crate::ranges::names::original;
 use crate::ranges::places::Places;
+use crate::ranges::rknn::INT8;
 use crate::ranges::{known_values, read_text};
 use crate::rknn_cfg::{Entry, RknnCfg};
 use crate::units::{is_state, unit_outputs, unit_support};
 use crate::write::write_atomically;
 
-/// The type of the entries that get ranges.
-const INT8: &str = "int8";
 /// What the vendor calls the types that it can raise a layer to.
 const FLOAT16: &str = "float16";
 const INT16: &str = "int16";
@@ -113,6 +112,26 @@ impl<'a> Merge<'a> {
                 .map_or(Place::Unplanned, |output| Place::Planned(output.to_owned())),
             None => Place::Unknown,
         };
+        let own = cfg.entries.iter().rev().filter_map(|entry| {
+            let (value, _) = original(&entry.name, &known)?;
+            places.is_planned(value).then_some((value, entry))
+        });
+        let own: BTreeMap<&str, &Entry> = own.collect();
+        // Where the file has a hidden value and its unit's output, a converter that fuses them gives both one range.
+        let entry_place = |entry: &Entry| {
+            let value = original(&entry.name, &known).map(|(value, _)| value);
+            match place(&entry.name) {
+                Place::Planned(output)
+                    if value != Some(output.as_str())
+                        && own
+                            .get(output.as_str())
+                            .is_some_and(|own| !have_one_range(entry, own)) =>
+                {
+                    Place::Unplanned
+                }
+                place => place,
+            }
+        };
         let forms = request.plan.forms();
         let mut ranges = BTreeMap::new();
         for value in &request.plan.values {
@@ -125,7 +144,7 @@ impl<'a> Merge<'a> {
             cfg,
             ranges,
             raised: raised(request, &forms),
-            entries: cfg.entries.iter().map(|entry| place(&entry.name)).collect(),
+            entries: cfg.entries.iter().map(entry_place).collect(),
             layers: cfg.layers.iter().map(|layer| place(&layer.name)).collect(),
         })
     }
@@ -143,7 +162,7 @@ impl<'a> Merge<'a> {
             let Place::Planned(value) = place else { continue };
             met.insert(value);
             if let (Some(range), Some(_), true) = (self.ranges.get(value.as_str()), bounds, is_int8) {
-                let (range, n_kept) = within_tightened(entry, *range);
+                let (range, n_kept) = with_moved_bounds(entry, *range);
                 edit.set_range(entry, range);
                 outcome.n_ranges += 1;
                 outcome.n_bounds_kept += n_kept;
@@ -209,8 +228,21 @@ fn range_of_integers(params: &QuantParams) -> Option<Range> {
     })
 }
 
-/// A range with the bounds that the converter tightened (it knows what Relu, Clip or Sigmoid come next), and how many.
-fn within_tightened(entry: &Entry, range: Range) -> (Range, usize) {
+/// True for two entries whose ranges are the same within a thousandth.
+fn have_one_range(a: &Entry, b: &Entry) -> bool {
+    const TOLERANCE: f32 = 1e-3;
+    let (Ok(Some((a_min, a_max))), Ok(Some((b_min, b_max)))) = (a.range(), b.range()) else {
+        return false;
+    };
+    let width = (b_max.value - b_min.value).abs() * TOLERANCE;
+    (a_min.value - b_min.value).abs() <= width && (a_max.value - b_max.value).abs() <= width
+}
+
+/// A range with the bounds that the converter moved, and how many: it tightens those that the Relu, Clip or Sigmoid behind
+/// cuts, and widens those of values that share a scale with another.
+fn with_moved_bounds(entry: &Entry, range: Range) -> (Range, usize) {
+    /// More than what float32 leaves of a bound on its way through the file.
+    const WIDENED: f32 = 1e-2;
     let only = |numbers: &[crate::rknn_cfg::Number]| match numbers {
         [number] => Some(number.value),
         _ => None,
@@ -232,6 +264,19 @@ fn within_tightened(entry: &Entry, range: Range) -> (Range, usize) {
     {
         bounded.max = max;
         n_kept += 1;
+    }
+    let sides = [
+        (&entry.min, &entry.ori_min, &mut bounded.min, -1.0),
+        (&entry.max, &entry.ori_max, &mut bounded.max, 1.0),
+    ];
+    for (now, before, bound, outwards) in sides {
+        if let (Some(now), Some(before)) = (only(now), only(before))
+            && (now - before) * outwards > now.abs() * WIDENED
+            && (now - *bound) * outwards > 0.0
+        {
+            *bound = now;
+            n_kept += 1;
+        }
     }
     (bounded, n_kept)
 }
@@ -276,7 +321,7 @@ impl Outcome {
         )];
         if self.n_bounds_kept > 0 {
             lines.push(format!(
-                "{} bounds that the converter tightened are kept",
+                "{} bounds that the converter moved are kept",
                 self.n_bounds_kept
             ));
         }

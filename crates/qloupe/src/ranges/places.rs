@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::prepare::Prepared;
 use crate::units::unit_outputs;
 
-/// The values of a plan, and for every other value of the graph the one that stands for it.
+/// The values of a plan, and for the values that a unit hides its output.
+///
+/// What folding a batch norm removed has no place: a converter that still has it did not fold, and its numbers are others.
 pub(crate) struct Places {
     names: Vec<String>,
     planned: BTreeSet<String>,
@@ -29,14 +31,6 @@ impl Places {
             for name in inside.filter(|name| !planned.contains(*name)) {
                 outputs.insert(name.clone(), output.to_owned());
             }
-        }
-        for fused in prepared
-            .fused
-            .iter()
-            .filter(|fused| !planned.contains(&fused.value))
-        {
-            let into = outputs.get(&fused.into).unwrap_or(&fused.into).clone();
-            outputs.insert(fused.value.clone(), into);
         }
         Self {
             names,

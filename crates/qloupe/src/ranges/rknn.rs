@@ -7,9 +7,13 @@ use qloupe_tensor::Range;
 use super::{FileRanges, RangeFormat};
 use crate::rknn_cfg::{RknnCfg, is_rknn_cfg};
 
+/// The type of the entries whose range counts.
+pub(crate) const INT8: &str = "int8";
+
 /// `min` and `max` of `quantize_parameters`, `custom_quantize_layers`, and the type of every tensor.
 ///
-/// Numbers of int16 and int32 tensors are those of constants and are left out.
+/// Only int8 tensors have ranges that count: int16 and int32 ones are constants, and a float one may have the name of the
+/// value before it (`p2o.Add.277-rs_sw` is the Softmax of `p2o.Add.277`).
 pub(super) struct Rknn;
 
 impl RangeFormat for Rknn {
@@ -34,7 +38,7 @@ impl RangeFormat for Rknn {
         let mut found = FileRanges::default();
         for entry in &cfg.entries {
             found.dtypes.push((entry.name.clone(), entry.dtype.clone()));
-            let range = entry.range()?.filter(|_| holds_activation(&entry.dtype));
+            let range = entry.range()?.filter(|_| entry.dtype == INT8);
             if let Some((min, max)) = range {
                 let range = Range {
                     min: min.value,
@@ -53,11 +57,6 @@ impl RangeFormat for Rknn {
     }
 }
 
-/// True for the types that the converter gives activations.
-pub(crate) fn holds_activation(dtype: &str) -> bool {
-    dtype == "int8" || dtype.starts_with("float")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +69,7 @@ mod tests {
         assert!(Rknn.recognizes(text));
         let found = Rknn.parse(text).unwrap();
         let range = |name: &str, min, max| (name.to_owned(), Range { min, max });
-        assert_eq!(found.ranges, [range("a", -1.5, 2.5), range("b-rs", 0.0, 1.0)]);
+        assert_eq!(found.ranges, [range("a", -1.5, 2.5)]);
         assert_eq!(found.layers, [("b-rs".to_owned(), "float16".to_owned())]);
         assert_eq!(found.dtypes.len(), 3);
         let wrong = text.replace("[-1.5]", "[-1.5, 0]");
