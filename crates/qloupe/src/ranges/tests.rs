@@ -25,7 +25,7 @@ fn the_content_tells_the_format_and_suffixes_go_where_a_converter_appends_them()
     assert_eq!(imported.format, "rknn");
     assert_eq!(
         imported.ranges,
-        BTreeMap::from([range("x", 1.0), range("relu", 6.0)])
+        BTreeMap::from([range("x", 2.0), range("relu", 6.0)])
     );
     assert_eq!(imported.unmatched, ["conv_2conv0", "z"]);
     let pair = |name: &str, dtype: &str| (name.to_owned(), dtype.to_owned());
