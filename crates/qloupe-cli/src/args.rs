@@ -130,6 +130,10 @@ pub(crate) struct QuantizeArgs {
     /// How ranges are found [default: auto]
     #[arg(long, value_name = "ALGORITHM")]
     pub(crate) algorithm: Option<String>,
+    /// Ranges that another tool calibrated, instead of those of --algorithm: a .quantization.cfg of rknn-toolkit2, a
+    /// calibration cache of TensorRT or of ONNX Runtime (JSON)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ranges: Option<PathBuf>,
     /// Scales of weights: channel or layer [default: channel]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
@@ -174,6 +178,7 @@ impl QuantizeArgs {
             ("--dataset", self.dataset.is_some()),
             ("--precision", self.precision.is_some()),
             ("--algorithm", self.algorithm.is_some()),
+            ("--ranges", self.ranges.is_some()),
             ("--method", self.method.is_some()),
             ("--statistics", self.statistics.is_some()),
             ("--optimization-level", self.optimization_level.is_some()),

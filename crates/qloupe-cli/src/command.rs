@@ -4,6 +4,7 @@ mod analyze;
 mod bench;
 mod build;
 mod evaluate;
+mod export;
 mod infer;
 mod inspect;
 mod quantize;
@@ -30,6 +31,7 @@ const ALL: &[&dyn Command] = &[
     &bench::Bench,
     &build::Build,
     &evaluate::Evaluate,
+    &export::Export,
     &infer::Infer,
     &inspect::Inspect,
 ];

@@ -91,7 +91,9 @@ impl Statistics {
 
     /// True when histograms were counted, which most algorithms need.
     pub fn has_histograms(&self) -> bool {
-        self.sketches.values().all(|sketch| !sketch.histogram().is_empty())
+        self.sketches
+            .values()
+            .all(|sketch| !sketch.histogram().is_empty())
     }
 }
 
@@ -179,7 +181,11 @@ impl<'p> Calibration<'p> {
             self.watch_ranges(&sample, given)?;
         } else {
             let goals = self.goals();
-            let wanted: Vec<bool> = self.program.values().map(|name| self.names.contains(name)).collect();
+            let wanted: Vec<bool> = self
+                .program
+                .values()
+                .map(|name| self.names.contains(name))
+                .collect();
             let tapped = Tapped::Only(&wanted);
             let mut walk = self.program.walk_tapped(given, &goals, tapped).map_err(in_file)?;
             while let Some(stepped) = walk.step().map_err(in_file)? {

@@ -15,10 +15,10 @@ use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::calibrate::Progress;
 use crate::prepare::Network;
 use crate::runner::Runner;
 use crate::samples::{Batch, Labelled};
-use crate::calibrate::Progress;
 
 pub use class_names::read_class_names;
 pub use gate::{Gate, GateOutcome};

@@ -89,7 +89,7 @@ impl<'a> Work<'a> {
         options: &'a QuantizeOptions,
         stages: Stages<'a>,
     ) -> Result<Self, Error> {
-        let n = if options.optimization_level == 0 && !options.algorithm.races() {
+        let n = if options.optimization_level == 0 && !races(options) {
             0
         } else {
             dataset.n_batches()
@@ -99,7 +99,11 @@ impl<'a> Work<'a> {
         if held_back.is_empty() {
             held_back.clone_from(&tuning);
         }
-        let read = |idxs: Vec<usize>| idxs.into_iter().map(|idx| Ok(dataset.batch(idx)?.inputs)).collect();
+        let read = |idxs: Vec<usize>| {
+            idxs.into_iter()
+                .map(|idx| Ok(dataset.batch(idx)?.inputs))
+                .collect()
+        };
         spread(&mut tuning, MAX_TUNING_SAMPLES);
         spread(&mut held_back, MAX_HELD_BACK_SAMPLES);
         let tuning: Result<_, Error> = read(tuning);
@@ -171,14 +175,16 @@ pub(crate) fn optimize(
     for pass in passes_of(options.optimization_level, false) {
         base = tried(work, referee, *pass, base)?;
     }
-    if options.algorithm.races() {
+    if races(options) {
         base = raced(work, referee, base, statistics, &scheme)?;
     }
     let mut score = referee.score(work.network(), &base)?;
     let mut best: Option<Quantized> = None;
     let mut records = Vec::new();
     for pass in passes_of(options.optimization_level, true) {
-        let Some(trial) = pass.run(work, &base)? else { continue };
+        let Some(trial) = pass.run(work, &base)? else {
+            continue;
+        };
         let after = referee.score(work.network(), &trial)?;
         let record = referee.record(pass.id(), score, after);
         if record.kept {
@@ -190,6 +196,11 @@ pub(crate) fn optimize(
     let mut best = best.unwrap_or(base);
     best.plan.optimized.passes.extend(records);
     Ok(best)
+}
+
+/// True where algorithms compete: ranges of another tool are used as they are.
+fn races(options: &QuantizeOptions) -> bool {
+    options.algorithm.races() && options.ranges.is_none()
 }
 
 fn passes_of(level: u8, corrects: bool) -> impl Iterator<Item = &'static &'static dyn Pass> {
@@ -223,10 +234,26 @@ fn raced(
     scheme: &QuantScheme,
 ) -> Result<Quantized, Error> {
     let samples = &work.tuning[..work.tuning.len().min(MAX_RACE_SAMPLES)];
-    let Quantized { mut prepared, plan } = quantized;
-    let races = race::race(work.network(), &prepared, &plan, statistics, referee, samples, scheme)?;
+    let Quantized {
+        mut prepared,
+        plan,
+        notes,
+    } = quantized;
+    let races = race::race(
+        work.network(),
+        &prepared,
+        &plan,
+        statistics,
+        referee,
+        samples,
+        scheme,
+    )?;
     let mut plans = vec![("mixed", race::apply(&prepared, &plan, &races)?)];
-    for algorithm in calibrate::ALL.iter().copied().filter(|algorithm| !algorithm.races()) {
+    for algorithm in calibrate::ALL
+        .iter()
+        .copied()
+        .filter(|algorithm| !algorithm.races())
+    {
         let other = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme)?;
         plans.push((algorithm.id(), other));
     }
@@ -236,7 +263,7 @@ fn raced(
     let mut best: Option<(f64, QuantPlan)> = None;
     for (name, plan) in plans {
         work.progress("race", figures.len(), n_plans);
-        let contender = Quantized { prepared, plan };
+        let contender = Quantized::new(prepared, plan);
         let corrected = if corrects {
             bias_correction::correct(work.network(), &contender, samples, &|_, _| ())?
         } else {
@@ -244,9 +271,14 @@ fn raced(
         };
         let score = referee.score(work.network(), corrected.as_ref().unwrap_or(&contender))?;
         figures.push(format!("{name} {score:.2} dB"));
-        let Quantized { prepared: own, plan } = contender;
+        let Quantized {
+            prepared: own, plan, ..
+        } = contender;
         prepared = own;
-        if best.as_ref().is_none_or(|(least, _)| score > least + LEAST_GAIN_DB) {
+        if best
+            .as_ref()
+            .is_none_or(|(least, _)| score > least + LEAST_GAIN_DB)
+        {
             best = Some((score, plan));
         }
     }
@@ -254,5 +286,9 @@ fn raced(
     let n = referee.n_samples();
     let after = if corrects { " after bias correction," } else { "" };
     plan.optimized.race = format!("{},{after} on {n} samples held back", figures.join(", "));
-    Ok(Quantized { prepared, plan })
+    Ok(Quantized {
+        prepared,
+        plan,
+        notes,
+    })
 }

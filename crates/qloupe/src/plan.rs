@@ -14,8 +14,8 @@ use crate::passes::Rescale;
 
 pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
-pub(crate) use weights::{fit_biases, plan_weights};
 pub use file::{PlanHead, format_plan, parse_plan, read_head};
+pub(crate) use weights::{fit_biases, plan_weights};
 
 /// Whether weights have one scale for each output channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use qloupe_tensor::{DType, Requantize, Tensor};
 use crate::Error;
 use crate::optimize::add_biases;
 use crate::passes::{
-    Fused, Rescale, fold_batch_norm::fold_batch_norm, rescale_concat::rescale_concat, resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
+    Fused, Rescale, fold_batch_norm::fold_batch_norm, rescale_concat::rescale_concat,
+    resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
 };
 use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};

@@ -10,8 +10,11 @@ use crate::Error;
 use crate::calibrate::statistics_file::{read_statistics, write_statistics};
 use crate::calibrate::{self, Algorithm, Calibration, Progress, Statistics};
 use crate::optimize::{self, Changes, Work};
-use crate::plan::{Method, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head};
+use crate::plan::{
+    Method, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head,
+};
 use crate::prepare::{Network, Prepared};
+use crate::ranges::{known_values, read_ranges};
 use crate::runner::Runner;
 use crate::samples::{Batch, Dataset};
 use crate::session::Session;
@@ -37,6 +40,22 @@ pub struct QuantizeOptions {
     pub optimization_level: u8,
     /// Where the statistics are kept: read if the file exists, written otherwise.
     pub statistics: Option<PathBuf>,
+    /// A file of ranges of another tool, which are used as they are.
+    pub ranges: Option<PathBuf>,
+}
+
+impl QuantizeOptions {
+    /// The defaults for a target: `auto`, per channel, every pass.
+    pub fn new(target: &'static Target) -> Self {
+        Self {
+            target,
+            algorithm: calibrate::find(DEFAULT_ALGORITHM).expect("invariant: the default exists"),
+            method: Method::Channel,
+            optimization_level: DEFAULT_OPTIMIZATION_LEVEL,
+            statistics: None,
+            ranges: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for QuantizeOptions {
@@ -57,9 +76,20 @@ pub struct Quantized {
     pub prepared: Prepared,
     /// What precision everything in it has.
     pub plan: QuantPlan,
+    /// What the user should know: names of a file of ranges that match nothing.
+    pub notes: Vec<String>,
 }
 
 impl Quantized {
+    /// A plan of a prepared graph.
+    pub fn new(prepared: Prepared, plan: QuantPlan) -> Self {
+        Self {
+            prepared,
+            plan,
+            notes: Vec::new(),
+        }
+    }
+
     /// What runs under the plan.
     ///
     /// # Errors
@@ -89,7 +119,11 @@ impl Quantized {
         fit_biases(&prepared.program, &prepared.units, &mut plan)?;
         plan.optimized.constants.extend(constants);
         plan.optimized.new_biases.extend(new_biases);
-        Ok(Some(Self { prepared, plan }))
+        Ok(Some(Self {
+            prepared,
+            plan,
+            notes: self.notes.clone(),
+        }))
     }
 }
 
@@ -109,16 +143,37 @@ pub fn quantize(
     let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
     let Some(scheme) = options.target.activation.filter(|_| !dataset.is_empty()) else {
         // float16 needs no ranges: one run tells which values are float.
-        let ranges = float_values(&prepared, &dataset.batch(0)?.inputs)?;
-        return planned(prepared, &ranges, options, 1);
+        return with_plain_ranges(prepared, &[dataset.batch(0)?.inputs], options);
     };
     let work = Work::new(session, dataset, options, stages)?;
     let (prepared, optimized) = optimize::restructure(&work, prepared)?;
-    let statistics = statistics_of(&prepared, dataset, options, &|done, all| stages("calibrate", done, all))?;
-    let ranges = statistics.ranges(options.algorithm, &scheme);
+    let statistics = statistics_of(&prepared, dataset, options, &|done, all| {
+        stages("calibrate", done, all)
+    })?;
+    let mut ranges = statistics.ranges(options.algorithm, &scheme);
+    let imported = imported(session, &prepared, options, &mut ranges)?;
     let mut quantized = planned(prepared, &ranges, options, statistics.n_samples)?;
+    if let Some((format, notes)) = imported {
+        quantized.plan.algorithm = format!("{} with ranges of {format}", quantized.plan.algorithm);
+        quantized.notes = notes;
+    }
     quantized.plan.optimized = optimized;
     optimize::optimize(&work, quantized, &statistics)
+}
+
+/// Replaces ranges by those of the user's file, if there is one: its format, and what was not found.
+fn imported(
+    session: &Session,
+    prepared: &Prepared,
+    options: &QuantizeOptions,
+    ranges: &mut BTreeMap<String, Range>,
+) -> Result<Option<(&'static str, Vec<String>)>, Error> {
+    let Some(path) = &options.ranges else {
+        return Ok(None);
+    };
+    let known = known_values(&[&session.network.model.graph, &prepared.model.graph]);
+    let imported = read_ranges(path, &known)?;
+    Ok(Some((imported.format, imported.apply(prepared, ranges))))
 }
 
 /// Everything in float16. The inputs are of one run, which tells what values are float.
@@ -126,27 +181,28 @@ pub fn quantize(
 /// # Errors
 /// As [`quantize`].
 pub fn quantize_to_fp16(session: &Session, inputs: &[(String, Tensor)]) -> Result<Quantized, Error> {
-    let options = QuantizeOptions {
-        target: targets::find("fp16")?,
-        algorithm: calibrate::find("min_max")?,
-        method: Method::Channel,
-        optimization_level: DEFAULT_OPTIMIZATION_LEVEL,
-        statistics: None,
-    };
+    let options = QuantizeOptions::new(targets::find("fp16")?);
     let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
-    let ranges = float_values(&prepared, inputs)?;
-    planned(prepared, &ranges, &options, 1)
+    with_plain_ranges(prepared, &[inputs.to_vec()], &options)
 }
 
-fn float_values(
-    prepared: &Prepared,
-    inputs: &[(String, Tensor)],
-) -> Result<BTreeMap<String, Range>, Error> {
+/// The plan of a prepared graph with the whole ranges of some samples, and nothing else done.
+///
+/// # Errors
+/// A run that fails, a value that is not finite.
+pub fn with_plain_ranges(
+    prepared: Prepared,
+    samples: &[Vec<(String, Tensor)>],
+    options: &QuantizeOptions,
+) -> Result<Quantized, Error> {
     let names: BTreeSet<String> = prepared.value_names().into_iter().collect();
     let mut calibration = Calibration::new(&prepared.program, &names, true);
-    calibration.observe(&Batch::single(0, inputs.to_vec()))?;
+    for (idx, inputs) in samples.iter().enumerate() {
+        calibration.observe(&Batch::single(idx, inputs.clone()))?;
+    }
     let sketches = calibration.finish().sketches.into_iter();
-    Ok(sketches.map(|(name, sketch)| (name, sketch.range())).collect())
+    let ranges = sketches.map(|(name, sketch)| (name, sketch.range())).collect();
+    planned(prepared, &ranges, options, samples.len())
 }
 
 /// The statistics of a dataset: those of the file, or new ones, which are written to it.
@@ -167,22 +223,32 @@ fn statistics_of(
     // What is kept for another algorithm has to serve all of them.
     let ranges_only = options.algorithm.needs_ranges_only() && file.is_none();
     let n_batches = dataset.n_batches();
-    let statistics =
-        calibrate::calibrate(&prepared.program, &names, dataset, n_batches, ranges_only, progress)?;
+    let statistics = calibrate::calibrate(
+        &prepared.program,
+        &names,
+        dataset,
+        n_batches,
+        ranges_only,
+        progress,
+    )?;
     if let Some((path, fingerprint)) = file {
         write_statistics(path, &statistics, fingerprint)?;
     }
     Ok(statistics)
 }
 
-pub(crate) fn planned(
+fn planned(
     prepared: Prepared,
     ranges: &BTreeMap<String, Range>,
     options: &QuantizeOptions,
     n_samples: usize,
 ) -> Result<Quantized, Error> {
     let is_integer = options.target.activation.is_some();
-    let algorithm = if is_integer { options.algorithm.id() } else { NO_ALGORITHM };
+    let algorithm = if is_integer {
+        options.algorithm.id()
+    } else {
+        NO_ALGORITHM
+    };
     let options = PlanOptions {
         target: options.target,
         algorithm: algorithm.to_owned(),
@@ -191,7 +257,7 @@ pub(crate) fn planned(
         n_samples,
     };
     let plan = build_plan(&prepared, ranges, &options)?;
-    Ok(Quantized { prepared, plan })
+    Ok(Quantized::new(prepared, plan))
 }
 
 /// The graph prepared as a plan file says, and the plan.
@@ -219,5 +285,5 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     }
     plan.optimized.rescales = head.rescales;
     prepared.check_plan(&file, &plan)?;
-    Ok(Quantized { prepared, plan })
+    Ok(Quantized::new(prepared, plan))
 }

@@ -7,11 +7,11 @@ mod reference {
     use std::path::{Path, PathBuf};
 
     use qloupe::array::ArrayFile;
-    use qloupe::calibrate::{self, Calibration};
-    use qloupe::plan::{Method, PlanOptions, Precision, QuantPlan, build_plan};
+    use qloupe::plan::{Method, Precision, QuantPlan};
     use qloupe::prepare::{Crop, Prepared};
+    use qloupe::quantize::{QuantizeOptions, Quantized, with_plain_ranges};
     use qloupe::recipe::Recipe;
-    use qloupe::samples::{Batch, Dataset};
+    use qloupe::samples::Dataset;
     use qloupe::session::Session;
     use qloupe::targets;
     use qloupe_exec::{Mode, Stored, UnitCompute};
@@ -127,19 +127,11 @@ mod reference {
             .collect();
         let changes = session.resolve_branches(&sample).unwrap();
         assert_eq!(changes.len(), 5, "{changes:?}");
-        let target = targets::find("onnxruntime").unwrap();
-        let mut calibration = Calibration::new(&session.network.program, calibrate::find("min_max").unwrap());
-        calibration.observe(&Batch::single(0, sample.clone())).unwrap();
+        let target = targets::find("rk3588").unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();
-        let options = PlanOptions {
-            target,
-            algorithm: "min_max".to_owned(),
-            method: Method::Channel,
-            optimization_level: 3,
-        };
-        let statistics = calibration.finish();
-        let (program, topology) = (&prepared.program, &prepared.topology);
-        let plan = build_plan(program, topology, &prepared.units, &statistics, &options).unwrap();
+        let options = QuantizeOptions::new(target);
+        let quantized = with_plain_ranges(prepared, std::slice::from_ref(&sample), &options).unwrap();
+        let Quantized { prepared, plan, .. } = quantized;
         let assignment = prepared.assignment(&plan);
         let lstm = assignment.units.iter().find(|unit| {
             let node = &prepared.model.graph.nodes[unit.node_idxs[0]];
@@ -189,26 +181,16 @@ mod reference {
         let recipe = Recipe::read(&testdata().join("fmnist/recipe.toml")).unwrap();
         let session = session("fmnist_mbv2", &recipe);
         let dataset = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
-        let algorithm = calibrate::find("min_max").unwrap();
-        let statistics = session
-            .calibrate(&dataset, dataset.len(), algorithm, &|_, _| ())
-            .unwrap();
         let target = targets::find(target).unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();
-        let options = PlanOptions {
-            target,
-            algorithm: algorithm.id().to_owned(),
+        let options = QuantizeOptions {
             method,
-            optimization_level: 3,
+            ..QuantizeOptions::new(target)
         };
-        let plan = build_plan(
-            &prepared.program,
-            &prepared.topology,
-            &prepared.units,
-            &statistics,
-            &options,
-        )
-        .unwrap();
+        let samples: Vec<_> = (0..dataset.len())
+            .map(|idx| dataset.batch(idx).unwrap().inputs)
+            .collect();
+        let Quantized { prepared, plan, .. } = with_plain_ranges(prepared, &samples, &options).unwrap();
         let weight = |name: &String| (name.clone(), prepared.program.constant(name).unwrap().clone());
         let weights = prepared.weight_names().iter().map(weight).collect();
         (plan, weights)

@@ -5,10 +5,9 @@ mod replay {
     use std::path::Path;
     use std::sync::Arc;
 
-    use qloupe::calibrate::{self, Calibration};
-    use qloupe::plan::{Method, PlanOptions, QuantPlan, build_plan};
+    use qloupe::plan::QuantPlan;
     use qloupe::prepare::{Network, Prepared};
-    use qloupe::samples::Batch;
+    use qloupe::quantize::{QuantizeOptions, Quantized, with_plain_ranges};
     use qloupe::{Mode, targets};
     use qloupe_exec::{Form, QuantizedProgram, Replay, UnitCache, Value};
     use qloupe_tensor::Tensor;
@@ -35,27 +34,12 @@ mod replay {
             let network = Network::new("fmnist_resnet.onnx".to_owned(), model).unwrap();
             let name = network.model.graph.runtime_inputs()[0].name.clone();
             let (first, second) = (sample(&name, 1), sample(&name, 5000));
-            let mut calibration = Calibration::new(&network.program, calibrate::find("min_max").unwrap());
-            for (idx, sample) in [&first, &second].into_iter().enumerate() {
-                calibration.observe(&Batch::single(idx, sample.clone())).unwrap();
-            }
             let target = targets::find(target).unwrap();
             let prepared = Prepared::new(&network, target, 3).unwrap();
-            let options = PlanOptions {
-                target,
-                algorithm: "min_max".to_owned(),
-                method: Method::Channel,
-                optimization_level: 3,
-            };
-            let (program, topology) = (&prepared.program, &prepared.topology);
-            let plan = build_plan(
-                program,
-                topology,
-                &prepared.units,
-                &calibration.finish(),
-                &options,
-            )
-            .unwrap();
+            let options = QuantizeOptions::new(target);
+            let samples = [first.clone(), second.clone()];
+            let quantized = with_plain_ranges(prepared, &samples, &options).unwrap();
+            let Quantized { prepared, plan, .. } = quantized;
             Self {
                 network,
                 prepared,

@@ -31,12 +31,20 @@ const LISTS: &[List] = &[
         constant: Some("ALL"),
     },
     List {
+        file: "crates/qloupe/src/export.rs",
+        constant: Some("ALL"),
+    },
+    List {
         file: "crates/qloupe/src/metrics.rs",
         constant: Some("ALL"),
     },
     List {
         file: "crates/qloupe/src/passes.rs",
         constant: None,
+    },
+    List {
+        file: "crates/qloupe/src/ranges.rs",
+        constant: Some("ALL"),
     },
     List {
         file: "crates/qloupe/src/report.rs",

@@ -15,11 +15,11 @@ use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
-use qloupe::quantize::Quantized;
 use super::quantize::Choices;
 use super::{Command, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
+use qloupe::quantize::Quantized;
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;

@@ -12,10 +12,10 @@ use qloupe::session::Session;
 use qloupe::{Error, Mode};
 
 use super::Command;
-use qloupe::quantize::Quantized;
 use super::quantize::{self, Choices};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
+use qloupe::quantize::Quantized;
 
 const EXAMPLE: &str = "Examples:
   qloupe evaluate model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --labels test/labels.csv

@@ -125,12 +125,16 @@ pub(super) fn quantize(
         method: choices.method,
         optimization_level: args.optimization_level(),
         statistics: args.statistics.clone(),
+        ranges: args.ranges.clone(),
     };
     let stages = Stages::new(quiet);
     let quantized = qloupe::quantize::quantize(session, dataset, &options, &|stage, done, all| {
         stages.show(stage, done, all);
     })?;
     stages.finish();
+    for note in quantized.notes.iter().filter(|_| !quiet) {
+        progress::message(&format!("note: {note}"));
+    }
     Ok(quantized)
 }
 

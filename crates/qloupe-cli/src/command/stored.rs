@@ -11,8 +11,8 @@ use qloupe::targets::{self, Target};
 use qloupe::{Error, prequantized};
 use qloupe_tensor::Tensor;
 
-use qloupe::quantize::Quantized;
 use crate::args::{ModelArgs, QuantizeArgs, is_same_file, read_recipe};
+use qloupe::quantize::Quantized;
 
 /// The target of a quantized model that names none: the runtime whose format all of these tools write.
 const DEFAULT_TARGET: &str = "onnxruntime";
@@ -93,7 +93,7 @@ impl Stored {
     /// The twin and its plan.
     pub(super) fn quantized(&self) -> anyhow::Result<Quantized> {
         let (prepared, plan) = self.model.prepare(&self.twin.network, self.target)?;
-        Ok(Quantized { prepared, plan })
+        Ok(Quantized::new(prepared, plan))
     }
 
     /// What is wrong with the way in which it was quantized.

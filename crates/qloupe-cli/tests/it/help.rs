@@ -32,6 +32,11 @@ fn evaluate() {
 }
 
 #[test]
+fn export() {
+    insta::assert_snapshot!(help("export --help"));
+}
+
+#[test]
 fn infer() {
     insta::assert_snapshot!(help("infer --help"));
 }

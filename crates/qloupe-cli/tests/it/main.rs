@@ -9,6 +9,8 @@ mod bits;
 #[cfg(test)]
 mod evaluate;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod help;
 #[cfg(test)]
 mod inputs;
@@ -22,6 +24,8 @@ mod outputs;
 mod plan;
 #[cfg(test)]
 mod quantized;
+#[cfg(test)]
+mod ranges;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -93,7 +93,11 @@ fn divergence(bins: &[f64], threshold: usize, n_levels: usize) -> f64 {
         let each = mass / n_filled as f64;
         left_total += mass;
         for (idx, &count) in inside.iter().enumerate().filter(|(_, count)| **count > 0.0) {
-            let count = if from + idx + 1 == threshold { count + clipped } else { count };
+            let count = if from + idx + 1 == threshold {
+                count + clipped
+            } else {
+                count
+            };
             sum += count * (count / each).ln();
         }
     }
@@ -122,7 +126,13 @@ mod tests {
         let range = Entropy.range(&sketch, &scheme);
         assert!(range.max > 0.9, "{range:?}");
         for outlier in [3.0, 5.0, 9.0] {
-            sketch.observe(&[outlier], Range { min: outlier, max: outlier });
+            sketch.observe(
+                &[outlier],
+                Range {
+                    min: outlier,
+                    max: outlier,
+                },
+            );
         }
         let range = Entropy.range(&sketch, &scheme);
         assert!(range.max < 3.0, "{range:?}");

@@ -163,8 +163,14 @@ mod tests {
         let counts: Vec<f64> = points.iter().map(|p| p.count).collect();
         assert_eq!(counts, [1.0, 3.0, 1.0, 2.0, 1.0]);
         let near = |idx: usize, expected: f64| (points[idx].value - expected).abs() <= expected.abs() / 64.0;
-        assert!(near(0, -3.0) && points[1].value == 0.0 && near(2, 0.001) && near(3, 7.5), "{points:?}");
-        assert!(points[4].value < 1e30, "the last bin holds everything above 2^28: {points:?}");
+        assert!(
+            near(0, -3.0) && points[1].value == 0.0 && near(2, 0.001) && near(3, 7.5),
+            "{points:?}"
+        );
+        assert!(
+            points[4].value < 1e30,
+            "the last bin holds everything above 2^28: {points:?}"
+        );
     }
 
     #[test]
@@ -172,7 +178,13 @@ mod tests {
         let mut histogram = Histogram::default();
         histogram.add(&[1.0; 5], 1);
         let points = histogram.points(Range { min: 1.0, max: 1.0 });
-        assert_eq!(points, [Point { value: 1.0, count: 5.0 }]);
+        assert_eq!(
+            points,
+            [Point {
+                value: 1.0,
+                count: 5.0
+            }]
+        );
     }
 
     #[test]

@@ -43,6 +43,9 @@ mod tests {
         sketch.observe(&[], Range { min: -2.0, max: 1.0 });
         sketch.observe(&[], Range { min: 5.0, max: 5.0 });
         assert_eq!(MinMax.range(&sketch, &scheme), Range { min: -2.0, max: 5.0 });
-        assert_eq!(MinMax.range(&Sketch::default(), &scheme), Range { min: 0.0, max: 0.0 });
+        assert_eq!(
+            MinMax.range(&Sketch::default(), &scheme),
+            Range { min: 0.0, max: 0.0 }
+        );
     }
 }

@@ -61,8 +61,14 @@ impl Noise {
         let below = self.points.partition_point(|p| p.value < low);
         let above = self.points.partition_point(|p| p.value <= high);
         let exact = UNIFORM_FROM_STEPS * scale;
-        let small_from = self.points.partition_point(|p| p.value <= -exact).clamp(below, above);
-        let small_to = self.points.partition_point(|p| p.value < exact).clamp(small_from, above);
+        let small_from = self
+            .points
+            .partition_point(|p| p.value <= -exact)
+            .clamp(below, above);
+        let small_to = self
+            .points
+            .partition_point(|p| p.value < exact)
+            .clamp(small_from, above);
         let uniform = self.sum(0, below, small_from) + self.sum(0, small_to, above);
         let rounded = |point: &Point| {
             let steps = point.value / scale;
@@ -80,7 +86,8 @@ impl Noise {
 
     /// The sum of squared distances of points `from..to` to one value.
     fn distance(&self, from: usize, to: usize, end: f64) -> f64 {
-        let squared = self.sum(2, from, to) - 2.0 * end * self.sum(1, from, to) + end * end * self.sum(0, from, to);
+        let squared =
+            self.sum(2, from, to) - 2.0 * end * self.sum(1, from, to) + end * end * self.sum(0, from, to);
         squared.max(0.0)
     }
 }
@@ -123,7 +130,11 @@ mod tests {
             let tensor = qloupe_tensor::Tensor::new(&[values.len()], values.clone()).unwrap();
             let quantized = qloupe_tensor::fake_quantize_linear(&tensor, &params, scheme.rounding).unwrap();
             let squared = |(a, b): (&f32, &f32)| f64::from(a - b) * f64::from(a - b);
-            let exact: f64 = values.iter().zip(quantized.require::<f32>().unwrap()).map(squared).sum();
+            let exact: f64 = values
+                .iter()
+                .zip(quantized.require::<f32>().unwrap())
+                .map(squared)
+                .sum();
             let counted = values.len() as f64 / noise.count();
             let estimated = noise.error(range, &scheme) * counted;
             assert!(

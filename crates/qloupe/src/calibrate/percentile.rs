@@ -61,9 +61,22 @@ mod tests {
     fn as_many_elements_are_outside_at_either_end() {
         let mut sketch = Sketch::default();
         let values: Vec<f32> = (0..10_000).map(|i| i as f32 - 5000.0).collect();
-        sketch.observe(&values, Range { min: -5000.0, max: 4999.0 });
+        sketch.observe(
+            &values,
+            Range {
+                min: -5000.0,
+                max: 4999.0,
+            },
+        );
         let range = inside(&sketch, 0.5);
-        assert!((range.min + 2500.0).abs() < 50.0 && (range.max - 2500.0).abs() < 50.0, "{range:?}");
-        assert_eq!(inside(&sketch, INSIDE), sketch.range(), "less than one element is outside");
+        assert!(
+            (range.min + 2500.0).abs() < 50.0 && (range.max - 2500.0).abs() < 50.0,
+            "{range:?}"
+        );
+        assert_eq!(
+            inside(&sketch, INSIDE),
+            sketch.range(),
+            "less than one element is outside"
+        );
     }
 }

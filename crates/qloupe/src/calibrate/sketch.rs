@@ -54,7 +54,11 @@ impl Sketch {
             min: a.min.min(b.min),
             max: a.max.max(b.max),
         };
-        let first = self.samples.first().copied().unwrap_or(Range { min: 0.0, max: 0.0 });
+        let first = self
+            .samples
+            .first()
+            .copied()
+            .unwrap_or(Range { min: 0.0, max: 0.0 });
         self.samples.iter().fold(first, join)
     }
 
@@ -66,7 +70,9 @@ impl Sketch {
         let ends = self.samples.iter().flat_map(|range| [range.min, range.max]);
         let mut ends: Vec<f64> = ends.map(f64::from).collect();
         ends.sort_by(f64::total_cmp);
-        ends.into_iter().map(|value| Point { value, count: 1.0 }).collect()
+        ends.into_iter()
+            .map(|value| Point { value, count: 1.0 })
+            .collect()
     }
 }
 
@@ -86,7 +92,12 @@ mod tests {
 
     #[test]
     fn large_values_are_sampled_evenly() {
-        let cases = [(1, 1), (MAX_COUNTED, 1), (MAX_COUNTED + 1, 11), (MAX_COUNTED * 12, 13)];
+        let cases = [
+            (1, 1),
+            (MAX_COUNTED, 1),
+            (MAX_COUNTED + 1, 11),
+            (MAX_COUNTED * 12, 13),
+        ];
         for (len, expected) in cases {
             assert_eq!(stride(len), expected, "{len} elements");
         }

@@ -30,14 +30,23 @@ pub fn write_statistics(path: &Path, statistics: &Statistics, fingerprint: u64) 
     }
     let mut arrays = vec![
         (FINGERPRINT.to_owned(), array(&[1], vec![fingerprint])?),
-        ("n_samples".to_owned(), array(&[1], vec![statistics.n_samples as u64])?),
+        (
+            "n_samples".to_owned(),
+            array(&[1], vec![statistics.n_samples as u64])?,
+        ),
     ];
     for (name, sketch) in &statistics.sketches {
         let samples: Vec<f32> = sketch.samples().iter().flat_map(|r| [r.min, r.max]).collect();
         let pairs = sketch.histogram().pairs();
-        arrays.push((format!("{name}{SAMPLES}"), array(&[samples.len() / 2, 2], samples)?));
+        arrays.push((
+            format!("{name}{SAMPLES}"),
+            array(&[samples.len() / 2, 2], samples)?,
+        ));
         let shape = [pairs.len(), 2];
-        arrays.push((format!("{name}{HISTOGRAM}"), array(&shape, pairs.into_flattened())?));
+        arrays.push((
+            format!("{name}{HISTOGRAM}"),
+            array(&shape, pairs.into_flattened())?,
+        ));
     }
     Ok(write_npz(path, &arrays, Compression::Deflated)?)
 }
@@ -61,7 +70,9 @@ pub fn read_statistics(path: &Path, fingerprint: u64) -> Result<Statistics, Erro
         .as_ref()
         .and_then(|tensor| tensor.as_slice::<u64>()?.first().copied());
     let Some(stored) = stored else {
-        return Err(wrong(format!("no statistics file, expected an array \"{FINGERPRINT}\"")));
+        return Err(wrong(format!(
+            "no statistics file, expected an array \"{FINGERPRINT}\""
+        )));
     };
     if stored != fingerprint {
         return Err(wrong(format!(
@@ -73,21 +84,29 @@ pub fn read_statistics(path: &Path, fingerprint: u64) -> Result<Statistics, Erro
     let n_samples = read("n_samples")?.and_then(|tensor| tensor.as_slice::<u64>()?.first().copied());
     statistics.n_samples = usize::try_from(n_samples.unwrap_or(0)).unwrap_or(usize::MAX);
     let mut sketches: BTreeMap<String, Sketch> = BTreeMap::new();
-    for name in file.arrays().iter().filter_map(|info| info.name.strip_suffix(SAMPLES)) {
+    for name in file
+        .arrays()
+        .iter()
+        .filter_map(|info| info.name.strip_suffix(SAMPLES))
+    {
         let samples = read(&format!("{name}{SAMPLES}"))?;
         let pairs = read(&format!("{name}{HISTOGRAM}"))?;
         let malformed = || wrong(format!("statistics of value \"{name}\" are malformed"));
         let samples = samples.as_ref().and_then(|tensor| tensor.as_slice::<f32>());
         let pairs = pairs.as_ref().and_then(|tensor| tensor.as_slice::<u64>());
-        let (Some((samples, [])), Some((pairs, []))) =
-            (samples.map(<[f32]>::as_chunks::<2>), pairs.map(<[u64]>::as_chunks::<2>))
-        else {
+        let (Some((samples, [])), Some((pairs, []))) = (
+            samples.map(<[f32]>::as_chunks::<2>),
+            pairs.map(<[u64]>::as_chunks::<2>),
+        ) else {
             return Err(malformed());
         };
         let is_range = |&[min, max]: &[f32; 2]| min.is_finite() && max.is_finite() && min <= max;
         let histogram = Histogram::of_pairs(pairs).filter(|_| samples.iter().all(is_range));
         let samples = samples.iter().map(|&[min, max]| Range { min, max }).collect();
-        sketches.insert(name.to_owned(), Sketch::new(samples, histogram.ok_or_else(malformed)?));
+        sketches.insert(
+            name.to_owned(),
+            Sketch::new(samples, histogram.ok_or_else(malformed)?),
+        );
     }
     statistics.sketches = sketches;
     Ok(statistics)
@@ -118,6 +137,10 @@ mod tests {
         let expected = "statistics of another model, optimization level or target, expected fingerprint 0000000000000008, got 0000000000000007; delete the file to calibrate again";
         assert!(error.ends_with(expected), "{error}");
         let error = write_statistics(&folder.path().join("s"), &statistics, 7).unwrap_err();
-        assert!(error.to_string().ends_with("wrong extension of a statistics file, expected .npz"));
+        assert!(
+            error
+                .to_string()
+                .ends_with("wrong extension of a statistics file, expected .npz")
+        );
     }
 }

@@ -4,7 +4,13 @@ use qloupe_tensor::{DType, Granularity};
 use super::noise::Noise;
 use super::*;
 
-const DTYPES: [DType; 5] = [DType::Int8, DType::UInt8, DType::Int16, DType::UInt16, DType::Int4];
+const DTYPES: [DType; 5] = [
+    DType::Int8,
+    DType::UInt8,
+    DType::Int16,
+    DType::UInt16,
+    DType::Int4,
+];
 
 fn observe(samples: &[Vec<f32>]) -> Sketch {
     let mut sketch = Sketch::default();

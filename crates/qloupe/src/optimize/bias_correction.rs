@@ -60,7 +60,10 @@ pub(super) fn correct(
 /// The corrected bias of a product on the weights as they are.
 pub(super) fn change(site: &Site<'_>) -> Result<Change, Error> {
     let bias = corrected(site, site.weight, site.params)?;
-    Ok(Change { bias, ..Change::default() })
+    Ok(Change {
+        bias,
+        ..Change::default()
+    })
 }
 
 /// The bias that makes the mean of every channel right when the product has this weight, which is quantized first.
@@ -88,7 +91,9 @@ pub(super) fn corrected(
     for (bias, error) in bias.iter_mut().zip(&errors) {
         *bias = (f64::from(*bias) + error) as f32;
     }
-    let shape = site.bias.map_or_else(|| vec![errors.len()], |bias| bias.shape().to_vec());
+    let shape = site
+        .bias
+        .map_or_else(|| vec![errors.len()], |bias| bias.shape().to_vec());
     Ok(Some(Tensor::new(&shape, bias)?))
 }
 
@@ -108,12 +113,16 @@ fn from_rows(site: &Site<'_>, layout: &Layout, quantized: &Tensor) -> Vec<f64> {
     let of_samples: Vec<([Sums; 2], usize)> = site.inputs.par_iter().map(sums).collect();
     let count: usize = of_samples.iter().map(|(_, n_rows)| n_rows).sum();
     let mean = |which: usize, place: usize| -> f64 {
-        let sums = of_samples.iter().map(|(sums, _)| sums[which].values.get(place).copied().unwrap_or(0.0));
+        let sums = of_samples
+            .iter()
+            .map(|(sums, _)| sums[which].values.get(place).copied().unwrap_or(0.0));
         sums.sum::<f64>() / count as f64
     };
     let of_group = |group: usize| {
         let place = |k: usize| layout.sum_place(group, k);
-        let means: Vec<[f64; 2]> = (0..layout.k).map(|k| [mean(0, place(k)), mean(1, place(k))]).collect();
+        let means: Vec<[f64; 2]> = (0..layout.k)
+            .map(|k| [mean(0, place(k)), mean(1, place(k))])
+            .collect();
         let error = |row: usize| -> f64 {
             let terms = means.iter().enumerate().map(|(k, means)| {
                 let place = layout.place(group, row, k);

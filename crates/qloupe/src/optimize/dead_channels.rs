@@ -45,7 +45,9 @@ impl Pass for DeadChannels {
         let mut changes = Changes::default();
         let mut n_dead = 0;
         for (output, unit) in sites {
-            let Some(ranges) = ranges.get(output) else { continue };
+            let Some(ranges) = ranges.get(output) else {
+                continue;
+            };
             let dead = |(channel, &[min, max]): (usize, &[f32; 2])| (min == max).then_some((channel, min));
             let dead: Vec<(usize, f32)> = ranges.iter().enumerate().filter_map(dead).collect();
             if !dead.is_empty() && zero(prepared, unit, ranges.len(), &dead, &mut changes)? {
@@ -55,7 +57,7 @@ impl Pass for DeadChannels {
         let Some(mut changed) = quantized.with_changes(work.network(), changes)? else {
             return Ok(None);
         };
-        let Quantized { prepared, plan } = &mut changed;
+        let Quantized { prepared, plan, .. } = &mut changed;
         plan.weights = plan_weights(&prepared.program, &prepared.units, plan)?;
         fit_biases(&prepared.program, &prepared.units, plan)?;
         work.progress(self.id(), n_dead, n_dead);
@@ -97,7 +99,9 @@ fn channel_ranges<'n>(
     let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
     let mut ranges: BTreeMap<String, Vec<[f32; 2]>> = BTreeMap::new();
     for inputs in work.tuning() {
-        let given = inputs.iter().map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())));
+        let given = inputs
+            .iter()
+            .map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())));
         let walk = program.walk_tapped(given.collect(), &goals, Tapped::Only(&wanted));
         let located = |e| Network::located(work.network(), e);
         let mut walk = walk.map_err(located)?;
@@ -165,7 +169,9 @@ fn zero(
         name
     });
     let shape = bias.map_or_else(|| vec![n_channels], |bias| bias.shape().to_vec());
-    changes.constants.insert(name.clone(), Tensor::new(weight.shape(), values)?);
+    changes
+        .constants
+        .insert(name.clone(), Tensor::new(weight.shape(), values)?);
     changes.constants.insert(bias_name, Tensor::new(&shape, biases)?);
     Ok(true)
 }

@@ -62,9 +62,12 @@ pub(super) fn walk_lanes(
     edit: Edit<'_>,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Changes, Error> {
-    let Quantized { prepared, plan } = quantized;
+    let Quantized { prepared, plan, .. } = quantized;
     let assignment = prepared.assignment(plan);
-    let mut lanes: Vec<Lane> = samples.iter().map(|inputs| Lane::new(inputs, &assignment)).collect();
+    let mut lanes: Vec<Lane> = samples
+        .iter()
+        .map(|inputs| Lane::new(inputs, &assignment))
+        .collect();
     let mut uses = uses(prepared);
     let mut changes = Changes::default();
     for (idx, (unit, spec)) in prepared.units.iter().zip(&assignment.units).enumerate() {
@@ -81,7 +84,10 @@ pub(super) fn walk_lanes(
             let data = node.input(data_idx).unwrap_or_default();
             let pairs: Option<Vec<(Stored, Stored)>> = lanes.iter().map(|lane| lane.pair(data)).collect();
             if let (Some(inputs), Some(weight)) = (pairs, prepared.program.constant(weight_name)) {
-                let bias = unit.bias.as_deref().and_then(|name| prepared.program.constant(name));
+                let bias = unit
+                    .bias
+                    .as_deref()
+                    .and_then(|name| prepared.program.constant(name));
                 let site = Site {
                     node,
                     data_idx,
@@ -144,14 +150,20 @@ impl Site<'_> {
         };
         let located = |e| self.network.located(e);
         let program = program_of(self.prepared, graph).map_err(located)?;
-        let mut walk = program.walk(vec![(data_name, data.clone())], &[&output]).map_err(located)?;
+        let mut walk = program
+            .walk(vec![(data_name, data.clone())], &[&output])
+            .map_err(located)?;
         while walk.step().map_err(located)?.is_some() {}
         Ok(walk.require(&output).map_err(located)?.to_plain().clone())
     }
 
     /// The axis of the output channels in the result of the product.
     pub(super) fn channel_axis(&self, rank: usize) -> usize {
-        if self.node.op_type.starts_with("Conv") { 1 } else { rank - 1 }
+        if self.node.op_type.starts_with("Conv") {
+            1
+        } else {
+            rank - 1
+        }
     }
 
     /// True for a node that takes a bias as its third input.
@@ -187,7 +199,9 @@ fn product<'a>(
     spec: &'a UnitSpec,
 ) -> Option<(usize, &'a str, &'a QuantParams)> {
     let node = &prepared.program.graph().nodes[unit.main_idx];
-    let [(weight, params)] = &spec.weights[..] else { return None };
+    let [(weight, params)] = &spec.weights[..] else {
+        return None;
+    };
     let is_only_use = prepared.topology.consumers(weight).len() == 1;
     if spec.compute != UnitCompute::Quantized || !is_product(node) || !is_only_use {
         return None;
@@ -217,7 +231,10 @@ impl Lane {
             (name.clone(), value.into())
         };
         Self {
-            float: inputs.iter().map(|(name, tensor)| (name.clone(), stored(tensor).into())).collect(),
+            float: inputs
+                .iter()
+                .map(|(name, tensor)| (name.clone(), stored(tensor).into()))
+                .collect(),
             under_plan: inputs.iter().map(in_form).collect(),
             forms: assignment.forms.clone(),
         }
@@ -230,7 +247,11 @@ impl Lane {
         let form = self.forms.get(name)?;
         let read = match form {
             Form::Quantized(_) => to_real(value, form),
-            _ => qloupe_exec::to_form(value, &Form::Quantized(form.read_params()?.clone()), Mode::FakeQuant),
+            _ => qloupe_exec::to_form(
+                value,
+                &Form::Quantized(form.read_params()?.clone()),
+                Mode::FakeQuant,
+            ),
         };
         Some((float, read))
     }
@@ -243,7 +264,11 @@ impl Lane {
     ) -> Result<(), Error> {
         for (values, program) in [(&mut self.float, float), (&mut self.under_plan, under_plan)] {
             let unit = &program.units()[0];
-            let given: Option<Vec<Value>> = unit.inputs().iter().map(|name| values.get(name).cloned()).collect();
+            let given: Option<Vec<Value>> = unit
+                .inputs()
+                .iter()
+                .map(|name| values.get(name).cloned())
+                .collect();
             let Some(given) = given else { continue };
             let results = unit.run(&given).map_err(|e| network.located(e))?;
             values.extend(unit.outputs().iter().cloned().zip(results));
@@ -300,8 +325,12 @@ impl Compiler<'_> {
         new_biases: &BTreeMap<String, String>,
     ) -> Result<QuantizedProgram, Error> {
         let program = &self.prepared.program;
-        let mut nodes: Vec<Node> =
-            self.unit.node_idxs.iter().map(|&idx| program.graph().nodes[idx].clone()).collect();
+        let mut nodes: Vec<Node> = self
+            .unit
+            .node_idxs
+            .iter()
+            .map(|&idx| program.graph().nodes[idx].clone())
+            .collect();
         add_biases(&mut nodes, new_biases);
         let written: Vec<&String> = nodes.iter().flat_map(|node| &node.outputs).collect();
         let mut read: Vec<&str> = nodes.iter().flat_map(Node::used_values).collect();
@@ -311,7 +340,11 @@ impl Compiler<'_> {
         let constant = |name: &str| constants.get(name).or_else(|| program.constant(name)).cloned();
         let outputs = unit_outputs(program, &self.prepared.topology, self.unit);
         let graph = Graph {
-            inputs: read.iter().filter(|name| constant(name).is_none()).map(|name| ValueInfo::untyped(name)).collect(),
+            inputs: read
+                .iter()
+                .filter(|name| constant(name).is_none())
+                .map(|name| ValueInfo::untyped(name))
+                .collect(),
             outputs: outputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
             initializers: read
                 .iter()
@@ -328,7 +361,10 @@ impl Compiler<'_> {
         spec.node_idxs = (0..graph.nodes.len()).collect();
         let located = |e| self.network.located(e);
         let small = program_of(self.prepared, graph).map_err(located)?;
-        let assignment = Assignment { forms, units: vec![spec] };
+        let assignment = Assignment {
+            forms,
+            units: vec![spec],
+        };
         QuantizedProgram::new(&small, &assignment, Mode::Integer).map_err(located)
     }
 }
@@ -347,7 +383,10 @@ pub(crate) fn add_biases(nodes: &mut [Node], new_biases: &BTreeMap<String, Strin
 fn uses(prepared: &Prepared) -> HashMap<String, usize> {
     let mut uses = HashMap::new();
     for unit in &prepared.units {
-        let nodes = unit.node_idxs.iter().map(|&idx| &prepared.program.graph().nodes[idx]);
+        let nodes = unit
+            .node_idxs
+            .iter()
+            .map(|&idx| &prepared.program.graph().nodes[idx]);
         let mut read: Vec<&str> = nodes.flat_map(Node::used_values).collect();
         read.sort_unstable();
         read.dedup();

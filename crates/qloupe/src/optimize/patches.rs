@@ -50,7 +50,9 @@ impl Layout {
                     kind: Kind::Conv(Window::new(node, [height, width])?),
                 })
             }
-            ("Gemm", &[a, b]) if node.int("transA").unwrap_or(0) == 0 && node.float("alpha").unwrap_or(1.0) == 1.0 => {
+            ("Gemm", &[a, b])
+                if node.int("transA").unwrap_or(0) == 0 && node.float("alpha").unwrap_or(1.0) == 1.0 =>
+            {
                 let transposed = node.int("transB").unwrap_or(0) != 0;
                 let (rows, k) = if transposed { (a, b) } else { (b, a) };
                 Some(Self::rows(rows, k, transposed))
@@ -107,7 +109,9 @@ impl Layout {
                 let Some(place) = place else { continue };
                 let channels = &values[place * n_channels..][..n_channels];
                 let places = tap * n_channels..(tap + 1) * n_channels;
-                let sums = sums.values[places.clone()].iter_mut().zip(&mut sums.squares[places]);
+                let sums = sums.values[places.clone()]
+                    .iter_mut()
+                    .zip(&mut sums.squares[places]);
                 for ((sum, square), &value) in sums.zip(channels) {
                     let value = f64::from(value);
                     *sum += value;
@@ -136,7 +140,9 @@ impl Layout {
     fn visit(&self, data: &Stored, n: usize, see: &mut dyn FnMut(&[Option<usize>], &[f32], usize)) {
         match &self.kind {
             Kind::Rows => {
-                let Some(values) = data.to_plain().as_slice::<f32>() else { return };
+                let Some(values) = data.to_plain().as_slice::<f32>() else {
+                    return;
+                };
                 let n_rows = values.len() / self.k.max(1);
                 for row in spread(n_rows, n) {
                     see(&[Some(row)], values, self.k);
@@ -144,7 +150,8 @@ impl Layout {
             }
             Kind::Conv(window) => {
                 let tensor = data.to_nhwc();
-                let (Some(values), &[batch, height, width, n_channels]) = (tensor.as_slice::<f32>(), tensor.shape())
+                let (Some(values), &[batch, height, width, n_channels]) =
+                    (tensor.as_slice::<f32>(), tensor.shape())
                 else {
                     return;
                 };
@@ -153,7 +160,9 @@ impl Layout {
                 for position in spread(batch * rows * columns, n) {
                     let (image, place) = (position / (rows * columns), position % (rows * columns));
                     window.taps([height, width], [place / columns, place % columns], &mut taps);
-                    taps.iter_mut().flatten().for_each(|tap| *tap += image * height * width);
+                    taps.iter_mut()
+                        .flatten()
+                        .for_each(|tap| *tap += image * height * width);
                     see(&taps, values, n_channels);
                 }
             }
@@ -205,7 +214,9 @@ impl Window {
         let size = |axis: usize, len: usize| {
             let padded = len + self.pads[axis] + self.pads[axis + 2];
             let extent = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
-            padded.checked_sub(extent).map_or(0, |room| room / self.strides[axis] + 1)
+            padded
+                .checked_sub(extent)
+                .map_or(0, |room| room / self.strides[axis] + 1)
         };
         [size(0, height), size(1, width)]
     }
@@ -214,7 +225,9 @@ impl Window {
     fn taps(&self, size: [usize; 2], place: [usize; 2], taps: &mut [Option<usize>]) {
         let at = |axis: usize, tap: usize| {
             let padded = place[axis] * self.strides[axis] + tap * self.dilations[axis];
-            padded.checked_sub(self.pads[axis]).filter(|&idx| idx < size[axis])
+            padded
+                .checked_sub(self.pads[axis])
+                .filter(|&idx| idx < size[axis])
         };
         for (idx, tap) in taps.iter_mut().enumerate() {
             let (row, column) = (at(0, idx / self.kernel[1]), at(1, idx % self.kernel[1]));
@@ -242,7 +255,10 @@ mod tests {
         assert_eq!((layout.n_rows, layout.k, layout.n_groups), (2, 4, 2));
         let mut graph = qloupe_ir::Graph::default();
         graph.nodes.push(node);
-        graph.inputs = vec![qloupe_ir::ValueInfo::untyped("x"), qloupe_ir::ValueInfo::untyped("w")];
+        graph.inputs = vec![
+            qloupe_ir::ValueInfo::untyped("x"),
+            qloupe_ir::ValueInfo::untyped("w"),
+        ];
         graph.outputs = vec![qloupe_ir::ValueInfo::untyped("y")];
         let program = qloupe_exec::Program::from_graph(graph, &|_| 13).unwrap();
         let given = vec![
@@ -250,14 +266,19 @@ mod tests {
             ("w".to_owned(), weight.clone()),
         ];
         let outputs = program.run(given).unwrap();
-        let (expected, w) = (outputs[0].1.require::<f32>().unwrap(), weight.require::<f32>().unwrap());
+        let (expected, w) = (
+            outputs[0].1.require::<f32>().unwrap(),
+            weight.require::<f32>().unwrap(),
+        );
         for group in 0..2 {
             let mut rows = Vec::new();
             layout.gather(&data, group, usize::MAX, &mut rows);
             let n = rows.len() / layout.k;
             for (row, position) in (0..layout.n_rows).flat_map(|row| (0..n).map(move |p| (row, p))) {
                 let patch = &rows[position * layout.k..][..layout.k];
-                let sum: f32 = (0..layout.k).map(|k| patch[k] * w[layout.place(group, row, k)]).sum();
+                let sum: f32 = (0..layout.k)
+                    .map(|k| patch[k] * w[layout.place(group, row, k)])
+                    .sum();
                 assert_eq!(sum, expected[(group * layout.n_rows + row) * n + position]);
             }
         }

@@ -73,7 +73,10 @@ pub(super) fn race(
 ) -> Result<BTreeMap<String, Race>, Error> {
     let proposals = proposals(plan, statistics, scheme)?;
     let of_sample = |inputs: &Vec<(String, Tensor)>| run(network, prepared, referee, &proposals, inputs);
-    let of_samples = samples.par_iter().map(of_sample).collect::<Result<Vec<Energies>, Error>>()?;
+    let of_samples = samples
+        .par_iter()
+        .map(of_sample)
+        .collect::<Result<Vec<Energies>, Error>>()?;
     let mut races = BTreeMap::new();
     for (name, proposals) in proposals {
         let cost = |idx: usize| {
@@ -85,7 +88,9 @@ pub(super) fn race(
                     *sum = [sum[0] + part[0], sum[1] + part[1]];
                 }
             }
-            let relative = sums.iter().map(|[signal, noise]| noise / signal.max(f64::MIN_POSITIVE));
+            let relative = sums
+                .iter()
+                .map(|[signal, noise]| noise / signal.max(f64::MIN_POSITIVE));
             relative.sum::<f64>()
         };
         let costs = (0..proposals.len()).map(cost).collect();
@@ -106,7 +111,13 @@ fn run(
     inputs: &[(String, Tensor)],
 ) -> Result<Energies, Error> {
     let located = |e| network.located(e);
-    let outputs: Vec<&str> = network.model.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let outputs: Vec<&str> = network
+        .model
+        .graph
+        .outputs
+        .iter()
+        .map(|o| o.name.as_str())
+        .collect();
     let mut replay = Replay::of_float(&prepared.program, inputs, MAX_GOLDEN_BYTES).map_err(located)?;
     let golden = replay.run(Vec::new(), &outputs).map_err(located)?;
     let golden = named(&outputs, &golden.values);
@@ -115,8 +126,12 @@ fn run(
         let Ok(value) = replay.golden(name) else { continue };
         let mut of_value = Vec::new();
         for proposal in proposals {
-            let Some(changed) = quantized(&value, &proposal.params) else { break };
-            let replayed = replay.run(vec![(name.clone(), changed)], &outputs).map_err(located)?;
+            let Some(changed) = quantized(&value, &proposal.params) else {
+                break;
+            };
+            let replayed = replay
+                .run(vec![(name.clone(), changed)], &outputs)
+                .map_err(located)?;
             of_value.push(referee.energies(&golden, &named(&outputs, &replayed.values)));
         }
         energies.insert(name.clone(), of_value);
@@ -127,7 +142,10 @@ fn run(
 /// Outputs as tensors; what is none is left out alike in all runs.
 fn named(names: &[&str], values: &[Value]) -> Named {
     let tensor = |(name, value): (&&str, &Value)| {
-        Some(((*name).to_owned(), value.as_tensor().map(Stored::to_plain)?.clone()))
+        Some((
+            (*name).to_owned(),
+            value.as_tensor().map(Stored::to_plain)?.clone(),
+        ))
     };
     names.iter().zip(values).filter_map(tensor).collect()
 }

@@ -42,7 +42,9 @@ impl Referee {
         }
         let graph = &network.model.graph;
         let parts_of = |(name, tensor): &(String, Tensor)| find_slices(graph, &shapes, name, tensor);
-        let parts = golden.first().map(|outputs| outputs.iter().map(parts_of).collect());
+        let parts = golden
+            .first()
+            .map(|outputs| outputs.iter().map(parts_of).collect());
         Ok(Self {
             samples,
             golden,
@@ -58,7 +60,7 @@ impl Referee {
     /// The mean over all outputs, and over the parts of outputs that have a range of their own, of the SQNR in dB pooled
     /// over the samples; higher is better.
     pub(super) fn score(&self, network: &Network, quantized: &Quantized) -> Result<f64, Error> {
-        let Quantized { prepared, plan } = quantized;
+        let Quantized { prepared, plan, .. } = quantized;
         // Not through the cache of the prepared graph: most plans that are judged are never run again.
         let program = QuantizedProgram::new(&prepared.program, &prepared.assignment(plan), Mode::Integer);
         let program = program.map_err(|e| network.located(e))?;
@@ -70,7 +72,8 @@ impl Referee {
         let sums = self.samples.par_iter().zip(&self.golden).map(of_sample);
         let sums = sums.collect::<Result<Vec<Vec<[f64; 2]>>, Error>>()?;
         let n_parts = sums.first().map_or(0, Vec::len);
-        let pooled = |part: usize, which: usize| -> f64 { sums.iter().map(|sample| sample[part][which]).sum() };
+        let pooled =
+            |part: usize, which: usize| -> f64 { sums.iter().map(|sample| sample[part][which]).sum() };
         let sqnr_db = |part: usize| {
             let (signal, noise) = (pooled(part, 0), pooled(part, 1));
             if noise == 0.0 {

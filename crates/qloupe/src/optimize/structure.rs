@@ -1,19 +1,17 @@
 //! Rewrites of the graph, which come before calibration: each is judged with the plain ranges of the tuning samples.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use qloupe_tensor::{Range, Tensor};
+use qloupe_tensor::Tensor;
 
 use super::Work;
 use super::score::Referee;
 use crate::Error;
-use crate::calibrate::Calibration;
 use crate::passes::rescale_concat::find_rescales;
 use crate::plan::Optimized;
 use crate::prepare::Prepared;
-use crate::quantize::planned;
+use crate::quantize::with_plain_ranges;
 use crate::runner::Runner;
-use crate::samples::Batch;
 
 /// The optimization level from which graphs are rewritten.
 pub(super) const LEVEL: u8 = 1;
@@ -27,18 +25,22 @@ pub(super) fn restructure(
     prepared: Prepared,
     optimized: &mut Optimized,
 ) -> Result<Prepared, Error> {
-    let ranges = ranges(work, &prepared)?;
-    let shapes = shapes(work)?;
-    let rescales = find_rescales(&prepared.program, &prepared.topology, &ranges, &shapes);
-    if rescales.is_empty() {
-        return Ok(prepared);
-    }
     let network = work.network();
-    let n_samples = work.tuning().len();
-    let trial = prepared.with_rescales(network, &rescales)?;
-    let trial_ranges = self::ranges(work, &trial)?;
-    let before = planned(prepared, &ranges, work.options, n_samples)?;
-    let after = planned(trial, &trial_ranges, work.options, n_samples)?;
+    let before = with_plain_ranges(prepared, work.tuning(), work.options)?;
+    let own_ranges = before
+        .plan
+        .values
+        .iter()
+        .filter_map(|value| Some((value.name.clone(), value.range?)));
+    let Prepared {
+        program, topology, ..
+    } = &before.prepared;
+    let rescales = find_rescales(program, topology, &own_ranges.collect(), &shapes(work)?);
+    if rescales.is_empty() {
+        return Ok(before.prepared);
+    }
+    let trial = before.prepared.with_rescales(network, &rescales)?;
+    let after = with_plain_ranges(trial, work.tuning(), work.options)?;
     let scores = (referee.score(network, &before)?, referee.score(network, &after)?);
     let record = referee.record(RESCALE_CONCAT, scores.0, scores.1);
     let kept = record.kept;
@@ -49,17 +51,6 @@ pub(super) fn restructure(
     } else {
         Ok(before.prepared)
     }
-}
-
-/// The ranges of all values on the tuning samples.
-fn ranges(work: &Work<'_>, prepared: &Prepared) -> Result<BTreeMap<String, Range>, Error> {
-    let names: BTreeSet<String> = prepared.value_names().into_iter().collect();
-    let mut calibration = Calibration::new(&prepared.program, &names, true);
-    for (idx, inputs) in work.tuning().iter().enumerate() {
-        calibration.observe(&Batch::single(idx, inputs.clone()))?;
-    }
-    let sketches = calibration.finish().sketches.into_iter();
-    Ok(sketches.map(|(name, sketch)| (name, sketch.range())).collect())
 }
 
 /// The shapes of all values of the first sample.

@@ -87,8 +87,18 @@ fn rounded(site: &Site<'_>) -> Result<Option<(QuantParams, Tensor)>, Error> {
     let groups = (0..layout.n_groups).into_par_iter();
     let of_groups: Vec<Vec<f32>> = groups
         .map(|group| {
-            let Some(moments) = Moments::new(&layout, site.inputs, group) else { return Vec::new() };
-            round_group(&params, site.weight.shape(), &layout, group, &moments, weight, &values)
+            let Some(moments) = Moments::new(&layout, site.inputs, group) else {
+                return Vec::new();
+            };
+            round_group(
+                &params,
+                site.weight.shape(),
+                &layout,
+                group,
+                &moments,
+                weight,
+                &values,
+            )
         })
         .collect();
     for (group, rows) in of_groups.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
@@ -103,7 +113,10 @@ fn rounded(site: &Site<'_>) -> Result<Option<(QuantParams, Tensor)>, Error> {
 fn variances(layout: &Layout, inputs: &[(Stored, Stored)]) -> Vec<f64> {
     let each = MAX_SCALE_ROWS.div_ceil(inputs.len().max(1));
     let mut sums = Sums::default();
-    let n: usize = inputs.iter().map(|(_, quantized)| layout.sum(quantized, each, &mut sums)).sum();
+    let n: usize = inputs
+        .iter()
+        .map(|(_, quantized)| layout.sum(quantized, each, &mut sums))
+        .sum();
     let n = n.max(1) as f64;
     let variance = |(sum, square): (&f64, &f64)| (square / n - (sum / n) * (sum / n)).max(0.0);
     sums.values.iter().zip(&sums.squares).map(variance).collect()
@@ -116,7 +129,9 @@ fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<Qu
     let n_scales = params.scale().len();
     let (min, max) = params.quant_range();
     let limits = [min.max(-max) as f32, max as f32];
-    let parts: Vec<f32> = (0..N_SCALE_PARTS).map(|i| 1.0 - i as f32 * SCALE_PART_STEP).collect();
+    let parts: Vec<f32> = (0..N_SCALE_PARTS)
+        .map(|i| 1.0 - i as f32 * SCALE_PART_STEP)
+        .collect();
     let mut errors = vec![vec![0.0_f64; parts.len()]; n_scales];
     for group in 0..layout.n_groups {
         let energies: Vec<f64> = (0..layout.k)
@@ -140,7 +155,11 @@ fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<Qu
         let least = (0..errors.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
         parts[least.unwrap_or(0)]
     };
-    let scales = params.scale().iter().zip(&errors).map(|(scale, errors)| scale * best(errors));
+    let scales = params
+        .scale()
+        .iter()
+        .zip(&errors)
+        .map(|(scale, errors)| scale * best(errors));
     Ok(QuantParams::new(
         params.dtype(),
         params.granularity(),
@@ -189,7 +208,10 @@ impl Moments {
             return None;
         }
         (0..k).for_each(|i| h[i * k + i] += RIDGE * trace / k as f32);
-        Some(Self { quantized: h, error: c })
+        Some(Self {
+            quantized: h,
+            error: c,
+        })
     }
 }
 
@@ -198,10 +220,15 @@ fn center(rows: &mut [f32], k: usize) {
     let n = (rows.len() / k) as f64;
     let mut means = vec![0.0_f64; k];
     for row in rows.chunks(k) {
-        means.iter_mut().zip(row).for_each(|(mean, &v)| *mean += f64::from(v));
+        means
+            .iter_mut()
+            .zip(row)
+            .for_each(|(mean, &v)| *mean += f64::from(v));
     }
     for row in rows.chunks_mut(k) {
-        row.iter_mut().zip(&means).for_each(|(v, mean)| *v -= (mean / n) as f32);
+        row.iter_mut()
+            .zip(&means)
+            .for_each(|(v, mean)| *v -= (mean / n) as f32);
     }
 }
 
@@ -231,13 +258,23 @@ fn round_group(
     matmul_f32(&float, &turned, n_rows, k, k, &mut of_inputs);
     gradient.iter_mut().zip(&of_inputs).for_each(|(a, b)| *a += b);
     let (min, max) = params.quant_range();
-    let channels = values.par_chunks_mut(k).zip(gradient.par_chunks_mut(k)).enumerate();
+    let channels = values
+        .par_chunks_mut(k)
+        .zip(gradient.par_chunks_mut(k))
+        .enumerate();
     channels.for_each(|(row, (values, gradient))| {
         let idx = params.idx_of(layout.place(group, row, 0), shape);
         let step = params.scale()[idx];
         let zero_point = params.zero_point()[idx];
         let limits = [min.max(-max), max].map(|q| (q - zero_point) as f32 * step);
-        descend(values, gradient, &float[row * k..][..k], &moments.quantized, step, limits);
+        descend(
+            values,
+            gradient,
+            &float[row * k..][..k],
+            &moments.quantized,
+            step,
+            limits,
+        );
     });
     values
 }

@@ -52,10 +52,23 @@ pub fn find_rescales(
         let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok()?;
         let magnitude = |name: &String| ranges.get(name).map(|range| range.max.max(-range.min));
         let magnitudes: Vec<f32> = node.inputs.iter().map(magnitude).collect::<Option<_>>()?;
-        let sizes: Option<Vec<usize>> =
-            node.inputs.iter().map(|name| shapes.get(name)?.get(axis).copied()).collect();
-        let least = magnitudes.iter().copied().filter(|m| *m > 0.0).fold(f32::INFINITY, f32::min);
-        let exponent = |magnitude: &f32| if *magnitude > 0.0 { exponent_of(least / magnitude) } else { 0 };
+        let sizes: Option<Vec<usize>> = node
+            .inputs
+            .iter()
+            .map(|name| shapes.get(name)?.get(axis).copied())
+            .collect();
+        let least = magnitudes
+            .iter()
+            .copied()
+            .filter(|m| *m > 0.0)
+            .fold(f32::INFINITY, f32::min);
+        let exponent = |magnitude: &f32| {
+            if *magnitude > 0.0 {
+                exponent_of(least / magnitude)
+            } else {
+                0
+            }
+        };
         let largest = magnitudes.iter().copied().fold(0.0, f32::max);
         let gains = least.is_finite() && largest / least >= LEAST_RATIO && leaves(graph, topology, value, 0);
         gains.then_some(Rescale {
@@ -84,7 +97,10 @@ fn leaves(graph: &Graph, topology: &Topology, value: &str, depth: usize) -> bool
         let node = &graph.nodes[idx];
         MOVING_OPERATORS.contains(&node.op_type.as_str())
             && node.domain.is_empty()
-            && node.outputs.iter().all(|output| leaves(graph, topology, output, depth + 1))
+            && node
+                .outputs
+                .iter()
+                .all(|output| leaves(graph, topology, output, depth + 1))
     };
     let is_output = graph.outputs.iter().any(|output| output.name == value);
     depth <= MAX_MOVES && (is_output || !consumers.is_empty()) && consumers.iter().all(moves)
@@ -100,8 +116,15 @@ pub fn rescale_concat(graph: &mut Graph, rescale: &Rescale) -> Result<(), Tensor
         return Ok(());
     };
     let mut before = Vec::new();
-    for (member, exponent) in rescale.exponents.iter().enumerate().filter(|(_, exponent)| **exponent != 0) {
-        let Some(input) = graph.nodes[idx].inputs.get(member).cloned() else { continue };
+    for (member, exponent) in rescale
+        .exponents
+        .iter()
+        .enumerate()
+        .filter(|(_, exponent)| **exponent != 0)
+    {
+        let Some(input) = graph.nodes[idx].inputs.get(member).cloned() else {
+            continue;
+        };
         let scaled = format!("{}_member{member}", rescale.joined());
         let factor = format!("{scaled}_factor");
         graph.set_initializer(&factor, Tensor::new(&[], vec![2.0_f32.powi(*exponent)])?);
@@ -120,7 +143,12 @@ pub fn rescale_concat(graph: &mut Graph, rescale: &Rescale) -> Result<(), Tensor
     shape[rescale.axis] = per_channel.len();
     let factor = format!("{joined}_factor");
     graph.set_initializer(&factor, Tensor::new(&shape, per_channel)?);
-    let back = Node::new("Mul", &format!("{joined}_back"), &[&joined, &factor], &[&rescale.value]);
+    let back = Node::new(
+        "Mul",
+        &format!("{joined}_back"),
+        &[&joined, &factor],
+        &[&rescale.value],
+    );
     graph.nodes.insert(idx + 1, back);
     graph.nodes.splice(idx..idx, before);
     Ok(())
@@ -152,9 +180,14 @@ mod tests {
         let program = Program::from_graph(graph.clone(), &|_| 13).unwrap();
         let topology = Topology::new(&graph).unwrap();
         let range = |max| Range { min: 0.0, max };
-        let ranges = BTreeMap::from([("boxes".to_owned(), range(320.0)), ("scores".to_owned(), range(0.9))]);
+        let ranges = BTreeMap::from([
+            ("boxes".to_owned(), range(320.0)),
+            ("scores".to_owned(), range(0.9)),
+        ]);
         let names = ["boxes", "scores", "y"];
-        let shapes = names.map(|name| (name.to_owned(), vec![1, if name == "y" { 4 } else { 2 }, 3])).into();
+        let shapes = names
+            .map(|name| (name.to_owned(), vec![1, if name == "y" { 4 } else { 2 }, 3]))
+            .into();
         let found = find_rescales(&program, &topology, &ranges, &shapes);
         let expected = Rescale {
             value: "y".to_owned(),

@@ -37,7 +37,10 @@ pub fn build_plan(
     options: &PlanOptions,
 ) -> Result<QuantPlan, Error> {
     let Prepared {
-        program, topology, units, ..
+        program,
+        topology,
+        units,
+        ..
     } = prepared;
     let mut builder = Builder::new(prepared, ranges, options);
     let mut values: Vec<ValuePlan> = Vec::new();
@@ -80,11 +83,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(
-        prepared: &'a Prepared,
-        ranges: &'a BTreeMap<String, Range>,
-        options: &'a PlanOptions,
-    ) -> Self {
+    fn new(prepared: &'a Prepared, ranges: &'a BTreeMap<String, Range>, options: &'a PlanOptions) -> Self {
         let program = &prepared.program;
         let integer_units = prepared
             .units

@@ -26,9 +26,14 @@ pub fn write_plan(path: &Path, plan: &QuantPlan) -> Result<(), Error> {
     let mut name = None;
     if !plan.optimized.constants.is_empty() {
         write_npz(&constants, &stored(plan)?, Compression::Deflated)?;
-        name = constants.file_name().map(|name| name.to_string_lossy().into_owned());
+        name = constants
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
     }
-    Ok(write_atomically(path, format_plan(plan, name.as_deref()).as_bytes())?)
+    Ok(write_atomically(
+        path,
+        format_plan(plan, name.as_deref()).as_bytes(),
+    )?)
 }
 
 fn stored(plan: &QuantPlan) -> Result<Vec<(String, Tensor)>, Error> {
@@ -76,14 +81,15 @@ pub fn read_constants<'t>(
         let tensor = file.read(idx)?;
         let weight = plan.weights.iter().find(|weight| weight.name == *name);
         let tensor = match weight {
-            Some(weight) => {
-                dequantize_linear(&tensor, &weight.params).map_err(|e| wrong(format!("constant \"{name}\": {e}")))?
-            }
+            Some(weight) => dequantize_linear(&tensor, &weight.params)
+                .map_err(|e| wrong(format!("constant \"{name}\": {e}")))?,
             None => tensor,
         };
         if tensor.as_slice::<f32>().is_none() {
             let dtype = tensor.dtype();
-            return Err(wrong(format!("constant \"{name}\" has the wrong dtype, expected float32, got {dtype}")));
+            return Err(wrong(format!(
+                "constant \"{name}\" has the wrong dtype, expected float32, got {dtype}"
+            )));
         }
         constants.insert(name.clone(), tensor);
     }

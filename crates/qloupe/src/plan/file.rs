@@ -99,7 +99,12 @@ impl PassEntry {
 impl RescaleEntry {
     fn into_rescale(self) -> Result<Rescale, String> {
         let fits = self.axis < self.rank && self.sizes.len() == self.exponents.len();
-        if !fits || self.exponents.iter().any(|exponent| exponent.abs() > MAX_EXPONENT) {
+        if !fits
+            || self
+                .exponents
+                .iter()
+                .any(|exponent| exponent.abs() > MAX_EXPONENT)
+        {
             return Err(format!(
                 "rescale of \"{}\": expected an axis below the rank, as many sizes as exponents, and exponents of at most \
                  {MAX_EXPONENT}",
@@ -159,7 +164,10 @@ pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
         head.push(format!("race = {}", quoted(&plan.optimized.race)));
     }
     if let Some(constants) = constants {
-        head.push("# Weights and biases that passes changed; the plan does not fit the model without them.".to_owned());
+        head.push(
+            "# Weights and biases that passes changed; the plan does not fit the model without them."
+                .to_owned(),
+        );
         head.push(format!("constants = {}", quoted(constants)));
     }
     head.extend(plan.optimized.passes.iter().map(format_pass));
@@ -320,10 +328,12 @@ pub struct PlanHead {
 pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let read = read_file(file, text)?;
     let rescales = read.rescales.into_iter().map(RescaleEntry::into_rescale);
-    let rescales = rescales.collect::<Result<_, String>>().map_err(|what| Error::Plan {
-        file: file.to_owned(),
-        what,
-    })?;
+    let rescales = rescales
+        .collect::<Result<_, String>>()
+        .map_err(|what| Error::Plan {
+            file: file.to_owned(),
+            what,
+        })?;
     Ok(PlanHead {
         rescales,
         target: read.target,

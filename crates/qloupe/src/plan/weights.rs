@@ -25,7 +25,10 @@ pub(crate) fn plan_weights(
     let target = targets::find(&plan.target)?;
     let mut list: Vec<WeightPlan> = Vec::new();
     for unit in units {
-        if !matches!(unit_support(unit, program, target), Support::Int8(_) | Support::Int8Weights) {
+        if !matches!(
+            unit_support(unit, program, target),
+            Support::Int8(_) | Support::Int8Weights
+        ) {
             continue;
         }
         for name in &unit.weights {
@@ -36,7 +39,8 @@ pub(crate) fn plan_weights(
             if list.iter().all(|known| known.name != *name) {
                 let axis = channel_axis(program, unit, name, stored.rank());
                 let axis = axis.filter(|_| plan.method == Method::Channel);
-                let granularity = axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
+                let granularity =
+                    axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
                 let scheme = QuantScheme::symmetric(target.weight_dtype, granularity);
                 let (params, outcomes) = params_from_range(&weight_ranges(stored, axis)?, &scheme)?;
                 list.push(WeightPlan {

@@ -36,10 +36,10 @@ pub(crate) fn exercise(bytes: &[u8]) {
     let Ok(plan) = parse_plan(FILE, text, &values, &weights) else {
         return;
     };
-    let written = format_plan(&plan);
+    let written = format_plan(&plan, None);
     let again = parse_plan(FILE, &written, &values, &weights);
     assert_eq!(
-        again.map(|again| format_plan(&again)).ok(),
+        again.map(|again| format_plan(&again, None)).ok(),
         Some(written),
         "a second round trip changes the plan"
     );

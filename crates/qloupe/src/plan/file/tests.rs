@@ -10,6 +10,11 @@ fn plan() -> QuantPlan {
         precision,
         cast,
         range: Some(Range { min: -1.5, max: 2.0 }),
+        chosen: if name == "x:0" {
+            "mse 0.1%, min_max 0.2%".to_owned()
+        } else {
+            String::new()
+        },
     };
     let channels = Granularity::PerChannel { axis: 0 };
     let scales = QuantParams::new(DType::Int8, channels, vec![0.1, 1e-7], vec![0, 0]).unwrap();
@@ -57,6 +62,16 @@ fn plan() -> QuantPlan {
                 outcome: String::new(),
             },
         ],
+        optimized: Optimized {
+            race: "mixed 20 dB".to_owned(),
+            passes: vec![PassRecord {
+                pass: "bias_correction".to_owned(),
+                kept: true,
+                evidence: "1 dB before".to_owned(),
+            }],
+            new_biases: [("conv".to_owned(), "conv_bias".to_owned())].into(),
+            ..Optimized::default()
+        },
     }
 }
 
