@@ -1,6 +1,7 @@
 //! What wins accuracy back: the race of calibration algorithms, and passes that change weights. Each is judged on samples
 //! that it did not see, and undone where it hurts.
 
+mod answers;
 mod bias_correction;
 mod dead_channels;
 mod lanes;
@@ -20,6 +21,7 @@ use crate::quantize::{QuantizeOptions, Quantized, Stages};
 use crate::samples::Dataset;
 use crate::session::Session;
 
+use answers::answers;
 pub(crate) use lanes::{Changes, add_biases};
 use score::{LEAST_GAIN_DB, Referee};
 
@@ -239,30 +241,11 @@ fn raced(
         plan,
         notes,
     } = quantized;
-    let races = race::race(
-        work.network(),
-        &prepared,
-        &plan,
-        statistics,
-        referee,
-        samples,
-        scheme,
-    )?;
-    let mut plans = vec![("mixed", race::apply(&prepared, &plan, &races)?)];
-    for algorithm in calibrate::ALL
-        .iter()
-        .copied()
-        .filter(|algorithm| !algorithm.races())
-    {
-        let other = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme)?;
-        plans.push((algorithm.id(), other));
-    }
     let corrects = bias_correction::BiasCorrection.level() <= work.options.optimization_level;
-    let n_plans = plans.len();
+    let answers = answers(&prepared);
     let mut figures = Vec::new();
     let mut best: Option<(f64, QuantPlan)> = None;
-    for (name, plan) in plans {
-        work.progress("race", figures.len(), n_plans);
+    let mut judge = |name: &str, plan: QuantPlan, prepared: Prepared, best: &mut Option<(f64, QuantPlan)>| {
         let contender = Quantized::new(prepared, plan);
         let corrected = if corrects {
             bias_correction::correct(work.network(), &contender, samples, &|_, _| ())?
@@ -271,17 +254,31 @@ fn raced(
         };
         let score = referee.score(work.network(), corrected.as_ref().unwrap_or(&contender))?;
         figures.push(format!("{name} {score:.2} dB"));
-        let Quantized {
-            prepared: own, plan, ..
-        } = contender;
-        prepared = own;
+        work.progress("race", figures.len(), calibrate::ALL.len());
         if best
             .as_ref()
             .is_none_or(|(least, _)| score > least + LEAST_GAIN_DB)
         {
-            best = Some((score, plan));
+            *best = Some((score, contender.plan));
         }
+        Ok::<Prepared, Error>(contender.prepared)
+    };
+    for algorithm in race::contenders() {
+        let plan = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme, &answers)?;
+        prepared = judge(algorithm.id(), plan, prepared, &mut best)?;
     }
+    let leader = best.as_ref().map_or(&plan, |(_, plan)| plan);
+    let races = race::race(
+        work.network(),
+        &prepared,
+        leader,
+        statistics,
+        referee,
+        samples,
+        scheme,
+    )?;
+    let mixed = race::mixed(&prepared, leader, &races, &answers)?;
+    prepared = judge("mixed", mixed, prepared, &mut best)?;
     let mut plan = best.map_or(plan, |(_, plan)| plan);
     let n = referee.n_samples();
     let after = if corrects { " after bias correction," } else { "" };

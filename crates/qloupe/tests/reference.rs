@@ -148,7 +148,7 @@ mod reference {
         assert!(
             states
                 .iter()
-                .all(|s| matches!(s.precision, Precision::Float { .. }))
+                .all(|s| matches!(s.precision, Precision::Fp16 { .. }))
         );
         let float = session.network.program.run(sample.clone()).unwrap();
         let integer = prepared

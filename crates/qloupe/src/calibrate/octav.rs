@@ -38,8 +38,8 @@ impl Algorithm for Octav {
         let step = if one_sided { 1.0 } else { 2.0 } / steps;
         let clip = newton(&sketch.points(), step * step / 12.0);
         Range {
-            min: whole.min.max(-clip as f32),
-            max: whole.max.min(clip as f32),
+            min: whole.min.min(0.0).max(-clip as f32),
+            max: whole.max.max(0.0).min(clip as f32),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! With everything else golden, a value is quantized by each proposal in turn, and what it reaches is run again: the cost of a
 //! proposal is the squared error that it makes at the network outputs, relative to their energy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::{Cast, Form, Mode, Replay, Stored, Value, to_form};
 use qloupe_tensor::{QuantParams, QuantScheme, Range, Tensor, params_from_range};
@@ -11,13 +11,24 @@ use rayon::prelude::*;
 
 use super::score::Referee;
 use crate::Error;
-use crate::calibrate::{self, Sketch, Statistics, percentile};
+use crate::calibrate::{self, Algorithm, Sketch, Statistics, percentile};
 use crate::plan::{Precision, QuantPlan, ValuePlan, fit_biases};
 use crate::prepare::{Network, Prepared};
 use crate::runner::Named;
 
 /// Parts of all elements that percentiles keep inside, beside that of the algorithm.
 const PERCENTILES: &[(&str, f64)] = &[("percentile 99.9", 0.999), ("percentile 99.99", 0.9999)];
+/// Proposals whose scales are nearer to each other than this, and whose zero points differ by a step at most, are one.
+const SAME_SCALE: f32 = 0.02;
+/// Proposals that are run, over all values and samples, and samples of each, at most.
+const MAX_RUNS: usize = 4096;
+const MAX_SAMPLES: usize = 8;
+/// Another range takes the place of that of the best algorithm where it leaves at most this part of the noise ...
+const MOST_NOISE_LEFT: f64 = 0.8;
+/// ... and takes away at least this part of the noise of all values together.
+const LEAST_SHARE: f64 = 0.001;
+/// What is said of a value that keeps its whole range.
+const WHOLE: &str = "min_max, as the value becomes a network output";
 /// Golden values of one sample that stay in memory; others are computed again.
 const MAX_GOLDEN_BYTES: usize = 256 << 20;
 
@@ -40,7 +51,7 @@ pub(super) struct Race {
 
 impl Race {
     /// The place of the cheapest proposal; the first where several are.
-    pub(super) fn winner(&self) -> usize {
+    fn cheapest(&self) -> usize {
         let mut best = 0;
         for (idx, cost) in self.costs.iter().enumerate() {
             if *cost < self.costs[best] {
@@ -50,15 +61,36 @@ impl Race {
         best
     }
 
-    /// The winner and the others, each with the noise that it makes at the outputs: `mse 0.120%, min_max 0.400%`.
-    pub(super) fn describe(&self) -> String {
-        let winner = self.winner();
-        let root = |cost: f64| cost.max(0.0).sqrt() * 100.0;
-        let figure = |idx: usize| format!("{} {:.3}%", self.proposals[idx].algorithm, root(self.costs[idx]));
-        let others = (0..self.costs.len()).filter(|&idx| idx != winner);
-        let figures: Vec<String> = std::iter::once(winner).chain(others).map(figure).collect();
+    /// The cost of the proposal nearest to parameters.
+    fn cost_of(&self, params: &QuantParams) -> f64 {
+        let known = self
+            .proposals
+            .iter()
+            .position(|proposal| is_same(&proposal.params, params));
+        known.map_or(f64::INFINITY, |idx| self.costs[idx])
+    }
+
+    /// A choice and the others, each with the noise that it makes at the outputs: `mse 0.120%, min_max 0.400%`.
+    fn describe(&self, chosen: usize) -> String {
+        let percent = |cost: f64| cost.max(0.0).sqrt() * 100.0;
+        let figure = |idx: usize| {
+            format!(
+                "{} {:.3}%",
+                self.proposals[idx].algorithm,
+                percent(self.costs[idx])
+            )
+        };
+        let others = (0..self.costs.len()).filter(|&idx| idx != chosen);
+        let figures: Vec<String> = std::iter::once(chosen).chain(others).map(figure).collect();
         figures.join(", ")
     }
+}
+
+fn is_same(a: &QuantParams, b: &QuantParams) -> bool {
+    let (Some((a, first)), Some((b, second))) = (a.as_per_tensor(), b.as_per_tensor()) else {
+        return a == b;
+    };
+    (a - b).abs() <= SAME_SCALE * a && first.abs_diff(second) <= 1
 }
 
 /// Lets the proposals of every quantized value compete on samples.
@@ -72,6 +104,11 @@ pub(super) fn race(
     scheme: &QuantScheme,
 ) -> Result<BTreeMap<String, Race>, Error> {
     let proposals = proposals(plan, statistics, scheme)?;
+    let n_proposals: usize = proposals.values().map(Vec::len).sum();
+    let n_samples = (MAX_RUNS / n_proposals.max(1))
+        .clamp(1, MAX_SAMPLES)
+        .min(samples.len());
+    let samples = &samples[..n_samples];
     let of_sample = |inputs: &Vec<(String, Tensor)>| run(network, prepared, referee, &proposals, inputs);
     let of_samples = samples
         .par_iter()
@@ -169,7 +206,7 @@ fn proposals(
 }
 
 fn proposals_of(sketch: &Sketch, scheme: &QuantScheme) -> Result<Vec<Proposal>, Error> {
-    let algorithms = calibrate::ALL.iter().filter(|algorithm| !algorithm.races());
+    let algorithms = contenders();
     let ranges = algorithms.map(|algorithm| (algorithm.id(), algorithm.range(sketch, scheme)));
     let extra = PERCENTILES
         .iter()
@@ -177,7 +214,7 @@ fn proposals_of(sketch: &Sketch, scheme: &QuantScheme) -> Result<Vec<Proposal>, 
     let mut proposals: Vec<Proposal> = Vec::new();
     for (algorithm, range) in ranges.chain(extra) {
         let (params, _) = params_from_range(&[range], scheme)?;
-        if proposals.iter().all(|known| known.params != params) {
+        if proposals.iter().all(|known| !is_same(&known.params, &params)) {
             proposals.push(Proposal {
                 algorithm: algorithm.to_owned(),
                 range,
@@ -195,22 +232,61 @@ fn quantized(value: &Value, params: &QuantParams) -> Option<Value> {
     Some(to_form(stored, &Form::Quantized(params.clone()), Mode::FakeQuant).into())
 }
 
-/// The plan with the winners' parameters.
-pub(super) fn apply(
+/// The algorithms that propose ranges and whole plans.
+pub(super) fn contenders() -> impl Iterator<Item = &'static dyn Algorithm> {
+    calibrate::ALL
+        .iter()
+        .copied()
+        .filter(|algorithm| !algorithm.races())
+}
+
+/// A plan with other ranges where they take away much of the noise.
+pub(super) fn mixed(
     prepared: &Prepared,
     plan: &QuantPlan,
     races: &BTreeMap<String, Race>,
+    answers: &BTreeSet<String>,
 ) -> Result<QuantPlan, Error> {
     let mut plan = plan.clone();
-    for value in &mut plan.values {
-        if let Some(race) = races.get(&value.name) {
-            let winner = &race.proposals[race.winner()];
-            set_range(value, winner.range, &winner.params);
-            value.chosen = race.describe();
+    let cost = |value: &ValuePlan| {
+        let params = own_params(value)?;
+        Some(races.get(&value.name)?.cost_of(params)).filter(|cost| cost.is_finite())
+    };
+    let total: f64 = plan.values.iter().filter_map(cost).sum();
+    for value in plan
+        .values
+        .iter_mut()
+        .filter(|value| !answers.contains(&value.name))
+    {
+        let Some(race) = races.get(&value.name) else {
+            continue;
+        };
+        let Some(own) = own_params(value) else { continue };
+        let cost = race.cost_of(own);
+        let cheapest = race.cheapest();
+        let least = race.costs[cheapest];
+        if least <= MOST_NOISE_LEFT * cost && cost - least >= LEAST_SHARE * total {
+            let proposal = &race.proposals[cheapest];
+            set_range(value, proposal.range, &proposal.params);
+            value.chosen = race.describe(cheapest);
+        } else if let Some(own) = race
+            .proposals
+            .iter()
+            .position(|proposal| is_same(&proposal.params, own))
+        {
+            value.chosen = race.describe(own);
         }
     }
     fit_biases(&prepared.program, &prepared.units, &mut plan)?;
     Ok(plan)
+}
+
+/// The parameters that a value is quantized or read with.
+fn own_params(value: &ValuePlan) -> Option<&QuantParams> {
+    match (&value.precision, &value.cast) {
+        (Precision::Quantized(params), _) | (_, Some(Cast::Fixed(params))) => Some(params),
+        _ => None,
+    }
 }
 
 /// Gives a value another range.
@@ -222,21 +298,28 @@ pub(super) fn set_range(value: &mut ValuePlan, range: Range, params: &QuantParam
     }
 }
 
-/// The plan with the ranges of one algorithm.
+/// The plan with the ranges of one algorithm; the answers of the network keep their whole range.
 pub(super) fn with_algorithm(
     prepared: &Prepared,
     plan: &QuantPlan,
     statistics: &Statistics,
-    algorithm: &dyn calibrate::Algorithm,
+    algorithm: &dyn Algorithm,
     scheme: &QuantScheme,
+    answers: &BTreeSet<String>,
 ) -> Result<QuantPlan, Error> {
-    let ranges = statistics.ranges(algorithm, scheme);
+    let mut ranges = statistics.ranges(algorithm, scheme);
+    for (name, range) in &mut ranges {
+        if let Some(sketch) = statistics.sketches.get(name).filter(|_| answers.contains(name)) {
+            *range = sketch.range();
+        }
+    }
     let mut plan = plan.clone();
     for value in &mut plan.values {
         if let Some(&range) = ranges.get(&value.name) {
             let (params, _) = params_from_range(&[range], scheme)?;
             set_range(value, range, &params);
-            value.chosen = algorithm.id().to_owned();
+            let is_answer = answers.contains(&value.name);
+            value.chosen = if is_answer { WHOLE } else { algorithm.id() }.to_owned();
         }
     }
     fit_biases(&prepared.program, &prepared.units, &mut plan)?;
