@@ -1,6 +1,7 @@
 //! A plan written for another tool. A new format is a file and two lines here.
 
 mod python;
+mod float;
 mod qdq;
 mod rknn;
 mod rknn_script;
@@ -51,7 +52,7 @@ impl ExportOption {
 }
 
 /// Every format, by id.
-pub const ALL: &[&dyn ExportFormat] = &[&qdq::Qdq, &rknn::Rknn, &rknn_script::RknnScript];
+pub const ALL: &[&dyn ExportFormat] = &[&float::Float, &qdq::Qdq, &rknn::Rknn, &rknn_script::RknnScript];
 
 /// The format of an id.
 ///
@@ -164,7 +165,7 @@ mod tests {
             "the list is sorted by id"
         );
         let error = find("rknm").err().map(|error| error.to_string());
-        let text = "unknown format \"rknm\", did you mean \"rknn\"? expected one of qdq, rknn, rknn-script";
+        let text = "unknown format \"rknm\", did you mean \"rknn\"? expected one of float, qdq, rknn, rknn-script";
         assert_eq!(error.as_deref(), Some(text));
     }
 }

@@ -27,7 +27,7 @@ struct Arguments {
     /// The plan that `qloupe build` wrote, edited or not
     #[arg(long, value_name = "PLAN")]
     plan: PathBuf,
-    /// The format: qdq, rknn or rknn-script
+    /// The format: float, qdq, rknn or rknn-script
     #[arg(long, value_name = "FORMAT")]
     to: String,
     /// For rknn: the .quantization.cfg of step 1 of rknn-toolkit2's hybrid quantization

@@ -7,7 +7,7 @@ use crate::sandbox::Sandbox;
 
 /// `evaluate` of the model of every sandbox, int8 included.
 const EVALUATE: &str =
-    "evaluate model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --labels test/labels.csv";
+    "evaluate model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 1 --labels test/labels.csv";
 /// The fastest form.
 const FLOAT: &str = "evaluate model.onnx --recipe recipe.toml --only float";
 
@@ -92,7 +92,7 @@ fn a_plan_gives_what_its_options_gave() {
             .collect::<Vec<_>>()
     };
     let options = scores(&format!("{EVALUATE} --json --only float,int8"));
-    sandbox.succeed("build model.onnx --target onnxruntime --dataset calib --recipe recipe.toml -o out.onnx");
+    sandbox.succeed("build model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 1 -o out.onnx");
     let plan =
         "evaluate model.onnx --plan out.plan.toml --recipe recipe.toml --labels test/labels.csv --json";
     assert_eq!(scores(&format!("{plan} --only int8,float")), options);

@@ -45,7 +45,7 @@ fn ranges_and_precisions_go_into_the_vendors_cfg() {
     let pairs = [
         (-0.810_198_3_f32, 2.022_662_9_f32),
         (0.0, 5.631_492_6),
-        (-5.629_036, 5.713_433_7),
+        (-5.629_036, 5.713_433_3),
     ];
     for ((min, max), (old_min, old_max)) in pairs.into_iter().zip(before) {
         let old = format!("min:\n        -   {old_min:?}\n        max:\n        -   {old_max:?}\n");
@@ -152,14 +152,14 @@ fn qdq_is_what_build_writes() {
 fn options_that_do_not_fit_are_refused() {
     let sandbox = built();
     sandbox.write("step1.cfg", cfg("{}", &[("input", -1.0, 1.0)]));
-    sandbox.succeed("build model.onnx --target onnxruntime --dataset calib --recipe recipe.toml -o ort.onnx");
+    sandbox.succeed("build model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --algorithm min_max -o ort.onnx");
     struct Case {
         arguments: &'static str,
         text: &'static str,
     }
     #[rustfmt::skip]
     let cases = [
-        Case { arguments: "--to rknm", text: "unknown format \"rknm\", did you mean \"rknn\"? expected one of qdq, rknn, rknn-script" },
+        Case { arguments: "--to rknm", text: "unknown format \"rknm\", did you mean \"rknn\"? expected one of float, qdq, rknn, rknn-script" },
         Case { arguments: "--to rknn", text: "--to rknn needs --cfg, expected --cfg FILE, got none" },
         Case { arguments: "--to qdq --cfg step1.cfg", text: "--to qdq takes no --cfg, expected none, got one" },
         Case { arguments: "--to rknn-script", text: "--to rknn-script needs --dataset, expected --dataset FILE, got none" },

@@ -56,7 +56,7 @@ fn array(sandbox: &Sandbox, file: &str, name: &str) -> Tensor {
 
 /// Every command on one model: build, infer, analyze and evaluate.
 fn run_all(sandbox: &Sandbox, samples: &str, labels: &str) -> serde_json::Value {
-    let int8 = format!("--target onnxruntime --dataset {samples} --recipe recipe.toml");
+    let int8 = format!("--target onnxruntime --dataset {samples} --recipe recipe.toml --algorithm min_max");
     sandbox.succeed(&format!("build model.onnx {int8} -o out.onnx"));
     let plan = "--plan out.plan.toml --recipe recipe.toml";
     sandbox.succeed(&format!(
@@ -81,7 +81,7 @@ fn views(sandbox: &Sandbox, file: &str) -> Vec<(String, String)> {
 fn a_fixed_batch_gives_what_single_samples_give() {
     let sandbox = Sandbox::new();
     let run = |name: &str, shape: &str| {
-        let int8 = format!("{shape} --target rk3588 --dataset calib --recipe recipe.toml");
+        let int8 = format!("{shape} --target rk3588 --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 0");
         sandbox.succeed(&format!("build model.onnx {int8} -o {name}.onnx"));
         let plan = format!("{shape} --plan {name}.plan.toml --recipe recipe.toml");
         sandbox.succeed(&format!("infer model.onnx {plan} --input test --out {name}.npz"));

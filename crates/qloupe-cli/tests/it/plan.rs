@@ -3,7 +3,7 @@
 use qloupe::report::{Layer, Report};
 use qloupe_onnx::read_model;
 
-use crate::sandbox::{BUILD, Sandbox};
+use crate::sandbox::{ANALYZE, BUILD, Sandbox};
 
 /// The commands that read a plan.
 const REFUSED: &[&str] = &[
@@ -90,9 +90,8 @@ fn a_raised_value_is_float_and_its_local_error_shrinks() {
 fn a_built_plan_is_what_analyze_calibrates() {
     let sandbox = built();
     sandbox.write("edited.toml", sandbox.text("out.plan.toml"));
-    let analyze =
-        "analyze model.onnx --target rk3588 --dataset calib --recipe recipe.toml --input test --json";
-    let calibrated: Report = serde_json::from_str(&sandbox.succeed(analyze)).unwrap();
+    let calibrated = sandbox.succeed(&format!("{ANALYZE} --json"));
+    let calibrated: Report = serde_json::from_str(&calibrated).unwrap();
     assert_eq!(report(&sandbox).layers, calibrated.layers);
 }
 
@@ -152,7 +151,7 @@ fn edits_that_make_no_sense_are_refused() {
             text: "unknown method \"chanel\", did you mean \"channel\"? expected one of channel, layer",
         },
         Case {
-            from: "optimization_level = 3",
+            from: "optimization_level = 1",
             to: "optimization_level = 4",
             text: "wrong optimization_level, expected 0 to 3, got 4",
         },
@@ -274,7 +273,7 @@ fn every_built_plan_is_accepted() {
         for target in ["onnxruntime", "rk3588"] {
             for level in [0, 3] {
                 let options = format!(
-                    "--target {target} --optimization-level {level} --dataset {samples} --recipe recipe.toml"
+                    "--target {target} --optimization-level {level} --algorithm min_max --dataset {samples} --recipe recipe.toml"
                 );
                 sandbox.succeed(&format!("build model.onnx {options} -o out.onnx"));
                 sandbox.succeed("build model.onnx --plan out.plan.toml -o again.onnx");

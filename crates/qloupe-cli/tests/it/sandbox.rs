@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// `analyze` of the model of every sandbox; more arguments may follow.
-pub(crate) const ANALYZE: &str =
-    "analyze model.onnx --target rk3588 --dataset calib --recipe recipe.toml --input test";
+/// `analyze` of the model of every sandbox, without the passes that take time; more arguments may follow.
+pub(crate) const ANALYZE: &str = "analyze model.onnx --target rk3588 --dataset calib --recipe recipe.toml \
+                                  --algorithm min_max --optimization-level 1 --input test";
 /// `build` of it.
-pub(crate) const BUILD: &str = "build model.onnx --target rk3588 --dataset calib --recipe recipe.toml";
+pub(crate) const BUILD: &str = "build model.onnx --target rk3588 --dataset calib --recipe recipe.toml \
+                                --algorithm min_max --optimization-level 1";
 /// `infer` of it.
 pub(crate) const INFER: &str = "infer model.onnx --recipe recipe.toml --input test";
 
