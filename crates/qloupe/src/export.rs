@@ -1,7 +1,7 @@
 //! A plan written for another tool. A new format is a file and two lines here.
 
-mod python;
 mod float;
+mod python;
 mod qdq;
 mod rknn;
 mod rknn_script;
@@ -165,7 +165,8 @@ mod tests {
             "the list is sorted by id"
         );
         let error = find("rknm").err().map(|error| error.to_string());
-        let text = "unknown format \"rknm\", did you mean \"rknn\"? expected one of float, qdq, rknn, rknn-script";
+        let text =
+            "unknown format \"rknm\", did you mean \"rknn\"? expected one of float, qdq, rknn, rknn-script";
         assert_eq!(error.as_deref(), Some(text));
     }
 }

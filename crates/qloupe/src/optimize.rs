@@ -276,8 +276,9 @@ fn raced(
         referee,
         samples,
         scheme,
+        &answers,
     )?;
-    let mixed = race::mixed(&prepared, leader, &races, &answers)?;
+    let mixed = race::mixed(&prepared, leader, &races)?;
     prepared = judge("mixed", mixed, prepared, &mut best)?;
     let mut plan = best.map_or(plan, |(_, plan)| plan);
     let n = referee.n_samples();

@@ -6,8 +6,7 @@ use qloupe_tensor::Tensor;
 use crate::sandbox::Sandbox;
 
 /// `evaluate` of the model of every sandbox, int8 included.
-const EVALUATE: &str =
-    "evaluate model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 1 --labels test/labels.csv";
+const EVALUATE: &str = "evaluate model.onnx --target onnxruntime --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 1 --labels test/labels.csv";
 /// The fastest form.
 const FLOAT: &str = "evaluate model.onnx --recipe recipe.toml --only float";
 

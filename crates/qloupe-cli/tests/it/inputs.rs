@@ -81,7 +81,9 @@ fn views(sandbox: &Sandbox, file: &str) -> Vec<(String, String)> {
 fn a_fixed_batch_gives_what_single_samples_give() {
     let sandbox = Sandbox::new();
     let run = |name: &str, shape: &str| {
-        let int8 = format!("{shape} --target rk3588 --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 0");
+        let int8 = format!(
+            "{shape} --target rk3588 --dataset calib --recipe recipe.toml --algorithm min_max --optimization-level 0"
+        );
         sandbox.succeed(&format!("build model.onnx {int8} -o {name}.onnx"));
         let plan = format!("{shape} --plan {name}.plan.toml --recipe recipe.toml");
         sandbox.succeed(&format!("infer model.onnx {plan} --input test --out {name}.npz"));

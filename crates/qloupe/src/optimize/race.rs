@@ -27,6 +27,13 @@ const MAX_SAMPLES: usize = 8;
 const MOST_NOISE_LEFT: f64 = 0.8;
 /// ... and takes away at least this part of the noise of all values together.
 const LEAST_SHARE: f64 = 0.001;
+/// Parts of the lower end that are tried of an answer.
+const LOWER_PARTS: &[(&str, f32)] = &[
+    ("three quarters of the lower end", 0.75),
+    ("half of the lower end", 0.5),
+    ("a third of the lower end", 0.33),
+    ("a quarter of the lower end", 0.25),
+];
 /// What is said of a value that keeps its whole range.
 const WHOLE: &str = "min_max, as the value becomes a network output";
 /// Golden values of one sample that stay in memory; others are computed again.
@@ -93,7 +100,11 @@ fn is_same(a: &QuantParams, b: &QuantParams) -> bool {
     (a - b).abs() <= SAME_SCALE * a && first.abs_diff(second) <= 1
 }
 
-/// Lets the proposals of every quantized value compete on samples.
+/// Lets the proposals of every quantized value compete on samples. Of `answers` only the lower end is proposed.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that a race is about, from one caller"
+)]
 pub(super) fn race(
     network: &Network,
     prepared: &Prepared,
@@ -102,8 +113,9 @@ pub(super) fn race(
     referee: &Referee,
     samples: &[Vec<(String, Tensor)>],
     scheme: &QuantScheme,
+    answers: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Race>, Error> {
-    let proposals = proposals(plan, statistics, scheme)?;
+    let proposals = proposals(plan, statistics, scheme, answers)?;
     let n_proposals: usize = proposals.values().map(Vec::len).sum();
     let n_samples = (MAX_RUNS / n_proposals.max(1))
         .clamp(1, MAX_SAMPLES)
@@ -192,6 +204,7 @@ fn proposals(
     plan: &QuantPlan,
     statistics: &Statistics,
     scheme: &QuantScheme,
+    answers: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Vec<Proposal>>, Error> {
     let wanted = plan.values.iter().filter(|value| {
         matches!(value.precision, Precision::Quantized(_)) || matches!(value.cast, Some(Cast::Fixed(_)))
@@ -201,18 +214,40 @@ fn proposals(
         .collect();
     wanted
         .into_par_iter()
-        .map(|(name, sketch)| Ok((name.to_owned(), proposals_of(sketch, scheme)?)))
+        .map(|(name, sketch)| {
+            Ok((
+                name.to_owned(),
+                proposals_of(sketch, scheme, answers.contains(name))?,
+            ))
+        })
         .collect()
 }
 
-fn proposals_of(sketch: &Sketch, scheme: &QuantScheme) -> Result<Vec<Proposal>, Error> {
+fn proposals_of(sketch: &Sketch, scheme: &QuantScheme, is_answer: bool) -> Result<Vec<Proposal>, Error> {
+    let whole = sketch.range();
     let algorithms = contenders();
     let ranges = algorithms.map(|algorithm| (algorithm.id(), algorithm.range(sketch, scheme)));
     let extra = PERCENTILES
         .iter()
         .map(|&(id, part)| (id, percentile::inside(sketch, part)));
     let mut proposals: Vec<Proposal> = Vec::new();
-    for (algorithm, range) in ranges.chain(extra) {
+    let lower = LOWER_PARTS
+        .iter()
+        .filter(|_| is_answer && whole.min < 0.0)
+        .map(|&(id, part)| {
+            let min = whole.min * part;
+            (id, Range { min, ..whole })
+        });
+    for (algorithm, range) in ranges.chain(extra).chain(lower) {
+        // The rarest large elements of an answer are what it is about; small ones may become 0 after a sigmoid.
+        let range = if is_answer {
+            Range {
+                max: whole.max,
+                ..range
+            }
+        } else {
+            range
+        };
         let (params, _) = params_from_range(&[range], scheme)?;
         if proposals.iter().all(|known| !is_same(&known.params, &params)) {
             proposals.push(Proposal {
@@ -245,7 +280,6 @@ pub(super) fn mixed(
     prepared: &Prepared,
     plan: &QuantPlan,
     races: &BTreeMap<String, Race>,
-    answers: &BTreeSet<String>,
 ) -> Result<QuantPlan, Error> {
     let mut plan = plan.clone();
     let cost = |value: &ValuePlan| {
@@ -253,11 +287,7 @@ pub(super) fn mixed(
         Some(races.get(&value.name)?.cost_of(params)).filter(|cost| cost.is_finite())
     };
     let total: f64 = plan.values.iter().filter_map(cost).sum();
-    for value in plan
-        .values
-        .iter_mut()
-        .filter(|value| !answers.contains(&value.name))
-    {
+    for value in &mut plan.values {
         let Some(race) = races.get(&value.name) else {
             continue;
         };
