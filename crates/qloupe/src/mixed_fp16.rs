@@ -347,6 +347,14 @@ pub fn kept_in_float32(plan: &QuantPlan) -> Vec<(&str, &str)> {
     kept.collect()
 }
 
+/// What a plan of float16 keeps in float32 and why, and what that was judged by: one line each.
+pub fn proof_of(plan: &QuantPlan) -> Vec<String> {
+    let kept = kept_in_float32(plan).into_iter();
+    let kept = kept.map(|(name, reason)| format!("\"{name}\" in float32: {reason}"));
+    let passes = plan.optimized.passes.iter().filter(|record| record.pass == PASS);
+    kept.chain(passes.map(|record| record.evidence.clone())).collect()
+}
+
 /// Names of values.
 type Names = BTreeSet<String>;
 

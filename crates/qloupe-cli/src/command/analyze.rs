@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
 use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
+use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
@@ -151,6 +152,9 @@ impl Command for Analyze {
         }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
+        if quantized.prepared.target.activation.is_none() {
+            report.notes.extend(proof_of(&quantized.plan));
+        }
         report.notes.extend(dataset.notes().iter().cloned());
         report.timing.total_seconds = start.elapsed().as_secs_f64();
         let phase = |name: &str, seconds| qloupe::report::Phase {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgMatches, Args, FromArgMatches};
-use qloupe::mixed_fp16::{MIN_SQNR_DB, convert_by_plan, judge_written, kept_in_float32};
+use qloupe::mixed_fp16::{MIN_SQNR_DB, convert_by_plan, judge_written, kept_in_float32, proof_of};
 use qloupe::passes::convert_fp16::convert_fp16;
 use qloupe::plan::{constants_path, write_plan};
 use qloupe::prepare::Prepared;
@@ -201,15 +201,7 @@ fn build_mixed_fp16(args: &Arguments, choices: &Choices) -> anyhow::Result<ExitC
             summary.n_fp16, summary.n_float
         ),
     ];
-    lines.extend(kept.iter().map(|(name, reason)| format!("  \"{name}\" {reason}")));
-    lines.extend(
-        quantized
-            .plan
-            .optimized
-            .passes
-            .iter()
-            .map(|pass| pass.evidence.clone()),
-    );
+    lines.extend(proof_of(&quantized.plan));
     lines.push(format!(
         "the written model on {} samples: {verdict}, {} at least {MIN_SQNR_DB} dB",
         dataset.len(),
