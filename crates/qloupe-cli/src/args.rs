@@ -119,7 +119,7 @@ fn parse_shape(text: &str) -> anyhow::Result<(String, Vec<usize>)> {
 }
 
 /// How a model is quantized.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct QuantizeArgs {
     /// The target: onnxruntime, rk3588, ...
     #[arg(long, value_name = "TARGET")]
@@ -147,7 +147,7 @@ pub(crate) struct QuantizeArgs {
     /// Use this plan instead of calibrating
     #[arg(long, value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
-    /// fp16: float16 instead of integers
+    /// fp16: float16 instead of integers; with --dataset, units that overflow, vanish or lose too much there stay float32
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<String>,
     /// How inputs are made from images: a TOML file with [input.NAME]

@@ -3,6 +3,7 @@
 mod analyze;
 mod bench;
 mod build;
+mod comparison;
 mod evaluate;
 mod export;
 mod infer;

@@ -128,6 +128,15 @@ impl<'a> Work<'a> {
         &self.session.network
     }
 
+    pub(crate) fn options(&self) -> &'a QuantizeOptions {
+        self.options
+    }
+
+    /// The same samples for other choices.
+    pub(crate) fn set_options(&mut self, options: &'a QuantizeOptions) {
+        self.options = options;
+    }
+
     pub(crate) fn tuning(&self) -> &[Vec<(String, Tensor)>] {
         &self.tuning
     }
@@ -201,7 +210,7 @@ pub(crate) fn optimize(
 }
 
 /// True where algorithms compete: ranges of another tool are used as they are.
-fn races(options: &QuantizeOptions) -> bool {
+pub(crate) fn races(options: &QuantizeOptions) -> bool {
     options.algorithm.races() && options.ranges.is_none()
 }
 

@@ -280,6 +280,14 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// The same graph once more.
+    ///
+    /// # Errors
+    /// None that making this one did not give.
+    pub(crate) fn copied(&self, network: &Network) -> Result<Self, Error> {
+        self.with_model(network, self.model.clone())
+    }
+
     /// Another model of the same network for the same target.
     fn with_model(&self, network: &Network, model: Model) -> Result<Self, Error> {
         let program = Program::new(&model).map_err(|e| network.located(e))?;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use qloupe_exec::Mode;
-use qloupe_tensor::{Range, Tensor};
+use qloupe_tensor::{QuantScheme, Range, Tensor};
 
 use crate::Error;
 use crate::calibrate::statistics_file::{read_statistics, write_statistics};
-use crate::calibrate::{self, Algorithm, Calibration, Progress, Statistics};
+use crate::calibrate::{self, Algorithm, Calibration, Statistics};
 use crate::optimize::{self, Changes, Work};
 use crate::plan::{
-    Method, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head,
+    Method, Optimized, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head,
 };
 use crate::prepare::{Network, Prepared};
 use crate::ranges::{known_values, read_ranges};
@@ -147,23 +147,36 @@ pub fn quantize(
     };
     let work = Work::new(session, dataset, options, stages)?;
     let (prepared, optimized) = optimize::restructure(&work, prepared)?;
-    let statistics = statistics_of(&prepared, dataset, options, &|done, all| {
-        stages("calibrate", done, all)
-    })?;
-    let mut ranges = statistics.ranges(options.algorithm, &scheme);
-    let imported = imported(session, &prepared, options, &mut ranges)?;
+    let statistics = statistics_of(&prepared, dataset, options, stages)?;
+    quantize_by(&work, prepared, optimized, &statistics, &scheme)
+}
+
+/// Makes the plan of a network that was rewritten (`optimized` says how) and calibrated.
+///
+/// # Errors
+/// As [`quantize`].
+pub(crate) fn quantize_by(
+    work: &Work<'_>,
+    prepared: Prepared,
+    optimized: Optimized,
+    statistics: &Statistics,
+    scheme: &QuantScheme,
+) -> Result<Quantized, Error> {
+    let options = work.options();
+    let mut ranges = statistics.ranges(options.algorithm, scheme);
+    let imported = imported(work.network(), &prepared, options, &mut ranges)?;
     let mut quantized = planned(prepared, &ranges, options, statistics.n_samples)?;
     if let Some((format, notes)) = imported {
         quantized.plan.algorithm = format!("{} with ranges of {format}", quantized.plan.algorithm);
         quantized.notes = notes;
     }
     quantized.plan.optimized = optimized;
-    optimize::optimize(&work, quantized, &statistics)
+    optimize::optimize(work, quantized, statistics)
 }
 
 /// Replaces ranges by those of the user's file, if there is one: its format, and what was not found.
 fn imported(
-    session: &Session,
+    network: &Network,
     prepared: &Prepared,
     options: &QuantizeOptions,
     ranges: &mut BTreeMap<String, Range>,
@@ -171,7 +184,7 @@ fn imported(
     let Some(path) = &options.ranges else {
         return Ok(None);
     };
-    let known = known_values(&[&session.network.model.graph, &prepared.model.graph]);
+    let known = known_values(&[&network.model.graph, &prepared.model.graph]);
     let imported = read_ranges(path, &known)?;
     Ok(Some((imported.format, imported.apply(prepared, ranges))))
 }
@@ -206,11 +219,14 @@ pub fn with_plain_ranges(
 }
 
 /// The statistics of a dataset: those of the file, or new ones, which are written to it.
-fn statistics_of(
+///
+/// # Errors
+/// A sample that cannot be read, a run that fails, a file that does not fit.
+pub(crate) fn statistics_of(
     prepared: &Prepared,
     dataset: &Dataset,
     options: &QuantizeOptions,
-    progress: Progress<'_>,
+    stages: Stages<'_>,
 ) -> Result<Statistics, Error> {
     let file: Option<(&Path, u64)> = match &options.statistics {
         Some(path) => Some((path, prepared.fingerprint()?)),
@@ -229,7 +245,7 @@ fn statistics_of(
         dataset,
         n_batches,
         ranges_only,
-        progress,
+        &|done, all| stages("calibrate", done, all),
     )?;
     if let Some((path, fingerprint)) = file {
         write_statistics(path, &statistics, fingerprint)?;
@@ -237,7 +253,11 @@ fn statistics_of(
     Ok(statistics)
 }
 
-fn planned(
+/// The plan of a graph whose values have these ranges, and nothing else done.
+///
+/// # Errors
+/// A range that is not finite.
+pub(crate) fn planned(
     prepared: Prepared,
     ranges: &BTreeMap<String, Range>,
     options: &QuantizeOptions,

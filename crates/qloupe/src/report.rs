@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use gate::parse_limit;
 pub use gate::{Gate, GateError, GateOutcome};
 pub use ranking::Verdict;
+pub(crate) use ranking::worst_layers;
 pub use view::View;
+pub(crate) use view::figure_of;
 
 /// Every format, by id.
 pub const FORMATS: &[&dyn ReportFormat] = &[&csv::Csv, &json::Json, &md::Md, &table::Table, &txt::Txt];

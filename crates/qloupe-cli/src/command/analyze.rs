@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
 use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
+use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
@@ -16,7 +17,7 @@ use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
 use super::quantize::Choices;
-use super::{Command, quantize, stored};
+use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
@@ -28,20 +29,25 @@ const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle:
 
 const EXAMPLE: &str = "Examples:
   qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json
+  qloupe analyze model.onnx --target rk3588 --dataset calib/ --input test/ --algorithm min_max,mse,auto --method layer,channel
   qloupe analyze model.onnx --quantized model.quantized.onnx --recipe recipe.toml --input test/";
 
 #[derive(Args, Debug)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
-    quantize: QuantizeArgs,
+    pub(super) quantize: QuantizeArgs,
     /// A model that is quantized already: compared with MODEL, or without it with its own de-quantized weights
     #[arg(long, value_name = "Q.onnx")]
-    quantized: Option<PathBuf>,
+    pub(super) quantized: Option<PathBuf>,
     /// Samples to compare on: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
-    input: Vec<String>,
+    pub(super) input: Vec<String>,
+    /// The right answers, for the task accuracy in a table of plans: a labels.csv of lines path,label, or an array in .npy,
+    /// .npz or .safetensors, whose samples are those of --input
+    #[arg(long, value_name = "LABELS")]
+    pub(super) labels: Option<PathBuf>,
     /// The views to compute: entire, local, tensor
     #[arg(
         long,
@@ -52,25 +58,25 @@ struct Arguments {
     views: Vec<String>,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
-    mode: String,
+    pub(super) mode: String,
     /// Write a report; its extension tells the format: json, csv, md, txt (can be repeated)
     #[arg(long, value_name = "FILE")]
-    report: Vec<PathBuf>,
+    pub(super) report: Vec<PathBuf>,
     /// The layout of a .txt report: 2 or 1.3
     #[arg(long, value_name = "STYLE", default_value = "2")]
     txt_style: String,
     /// Write every value, golden and test, as .npy with an index.json
     #[arg(long, value_name = "DIR")]
-    dump: Option<PathBuf>,
+    pub(super) dump: Option<PathBuf>,
     /// Cosines below which a row is yellow and red
     #[arg(long, value_name = "YELLOW,RED", default_value = "0.99,0.98")]
     thresholds: String,
     /// Exit with status 1 when the worst [VIEW.]METRIC is worse than X (can be repeated)
     #[arg(long, value_name = "[VIEW.]METRIC=X")]
-    fail_under: Vec<String>,
+    pub(super) fail_under: Vec<String>,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) struct Analyze;
@@ -86,12 +92,17 @@ impl Command for Analyze {
             .mut_arg("model", |model| {
                 model.required(false).required_unless_present("quantized")
             })
+            .mut_arg("algorithm", comparison::algorithms)
+            .mut_arg("method", comparison::methods)
             .about(about)
             .after_help(EXAMPLE)
     }
 
     fn run(&self, arguments: &ArgMatches) -> anyhow::Result<ExitCode> {
         let args = Arguments::from_arg_matches(arguments)?;
+        if comparison::is_wanted(&args) {
+            return comparison::run(&args);
+        }
         let start = Instant::now();
         let outputs = Outputs::check(&args)?;
         let subject = Subject::check(&args)?;
@@ -141,6 +152,9 @@ impl Command for Analyze {
         }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
+        if quantized.prepared.target.activation.is_none() {
+            report.notes.extend(proof_of(&quantized.plan));
+        }
         report.notes.extend(dataset.notes().iter().cloned());
         report.timing.total_seconds = start.elapsed().as_secs_f64();
         let phase = |name: &str, seconds| qloupe::report::Phase {

@@ -3,21 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::mixed_fp16::{MIN_SQNR_DB, convert_by_plan, judge_written, kept_in_float32, proof_of};
 use qloupe::passes::convert_fp16::convert_fp16;
 use qloupe::plan::{constants_path, write_plan};
 use qloupe::prepare::Prepared;
 use qloupe::qdq::export_qdq;
 use qloupe::{Error, targets, write_model};
 
+use super::quantize::Choices;
 use super::{Command, quantize};
 use crate::args::{ModelArgs, QuantizeArgs, is_same_file};
 use crate::progress;
 
+const FP16_INPUTS: &str = "inputs and outputs stay float32: feed the same arrays as to the float model";
+
 const EXAMPLE: &str = "Examples:
   qloupe build model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml -o model.int8.onnx
   qloupe build model.onnx --plan model.int8.plan.toml
-  qloupe build model.onnx --precision fp16";
+  qloupe build model.onnx --precision fp16
+  qloupe build model.onnx --precision fp16 --dataset calib/    keeps in float32 what the samples show to need it";
 
 #[derive(Args, Debug)]
 struct Arguments {
@@ -51,7 +57,10 @@ impl Command for Build {
         let args = Arguments::from_arg_matches(arguments)?;
         let choices = quantize::check(&args.quantize)?;
         if choices.is_fp16() {
-            return build_fp16(&args);
+            return match &args.quantize.dataset {
+                Some(_) => build_mixed_fp16(&args, &choices),
+                None => build_fp16(&args),
+            };
         }
         let output = args
             .output
@@ -71,7 +80,11 @@ impl Command for Build {
         }
         let mut session = args.model.open(args.quantize.recipe.as_deref())?;
         let quantized = quantize::quantize(&args.quantize, &choices, &mut session, None, args.model.quiet)?;
-        let model = export_qdq(&quantized.prepared, &quantized.plan)?;
+        let model = if quantized.prepared.target.activation.is_none() {
+            convert_by_plan(&session.network.file, &quantized.prepared, &quantized.plan)?
+        } else {
+            export_qdq(&quantized.prepared, &quantized.plan)?
+        };
         write_model(&model, &output).map_err(Error::from)?;
         if writes_plan {
             write_plan(&plan_path, &quantized.plan)?;
@@ -134,13 +147,72 @@ fn build_fp16(args: &Arguments) -> anyhow::Result<ExitCode> {
         let written = serde_json::json!({ "model": output.display().to_string(), "precision": "fp16" });
         progress::result(&serde_json::to_string_pretty(&written)?)?;
     } else {
-        let inputs = "inputs and outputs stay float32: feed the same arrays as to the float model";
         progress::result(&format!(
-            "wrote {}{}\n{inputs}",
+            "wrote {}{}\n{FP16_INPUTS}",
             output.display(),
             size_of(&output)
         ))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// float16 with what the samples show to need float32.
+fn build_mixed_fp16(args: &Arguments, choices: &Choices) -> anyhow::Result<ExitCode> {
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| args.model.beside("fp16.onnx"));
+    let plan_path = output.with_extension("plan.toml");
+    args.model.check_output(&output)?;
+    args.model.check_output(&plan_path)?;
+    let mut session = args.model.open(args.quantize.recipe.as_deref())?;
+    let quantized = quantize::quantize(&args.quantize, choices, &mut session, None, args.model.quiet)?;
+    let model = convert_by_plan(&session.network.file, &quantized.prepared, &quantized.plan)?;
+    let dataset = quantize::calibration_samples(&args.quantize, quantized.prepared.target, &session)?;
+    let dataset = dataset.context("invariant: asked for with a dataset")?;
+    let verdict = judge_written(&session, model.clone(), &dataset)?;
+    write_model(&model, &output).map_err(Error::from)?;
+    write_plan(&plan_path, &quantized.plan)?;
+    let summary = quantized.plan.summary();
+    let kept = kept_in_float32(&quantized.plan);
+    if args.json {
+        let kept: Vec<serde_json::Value> = kept
+            .iter()
+            .map(|(name, reason)| serde_json::json!({ "name": name, "reason": reason }))
+            .collect();
+        let written = serde_json::json!({
+            "model": output.display().to_string(),
+            "plan": plan_path.display().to_string(),
+            "precision": "fp16",
+            "n_fp16": summary.n_fp16,
+            "n_float": summary.n_float,
+            "kept_in_float32": kept,
+            "passes": verdict.passes(),
+            "worst": verdict.to_string(),
+        });
+        progress::result(&serde_json::to_string_pretty(&written)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = vec![
+        format!("wrote {}{}", output.display(), size_of(&output)),
+        format!("      {}", plan_path.display()),
+        format!(
+            "{} values in float16, {} in float32",
+            summary.n_fp16, summary.n_float
+        ),
+    ];
+    lines.extend(proof_of(&quantized.plan));
+    lines.push(format!(
+        "the written model on {} samples: {verdict}, {} at least {MIN_SQNR_DB} dB",
+        dataset.len(),
+        if verdict.passes() {
+            "as expected"
+        } else {
+            "NOT the expected"
+        },
+    ));
+    lines.push(FP16_INPUTS.to_owned());
+    progress::result(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! What `analyze`, `bench`, `build`, `evaluate` and `infer` share: from arguments to a prepared graph and a plan.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use qloupe::mixed_fp16::quantize_to_mixed_fp16;
 use qloupe::plan::Method;
 use qloupe::quantize::{DEFAULT_ALGORITHM, QuantizeOptions, Quantized, quantize_to_fp16, read_plan};
 use qloupe::samples::Dataset;
@@ -58,6 +59,43 @@ impl Choices {
     pub(super) fn is_fp16(&self) -> bool {
         self.target.is_some_and(|target| target.activation.is_none())
     }
+
+    /// The target, where no plan is read.
+    pub(super) fn require_target(&self) -> anyhow::Result<&'static Target> {
+        self.target.context(
+            "a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16",
+        )
+    }
+
+    /// What the library is asked for.
+    pub(super) fn options(&self, args: &QuantizeArgs, target: &'static Target) -> QuantizeOptions {
+        QuantizeOptions {
+            target,
+            algorithm: self.algorithm,
+            method: self.method,
+            optimization_level: args.optimization_level(),
+            statistics: args.statistics.clone(),
+            ranges: args.ranges.clone(),
+        }
+    }
+}
+
+/// The samples of `--dataset`; `None` for a target that can do without.
+pub(super) fn calibration_samples(
+    args: &QuantizeArgs,
+    target: &Target,
+    session: &Session,
+) -> anyhow::Result<Option<Dataset>> {
+    match &args.dataset {
+        Some(path) => Ok(Some(Dataset::open(path, &session.inputs).map_err(Error::from)?)),
+        None if target.activation.is_some() => {
+            bail!(
+                "calibration samples are missing for target {}, expected --dataset D or --plan P.toml",
+                target.id
+            )
+        }
+        None => Ok(None),
+    }
 }
 
 /// Checks the names that the user chose.
@@ -101,36 +139,20 @@ pub(super) fn quantize(
         resolve_branches(session, inputs, quiet)?;
         return Ok(read_plan(path, session)?);
     }
-    let Some(target) = choices.target else {
-        bail!("a target is missing, expected --target T --dataset D, --plan P.toml or --precision fp16");
-    };
-    let needs_dataset = target.activation.is_some();
-    let opened = match (&args.dataset, inputs) {
-        (Some(path), _) => Some(Dataset::open(path, &session.inputs).map_err(Error::from)?),
-        (None, _) if needs_dataset => {
-            bail!(
-                "calibration samples are missing for target {}, expected --dataset D or --plan P.toml",
-                target.id
-            )
-        }
-        (None, _) => None,
-    };
+    let target = choices.require_target()?;
+    let opened = calibration_samples(args, target, session)?;
     let Some(dataset) = opened.as_ref().or(inputs) else {
         bail!("samples are missing, expected --dataset D")
     };
     resolve_branches(session, Some(dataset), quiet)?;
-    let options = QuantizeOptions {
-        target,
-        algorithm: choices.algorithm,
-        method: choices.method,
-        optimization_level: args.optimization_level(),
-        statistics: args.statistics.clone(),
-        ranges: args.ranges.clone(),
-    };
+    let options = choices.options(args, target);
     let stages = Stages::new(quiet);
-    let quantized = qloupe::quantize::quantize(session, dataset, &options, &|stage, done, all| {
-        stages.show(stage, done, all);
-    })?;
+    let show = |stage: &str, done, all| stages.show(stage, done, all);
+    let quantized = if choices.is_fp16() && args.dataset.is_some() {
+        quantize_to_mixed_fp16(session, dataset, &options, &show)?
+    } else {
+        qloupe::quantize::quantize(session, dataset, &options, &show)?
+    };
     stages.finish();
     for note in quantized.notes.iter().filter(|_| !quiet) {
         progress::message(&format!("note: {note}"));
@@ -145,7 +167,11 @@ pub(super) fn in_fp16(session: &mut Session, inputs: &[(String, Tensor)]) -> any
 }
 
 /// Puts branches that the shapes of the first sample decide in the place of their `If`.
-fn resolve_branches(session: &mut Session, dataset: Option<&Dataset>, quiet: bool) -> anyhow::Result<()> {
+pub(super) fn resolve_branches(
+    session: &mut Session,
+    dataset: Option<&Dataset>,
+    quiet: bool,
+) -> anyhow::Result<()> {
     let has_branches = session
         .network
         .model

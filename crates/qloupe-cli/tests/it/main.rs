@@ -7,6 +7,8 @@ mod bench;
 #[cfg(test)]
 mod bits;
 #[cfg(test)]
+mod comparison;
+#[cfg(test)]
 mod evaluate;
 #[cfg(test)]
 mod export;
@@ -16,6 +18,8 @@ mod help;
 mod inputs;
 #[cfg(test)]
 mod inspect;
+#[cfg(test)]
+mod mixed_fp16;
 #[cfg(test)]
 mod models;
 #[cfg(test)]

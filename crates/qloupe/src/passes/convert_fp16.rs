@@ -61,14 +61,26 @@ enum WhenAbsent {
 /// # Errors
 /// [`ConvertError`]: every part without a float16 form, or every tensor with finite values beyond float16.
 pub fn convert_fp16(model: &Model) -> Result<Model, ConvertError> {
+    let none = BTreeSet::new();
+    let converted = convert_fp16_except(model, &none);
+    match &converted {
+        Err(ConvertError::Overflow(_)) => {
+            folded(model).map_or(converted, |folded| convert_fp16_except(&folded, &none))
+        }
+        _ => converted,
+    }
+}
+
+/// Converts a model to float16, but for nodes with an output in `in_float`: they read and write float32, and so does what
+/// reads a network input that is in it. Nothing is folded.
+///
+/// # Errors
+/// As [`convert_fp16`].
+pub fn convert_fp16_except(model: &Model, in_float: &BTreeSet<String>) -> Result<Model, ConvertError> {
     if model.opset() < MIN_OPSET {
         return Err(ConvertError::Opset { opset: model.opset() });
     }
-    let converted = convert(model);
-    match &converted {
-        Err(ConvertError::Overflow(_)) => folded(model).map_or(converted, |folded| convert(&folded)),
-        _ => converted,
-    }
+    convert(model, in_float)
 }
 
 /// The model with folded batch normalizations, if it runs here and has any.
@@ -82,8 +94,9 @@ fn folded(model: &Model) -> Option<Model> {
     })
 }
 
-fn convert(model: &Model) -> Result<Model, ConvertError> {
+fn convert(model: &Model, in_float: &BTreeSet<String>) -> Result<Model, ConvertError> {
     let mut conversion = Conversion {
+        in_float,
         opset: model.opset(),
         inferred: inferred_dtypes(model),
         names: BTreeSet::new(),
@@ -131,7 +144,9 @@ fn collect_names(graph: &Graph, names: &mut BTreeSet<String>) {
     }
 }
 
-struct Conversion {
+struct Conversion<'a> {
+    /// Outputs of nodes that stay float32, and network inputs that are read in float32.
+    in_float: &'a BTreeSet<String>,
     opset: i64,
     inferred: BTreeMap<String, DType>,
     /// Every name of the model, so that new ones are new.
@@ -140,10 +155,35 @@ struct Conversion {
     overflows: Vec<Overflow>,
 }
 
-impl Conversion {
+impl Conversion<'_> {
+    /// True for a node that the caller keeps in float32.
+    fn keeps_node(&self, node: &Node) -> bool {
+        node.outputs
+            .iter()
+            .any(|name| !name.is_empty() && self.in_float.contains(name))
+    }
+
+    /// The inputs of a node that are read in float32.
+    fn float_inputs(&self, node: &Node) -> Positions {
+        if self.keeps_node(node) {
+            Positions::All
+        } else {
+            float_inputs(node, self.opset)
+        }
+    }
+
+    /// The outputs of a node that are written in float32.
+    fn float_outputs(&self, node: &Node) -> Positions {
+        if self.keeps_node(node) {
+            Positions::All
+        } else {
+            float_outputs(node, self.opset)
+        }
+    }
+
     fn convert_graph(&mut self, graph: &Graph, outer: &Scope, role: Role) -> Result<Graph, ConvertError> {
         let mut uses = BTreeMap::new();
-        count_uses(graph, self.opset, &mut uses);
+        count_uses(graph, &|node| self.float_inputs(node), &mut uses);
         if role == Role::Subgraph {
             let returned = graph.outputs.iter().map(|o| {
                 (
@@ -242,10 +282,12 @@ impl Conversion {
                 .push(format!("input \"{name}\": its dtype is not declared")),
             (Role::Network, Some(DType::Float32)) => {
                 let half = self.fresh(name, "fp16");
-                if part.uses_of(name).by_half {
+                // Where the caller chooses, an input that is not named is float16 for everybody.
+                let is_float = self.in_float.is_empty() || self.in_float.contains(name);
+                if part.uses_of(name).by_half || !is_float {
                     part.nodes.push(cast(name, &half, ONNX_FLOAT16));
                 }
-                part.spell(name, dtype, half, Some(name.to_owned()));
+                part.spell(name, dtype, half, is_float.then(|| name.to_owned()));
             }
             _ => part.spell(name, dtype, name.to_owned(), None),
         }
@@ -350,7 +392,7 @@ impl Conversion {
 
     fn convert_node(&mut self, part: &mut Part<'_>, node: &Node) -> Result<(), ConvertError> {
         let mut new = node.clone();
-        let float_positions = float_inputs(node, self.opset);
+        let float_positions = self.float_inputs(node);
         for (idx, name) in node
             .inputs
             .iter()
@@ -372,7 +414,12 @@ impl Conversion {
         for attribute in &mut new.attributes {
             match &mut attribute.value {
                 AttributeValue::Graph(_) | AttributeValue::Graphs(_) if is_foreign => {
-                    self.refuse(node, "a subgraph of an operator outside ONNX has no known types");
+                    let what = if self.keeps_node(node) {
+                        "a node with a subgraph does not stay float32"
+                    } else {
+                        "a subgraph of an operator outside ONNX has no known types"
+                    };
+                    self.refuse(node, what);
                 }
                 AttributeValue::Graph(graph) => {
                     **graph = self.convert_graph(graph, &part.scope, Role::Subgraph)?
@@ -394,7 +441,7 @@ impl Conversion {
     /// Names the outputs of a node, and gives the casts that must follow it.
     fn convert_outputs(&mut self, part: &mut Part<'_>, node: &Node, new: &mut Node) -> Vec<Node> {
         let mut casts = Vec::new();
-        let float_positions = float_outputs(node, self.opset);
+        let float_positions = self.float_outputs(node);
         for (idx, name) in node
             .outputs
             .iter()

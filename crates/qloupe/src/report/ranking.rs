@@ -48,7 +48,7 @@ impl Verdict {
 
 /// The `n` layers with the lowest `sqnr_db` in a view, the worst first. Exact layers and layers without numbers are not
 /// among them.
-pub(super) fn worst_layers(report: &Report, view: View, n: usize) -> Vec<(&Layer, f64)> {
+pub(crate) fn worst_layers(report: &Report, view: View, n: usize) -> Vec<(&Layer, f64)> {
     let sqnr_db = |layer| view.of_layer(layer).and_then(|m| figure_of(m, "sqnr_db"));
     let mut ranked: Vec<_> = report
         .layers

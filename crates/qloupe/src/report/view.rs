@@ -103,7 +103,7 @@ impl View {
 }
 
 /// The figure of a metric; `None` if the metric does not apply to the value.
-pub(super) fn figure_of(metrics: &Metrics, metric: &str) -> Option<f64> {
+pub(crate) fn figure_of(metrics: &Metrics, metric: &str) -> Option<f64> {
     metrics.get(metric).map(|m| m.value)
 }
 

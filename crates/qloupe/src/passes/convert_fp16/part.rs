@@ -6,7 +6,7 @@ use qloupe_ir::{Graph, Node};
 use qloupe_tensor::DType;
 
 use super::ONNX_FLOAT;
-use super::float_only::float_inputs;
+use super::float_only::Positions;
 
 /// Under which names a value of the original model is found in the new one.
 #[derive(Clone)]
@@ -77,10 +77,14 @@ impl Part<'_> {
     }
 }
 
-/// Who reads what, in a graph and in its subgraphs.
-pub(super) fn count_uses<'a>(graph: &'a Graph, opset: i64, uses: &mut BTreeMap<&'a str, Uses>) {
+/// Who reads what, in a graph and in its subgraphs; `float_inputs` says which inputs of a node are float32.
+pub(super) fn count_uses<'a>(
+    graph: &'a Graph,
+    float_inputs: &dyn Fn(&Node) -> Positions,
+    uses: &mut BTreeMap<&'a str, Uses>,
+) {
     for node in &graph.nodes {
-        let float_positions = float_inputs(node, opset);
+        let float_positions = float_inputs(node);
         for (idx, name) in node.inputs.iter().enumerate() {
             let entry = uses.entry(name).or_default();
             if float_positions.contain(idx) {
@@ -91,7 +95,7 @@ pub(super) fn count_uses<'a>(graph: &'a Graph, opset: i64, uses: &mut BTreeMap<&
             }
         }
         for (_, subgraph) in node.subgraphs() {
-            count_uses(subgraph, opset, uses);
+            count_uses(subgraph, float_inputs, uses);
             for output in &subgraph.outputs {
                 let entry = uses.entry(&output.name).or_default();
                 entry.by_half = true;
