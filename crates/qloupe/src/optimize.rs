@@ -2,10 +2,14 @@
 //! that it did not see, and undone where it hurts.
 
 mod bias_correction;
+mod channel_ranges;
 mod dead_channels;
+mod equalize_layers;
 mod lanes;
+mod migrate_scales;
 mod patches;
 mod race;
+mod scale_values;
 mod score;
 mod structure;
 mod weight_rounding;
