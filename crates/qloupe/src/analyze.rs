@@ -11,6 +11,8 @@ mod rows;
 mod slices;
 mod stretch;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

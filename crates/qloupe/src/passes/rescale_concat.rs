@@ -230,7 +230,7 @@ mod tests {
         let mut rewritten = graph;
         rescale_concat(&mut rewritten, &found[0]).unwrap();
         let other = Program::from_graph(rewritten, &|_| 13).unwrap();
-        let x = Tensor::new(&[1, 2, 3], vec![-300.5, 1.25, 300.1, 7.7, 1e-20, -0.1]).unwrap();
+        let x = Tensor::new(&[1, 2, 3], vec![-300.5_f32, 1.25, 300.1, 7.7, 1e-20, -0.1]).unwrap();
         let run = |program: &Program| program.run(vec![("x".to_owned(), x.clone())]).unwrap();
         assert_eq!(run(&program), run(&other));
     }
