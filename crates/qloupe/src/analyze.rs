@@ -11,6 +11,8 @@ mod rows;
 mod slices;
 mod stretch;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,7 +29,7 @@ use crate::samples::Batch;
 use compare::compare;
 pub use costs::{CostOptions, measure_costs};
 use ends::{End, OutputState};
-use golden::{Golden, float32, goals, half_values};
+use golden::{Golden, goals, half_values};
 use places::Places;
 use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
@@ -126,7 +128,13 @@ impl<'a> Analysis<'a> {
         let inputs = graph.runtime_inputs();
         let inputs = inputs.iter().map(|input| input.name.as_str()).collect();
         let outputs: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
-        let places = Places::new(&program, &rows, &half_values(prepared), (&inputs, &outputs));
+        let places = Places::new(
+            &program,
+            &rows,
+            &half_values(prepared),
+            (&inputs, &outputs),
+            &prepared.maps,
+        );
         Ok(Self {
             network,
             prepared,
@@ -196,11 +204,11 @@ impl<'a> Analysis<'a> {
             for value in behind.iter().flat_map(|job| job.tensors(&program)) {
                 let name = &program.values()[value.place];
                 if let Some(tap) = &mut tap {
-                    let real = float32(program.to_float(name, value.entire));
+                    let real = self.places.to_real(&program, value.place, value.entire);
                     tap.value(name, value.golden.to_plain(), real.to_plain())?;
                 }
                 if let Some(output) = self.places.outputs[value.place] {
-                    let real = |stored: &Stored| float32(program.to_float(name, stored));
+                    let real = |stored: &Stored| self.places.to_real(&program, value.place, stored);
                     ends[output] = Some(End {
                         test: real(value.entire),
                         local: value.local.map(real),
@@ -239,7 +247,7 @@ impl<'a> Analysis<'a> {
                     (test(self.views.local), &mut compared.local),
                     (test(self.views.tensor), &mut compared.tensor),
                 ];
-                compare(batch, &stored, wanted, self.program.form(name));
+                compare(batch, &stored, wanted, self.program.form(name), None);
             }
             in_forms.push(once);
         }

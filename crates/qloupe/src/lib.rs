@@ -34,6 +34,7 @@ pub mod session;
 pub mod shapes;
 pub mod targets;
 pub mod units;
+pub mod value_map;
 pub mod write;
 
 pub use error::Error;

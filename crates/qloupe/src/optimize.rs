@@ -3,10 +3,14 @@
 
 mod answers;
 mod bias_correction;
+mod channel_ranges;
 mod dead_channels;
+mod equalize_layers;
 mod lanes;
+mod migrate_scales;
 mod patches;
 mod race;
+mod scale_values;
 mod score;
 mod structure;
 mod weight_rounding;

@@ -4,9 +4,11 @@ pub mod convert_fp16;
 pub mod fold_batch_norm;
 pub mod rescale_concat;
 pub mod resolve_branches;
+pub mod scale_values;
 pub mod upgrade_opset;
 
 pub use rescale_concat::Rescale;
+pub use scale_values::Scaling;
 
 /// A value of the original graph that the target never has, because the value `into` stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use qloupe_exec::{Cast, Form};
 use qloupe_tensor::{QuantParams, Range, Tensor};
 
-use crate::passes::Rescale;
+use crate::passes::{Rescale, Scaling};
 
 pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
@@ -118,6 +118,8 @@ pub struct Optimized {
     pub passes: Vec<PassRecord>,
     /// Concats whose members were brought to one magnitude.
     pub rescales: Vec<Rescale>,
+    /// Values that are scaled channel by channel.
+    pub scalings: Vec<Scaling>,
     /// Constants that passes changed: weights on their grid, biases.
     pub constants: BTreeMap<String, Tensor>,
     /// Biases of nodes that had none: the output of the node to the constant.

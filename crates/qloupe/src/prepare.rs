@@ -12,13 +12,14 @@ use qloupe_tensor::{DType, Requantize, Tensor};
 use crate::Error;
 use crate::optimize::add_biases;
 use crate::passes::{
-    Fused, Rescale, fold_batch_norm::fold_batch_norm, rescale_concat::rescale_concat,
-    resolve_branches::resolve_branches, upgrade_opset::upgrade_opset,
+    Fused, Rescale, Scaling, fold_batch_norm::fold_batch_norm, rescale_concat,
+    resolve_branches::resolve_branches, scale_values::Rewrite, upgrade_opset::upgrade_opset,
 };
 use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};
 use crate::targets::{Support, Target};
 use crate::units::{UnitGroup, float_inputs, group_units, is_product, is_state, unit_outputs, unit_support};
+use crate::value_map::ValueMap;
 
 /// The opset that per-channel QuantizeLinear and DequantizeLinear need.
 const QDQ_OPSET: i64 = 13;
@@ -185,6 +186,8 @@ pub struct Prepared {
     pub changes: Vec<String>,
     /// Values that passes compute in float whatever the target could do.
     pub in_float: BTreeSet<String>,
+    /// Values that differ from those of the original graph, and values that a rewrite inserted.
+    pub maps: BTreeMap<String, ValueMap>,
     /// What the file holds, for the twin of a model that is quantized already.
     pub(crate) stored: Option<StoredQuantization>,
     /// Units that were compiled for a plan.
@@ -236,6 +239,7 @@ impl Prepared {
             fused,
             changes,
             in_float: BTreeSet::new(),
+            maps: BTreeMap::new(),
             stored: None,
             compiled: UnitCache::default(),
         })
@@ -270,10 +274,13 @@ impl Prepared {
     /// A Concat that does not exist.
     pub(crate) fn with_rescales(&self, network: &Network, rescales: &[Rescale]) -> Result<Self, Error> {
         let mut model = self.model.clone();
+        let mut maps = BTreeMap::new();
         for rescale in rescales {
-            rescale_concat(&mut model.graph, rescale)?;
+            maps.extend(rescale_concat::maps(&model.graph, rescale));
+            rescale_concat::rescale_concat(&mut model.graph, rescale)?;
         }
         let mut prepared = self.with_model(network, model)?;
+        prepared.maps.extend(maps);
         prepared
             .in_float
             .extend(rescales.iter().map(|rescale| rescale.value.clone()));
@@ -286,6 +293,36 @@ impl Prepared {
     /// None that making this one did not give.
     pub(crate) fn copied(&self, network: &Network) -> Result<Self, Error> {
         self.with_model(network, self.model.clone())
+    }
+
+    /// The graph with scaled values.
+    ///
+    /// # Errors
+    /// Scales that the graph cannot take.
+    pub(crate) fn with_scalings(&self, network: &Network, scalings: &[Scaling]) -> Result<Self, Error> {
+        let mut rewrite = Rewrite::new(&self.model.graph, &self.program);
+        let mut maps: BTreeMap<String, ValueMap> = BTreeMap::new();
+        for scaling in scalings {
+            let wrong = |what: String| {
+                let first = scaling.values.first().map_or("", String::as_str);
+                Error::Options(format!("scaling of \"{first}\" by {}: {what}", scaling.pass))
+            };
+            rewrite.scale(scaling).map_err(wrong)?;
+            for name in &scaling.values {
+                let map = ValueMap::scaled(&scaling.pass, name, scaling.axis, scaling.scale.clone());
+                if self.maps.contains_key(name) || maps.insert(name.clone(), map).is_some() {
+                    return Err(wrong(format!("\"{name}\" is rewritten already")));
+                }
+            }
+        }
+        for (name, value) in &rewrite.inserted {
+            maps.extend(maps.get(value).cloned().map(|map| (name.clone(), map)));
+        }
+        let mut model = self.model.clone();
+        model.graph = rewrite.finish();
+        let mut prepared = self.with_model(network, model)?;
+        prepared.maps.extend(maps);
+        Ok(prepared)
     }
 
     /// Another model of the same network for the same target.
@@ -305,6 +342,7 @@ impl Prepared {
             fused: self.fused.clone(),
             changes: self.changes.clone(),
             in_float: self.in_float.clone(),
+            maps: self.maps.clone(),
             stored: self.stored.clone(),
             compiled: UnitCache::default(),
         })
@@ -351,6 +389,7 @@ impl Prepared {
             fused: Vec::new(),
             changes: Vec::new(),
             in_float: BTreeSet::new(),
+            maps: BTreeMap::new(),
             stored: Some(stored),
             compiled: UnitCache::default(),
         })

@@ -296,6 +296,9 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     if !head.rescales.is_empty() {
         prepared = prepared.with_rescales(network, &head.rescales)?;
     }
+    if !head.scalings.is_empty() {
+        prepared = prepared.with_scalings(network, &head.scalings)?;
+    }
     let mut plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
     if let Some(name) = head.constants {
         let shape = |name: &str| prepared.program.constant(name).map(Tensor::shape);
@@ -304,6 +307,7 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
         plan.optimized.constants = constants;
     }
     plan.optimized.rescales = head.rescales;
+    plan.optimized.scalings = head.scalings;
     prepared.check_plan(&file, &plan)?;
     Ok(Quantized::new(prepared, plan))
 }

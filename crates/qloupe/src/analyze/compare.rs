@@ -7,21 +7,24 @@ use qloupe_tensor::Tensor;
 use super::golden::float32;
 use crate::metrics::{Comparison, Moments, Representable};
 use crate::samples::Batch;
+use crate::value_map::ValueMap;
 
 /// Compares a golden value with what views make of it, in its form and in whichever order that is stored; values of other
-/// dtypes are no rows.
+/// dtypes are no rows. With a map the views are brought into the units of the golden value first.
 pub(super) fn compare(
     batch: &Batch,
     reference: &Stored,
     views: [(Option<&Stored>, &mut Comparison); 3],
     form: &Form,
+    map: Option<&ValueMap>,
 ) {
     let views = views
         .into_iter()
         .filter_map(|(test, comparison)| Some((test?, comparison)));
     let (tests, mut comparisons): (Vec<&Stored>, Vec<&mut Comparison>) = views.unzip();
     let Some(&first) = tests.first() else { return };
-    let reference = reference.in_layout(first.layout());
+    let golden = reference;
+    let reference = golden.in_layout(first.layout());
     let Some(values) = reference.as_slice::<f32>() else {
         return;
     };
@@ -38,8 +41,17 @@ pub(super) fn compare(
             distinct.push(test);
         }
     }
-    let is_direct = |test: &&Stored| test.layout() == first.layout() && tested(test, form).is_some();
-    let made_real = |test: &Stored| float32(to_real(test, form)).in_layout(first.layout()).clone();
+    let is_direct =
+        |test: &&Stored| map.is_none() && test.layout() == first.layout() && tested(test, form).is_some();
+    let made_real = |test: &Stored| {
+        let real = float32(to_real(test, form));
+        let original = map.map(|map| map.to_original(&real));
+        original
+            .as_ref()
+            .unwrap_or(&real)
+            .in_layout(first.layout())
+            .clone()
+    };
     let real: Vec<Option<Tensor>> = distinct
         .iter()
         .map(|test| (!is_direct(test)).then(|| made_real(test)))
@@ -56,7 +68,21 @@ pub(super) fn compare(
         }
     }
     let range = form.params().and_then(Representable::of_params);
-    let measured = measure_parts(batch, reference.shape(), (values, &tested_views), range);
+    let own_range = range.filter(|_| map.is_none());
+    let mut measured = measure_parts(batch, reference.shape(), (values, &tested_views), own_range);
+    if let (Some(map), Some(range)) = (map, range) {
+        // What can be held differs from channel to channel: it is counted where it does not.
+        let rewritten = map.to_rewritten(golden);
+        let rewritten = rewritten.in_layout(first.layout());
+        let values = rewritten.as_slice::<f32>().unwrap_or_default();
+        let tests = [Tested::Real(values)];
+        let counted = measure_parts(batch, reference.shape(), (values, &tests), Some(range));
+        for (sample, counted) in measured.iter_mut().zip(&counted) {
+            sample
+                .iter_mut()
+                .for_each(|moments| moments.take_clipping(&counted[0]));
+        }
+    }
     for sample in measured {
         for (comparison, &of) in comparisons.iter_mut().zip(&measured_as) {
             comparison.add(&sample[of]);

@@ -24,7 +24,7 @@ pub(super) struct Golden<'p> {
     rows: &'p mut Rows,
     /// The local view is wanted.
     local: bool,
-    /// Golden values that a later unit reads or writes, by their places in the program.
+    /// Golden values that a later unit reads or writes, in the units of the original, by their places in the program.
     values: Vec<Option<Value>>,
     /// The same in their forms.
     in_form: Vec<Option<Value>>,
@@ -58,15 +58,16 @@ impl<'p> Golden<'p> {
 
     /// Takes a network input, which is in its form already.
     pub(super) fn give(&mut self, name: &str, golden: Stored, in_form: Stored) {
-        if let Some(place) = self.keep(name, golden.into()) {
+        self.keep(name, &golden.into());
+        if let Some(place) = self.places.place(name).filter(|&place| self.uses[place] > 0) {
             self.in_form[place] = Some(in_form.into());
         }
     }
 
-    fn keep(&mut self, name: &str, value: Value) -> Option<usize> {
-        let place = self.places.place(name).filter(|&place| self.uses[place] > 0)?;
-        self.values[place] = Some(value);
-        Some(place)
+    fn keep(&mut self, name: &str, value: &Value) {
+        for place in self.places.served(name).filter(|&place| self.uses[place] > 0) {
+            self.values[place] = Some(value.clone());
+        }
     }
 
     /// True after the last unit.
@@ -150,7 +151,7 @@ impl<'p> Golden<'p> {
             let Some(stepped) = self.walk.step()? else { break };
             observe(&stepped, self.rows);
             for (name, value) in stepped.outputs {
-                self.keep(name, value);
+                self.keep(name, &value);
             }
         }
         Ok(())

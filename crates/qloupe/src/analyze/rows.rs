@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use qloupe_exec::Stored;
+use qloupe_ir::Topology;
 use qloupe_tensor::DType;
 
 use crate::prepare::{Network, Prepared};
@@ -19,6 +20,8 @@ pub(super) struct Row {
     pub(super) unit: Vec<String>,
     pub(super) fused_into: Option<String>,
     pub(super) provenance: Vec<Provenance>,
+    /// What the graph under test has instead.
+    replaced_by: Option<String>,
     pub(super) shape: Vec<usize>,
     /// The dtype of the golden value; `None` until one was seen.
     dtype: Option<DType>,
@@ -37,7 +40,11 @@ impl Row {
         if let Some(into) = &self.fused_into {
             return Some(format!("fused into \"{into}\""));
         }
-        is_empty.then(|| "replaced by a rewrite of the graph".to_owned())
+        let instead = self.replaced_by.as_ref().map_or_else(
+            || "replaced by a rewrite of the graph".to_owned(),
+            |value| format!("replaced by \"{value}\": a rewrite of the graph left no value of this name"),
+        );
+        is_empty.then_some(instead)
     }
 }
 
@@ -56,6 +63,8 @@ impl Rows {
         let dependent = network.program.data_dependent();
         let graph = &network.model.graph;
         let fused = fused_values(prepared);
+        let known: BTreeSet<&str> = prepared.program.values().collect();
+        let golden = Topology::new(graph).ok();
         let mut rows = Vec::new();
         let mut skipped = Vec::new();
         for input in graph.runtime_inputs() {
@@ -87,6 +96,13 @@ impl Rows {
                         });
                     }
                 }
+                if let Some(map) = prepared.maps.get(name) {
+                    row.provenance.push(Provenance {
+                        pass: map.pass.clone(),
+                        change: map.describe(),
+                    });
+                }
+                row.replaced_by = replaced_by(name, network, &known, &golden);
                 rows.push(row);
             }
         }
@@ -170,10 +186,26 @@ impl Row {
             unit: Vec::new(),
             fused_into: None,
             provenance: Vec::new(),
+            replaced_by: None,
             shape: Vec::new(),
             dtype: None,
         }
     }
+}
+
+/// The first value after one that the graph under test does not have which it does have.
+fn replaced_by(
+    name: &str,
+    network: &Network,
+    known: &BTreeSet<&str>,
+    golden: &Option<Topology>,
+) -> Option<String> {
+    let mut at = name;
+    while !known.contains(at) {
+        let next = *golden.as_ref()?.consumers(at).first()?;
+        at = network.model.graph.nodes[next].output(0)?;
+    }
+    (at != name).then(|| at.to_owned())
 }
 
 /// Names all nodes of a unit at the row of its value: those whose values are fused into it, and its own.

@@ -131,6 +131,7 @@ impl Comparing<'_> {
                 value.golden,
                 wanted,
                 self.program.form_at(value.place),
+                self.places.maps[value.place].as_ref(),
             );
         }
         Ok(())

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
 
 use qloupe_exec::{Form, Mode};
+use qloupe_tensor::{QuantParams, Range};
 
 use super::ends::OutputState;
 use super::rows::Row;
 use super::{Analysis, Compared, findings};
 use crate::report::{Layer, ModelSummary, Phase, Report, Samples, Skipped, Timing, ValueRange};
+use crate::value_map::ValueMap;
 
 impl Analysis<'_> {
     /// The report of all samples so far, without costs.
@@ -101,8 +103,17 @@ impl Analysis<'_> {
         let compared = self.compared(row_idx);
         let form = self.program.form(&row.name);
         let entry = self.plan.value(&row.name);
-        let (scale, zero_point) = form.params().map_or((Vec::new(), Vec::new()), |p| {
-            (p.scale().to_vec(), p.zero_point().to_vec())
+        let map = self.prepared.maps.get(&row.name);
+        let (scale, zero_point) = form.params().map_or((Vec::new(), Vec::new()), |p| match map {
+            Some(map) => in_original_units(p, map),
+            None => (p.scale().to_vec(), p.zero_point().to_vec()),
+        });
+        let range = entry.and_then(|entry| entry.range).map(|range| match map {
+            Some(map) => original_range(range, map),
+            None => ValueRange {
+                min: f64::from(range.min),
+                max: f64::from(range.max),
+            },
         });
         let dtype = match form {
             Form::Quantized(params) => params.dtype().name(),
@@ -124,15 +135,36 @@ impl Analysis<'_> {
             shape: row.shape.clone(),
             scale,
             zero_point,
-            range: entry.and_then(|e| e.range).map(|r| ValueRange {
-                min: f64::from(r.min),
-                max: f64::from(r.max),
-            }),
+            range,
             n_nan: compared.entire.n_nan(),
             n_infinite: compared.entire.n_infinite(),
             views: compared.views(),
             provenance: row.provenance.clone(),
             ..Layer::default()
         }
+    }
+}
+
+/// The scale and zero point of each channel of a value in the units of the original graph. A shift has no part in them.
+fn in_original_units(params: &QuantParams, map: &ValueMap) -> (Vec<f32>, Vec<i32>) {
+    match params.as_per_tensor() {
+        Some((scale, zero_point)) => {
+            let scales: Vec<f32> = map.scale.iter().map(|s| scale * s).collect();
+            let zero_points = vec![zero_point; scales.len()];
+            (scales, zero_points)
+        }
+        None => (params.scale().to_vec(), params.zero_point().to_vec()),
+    }
+}
+
+/// What the range of a rewritten value spans in the units of the original graph, over all channels.
+fn original_range(range: Range, map: &ValueMap) -> ValueRange {
+    let ends = |end: f32| {
+        let channels = map.scale.iter().zip(&map.shift);
+        channels.map(move |(&s, &t)| f64::from(end) * f64::from(s) + f64::from(t))
+    };
+    ValueRange {
+        min: ends(range.min).fold(f64::INFINITY, f64::min),
+        max: ends(range.max).fold(f64::NEG_INFINITY, f64::max),
     }
 }

@@ -73,6 +73,11 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Takes over how many elements lie outside what can be held.
+    pub(crate) fn take_clipping(&mut self, other: &Self) {
+        (self.n_clipped, self.n_ranged) = (other.n_clipped, other.n_ranged);
+    }
+
     /// Reads both tensors once.
     ///
     /// # Errors

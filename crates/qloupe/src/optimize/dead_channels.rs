@@ -3,17 +3,17 @@
 //! A channel whose output after the activation is one constant on every sample can have any weights: batch norms leave large
 //! ones there, which set the scale of the whole tensor. They become 0, and the bias the constant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use qloupe_exec::{Program, Stored, Tapped};
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
+use super::channel_ranges::channel_ranges;
 use super::lanes::Changes;
 use super::{Pass, Work};
 use crate::Error;
 use crate::plan::{fit_biases, plan_weights};
-use crate::prepare::{Network, Prepared};
+use crate::prepare::Prepared;
 use crate::quantize::Quantized;
 use crate::units::{UnitGroup, is_product, unit_outputs};
 
@@ -41,7 +41,8 @@ impl Pass for DeadChannels {
             .iter()
             .filter_map(|unit| Some((site(prepared, unit)?, unit)))
             .collect();
-        let ranges = channel_ranges(work, &prepared.program, sites.keys().copied())?;
+        let axes = sites.keys().map(|name| ((*name).to_owned(), 1)).collect();
+        let ranges = channel_ranges(work, &prepared.program, &axes)?;
         let mut changes = Changes::default();
         let mut n_dead = 0;
         for (output, unit) in sites {
@@ -85,48 +86,6 @@ fn channel_axis(node: &Node) -> Option<usize> {
         "Conv" => Some(0),
         "Gemm" => Some(usize::from(node.int("transB").unwrap_or(0) == 0)),
         _ => None,
-    }
-}
-
-/// The range of every channel (axis 1) of values over the tuning samples.
-fn channel_ranges<'n>(
-    work: &Work<'_>,
-    program: &Program,
-    names: impl Iterator<Item = &'n str>,
-) -> Result<BTreeMap<String, Vec<[f32; 2]>>, Error> {
-    let names: BTreeSet<String> = names.map(str::to_owned).collect();
-    let wanted: Vec<bool> = program.values().map(|name| names.contains(name)).collect();
-    let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
-    let mut ranges: BTreeMap<String, Vec<[f32; 2]>> = BTreeMap::new();
-    for inputs in work.tuning() {
-        let given = inputs
-            .iter()
-            .map(|(name, tensor)| (name.clone(), Stored::plain(tensor.clone())));
-        let walk = program.walk_tapped(given.collect(), &goals, Tapped::Only(&wanted));
-        let located = |e| Network::located(work.network(), e);
-        let mut walk = walk.map_err(located)?;
-        while let Some(stepped) = walk.step().map_err(located)? {
-            for (name, value) in stepped.outputs.iter().filter(|(name, _)| names.contains(*name)) {
-                if let Some(tensor) = value.as_tensor() {
-                    widen(ranges.entry((*name).to_owned()).or_default(), tensor.to_plain());
-                }
-            }
-        }
-    }
-    Ok(ranges)
-}
-
-fn widen(ranges: &mut Vec<[f32; 2]>, tensor: &Tensor) {
-    let (Some(values), [_, n_channels, ..]) = (tensor.as_slice::<f32>(), tensor.shape()) else {
-        return;
-    };
-    let inner: usize = tensor.shape()[2..].iter().product();
-    ranges.resize(*n_channels, [f32::INFINITY, f32::NEG_INFINITY]);
-    for (run, values) in values.chunks(inner.max(1)).enumerate() {
-        let range = &mut ranges[run % n_channels];
-        for &value in values {
-            *range = [range[0].min(value), range[1].max(value)];
-        }
     }
 }
 

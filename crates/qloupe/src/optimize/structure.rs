@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use qloupe_tensor::Tensor;
 
 use super::Work;
+use super::scale_values::scale_values;
 use super::score::Referee;
 use crate::Error;
-use crate::passes::rescale_concat::find_rescales;
+use crate::passes::rescale_concat::{PASS as RESCALE_CONCAT, find_rescales};
 use crate::plan::Optimized;
 use crate::prepare::Prepared;
 use crate::quantize::with_plain_ranges;
@@ -16,10 +17,18 @@ use crate::runner::Runner;
 /// The optimization level from which graphs are rewritten.
 pub(super) const LEVEL: u8 = 1;
 
-const RESCALE_CONCAT: &str = "rescale_concat";
-
 /// Tries each rewrite and keeps those that help.
 pub(super) fn restructure(
+    work: &Work<'_>,
+    referee: &Referee,
+    prepared: Prepared,
+    optimized: &mut Optimized,
+) -> Result<Prepared, Error> {
+    let prepared = rescale_concats(work, referee, prepared, optimized)?;
+    scale_values(work, referee, prepared, &shapes(work)?, optimized)
+}
+
+fn rescale_concats(
     work: &Work<'_>,
     referee: &Referee,
     prepared: Prepared,

@@ -10,6 +10,11 @@ use qloupe_exec::{MOVING_OPERATORS, Program};
 use qloupe_ir::{Graph, Node, Topology};
 use qloupe_tensor::{Range, Tensor, TensorError};
 
+use crate::value_map::ValueMap;
+
+/// The name of the pass in plans and reports.
+pub const PASS: &str = "rescale_concat";
+
 /// Members whose largest magnitudes are nearer to each other share a scale well enough.
 const LEAST_RATIO: f32 = 8.0;
 
@@ -33,6 +38,36 @@ impl Rescale {
     pub fn joined(&self) -> String {
         format!("{}_rescaled", self.value)
     }
+
+    /// The name of a member that is multiplied.
+    fn member(&self, idx: usize) -> String {
+        format!("{}_member{idx}", self.joined())
+    }
+
+    /// What each channel of the result is multiplied by to come back.
+    fn factors(&self) -> Vec<f32> {
+        let members = self.sizes.iter().zip(&self.exponents);
+        let factors = members.flat_map(|(&size, &e)| std::iter::repeat_n(2.0_f32.powi(-e), size));
+        factors.collect()
+    }
+}
+
+/// What happens to the values that a rescaled Concat inserts, by their names.
+pub fn maps(graph: &Graph, rescale: &Rescale) -> BTreeMap<String, ValueMap> {
+    let is_it = |node: &&Node| node.is_onnx("Concat") && node.output(0) == Some(rescale.value.as_str());
+    let Some(concat) = graph.nodes.iter().find(is_it) else {
+        return BTreeMap::new();
+    };
+    let joined = ValueMap::scaled(PASS, &rescale.value, rescale.axis, rescale.factors());
+    let members = rescale.exponents.iter().zip(&concat.inputs).enumerate();
+    let members = members.filter(|(_, (exponent, _))| **exponent != 0);
+    let member = |(idx, (&exponent, input)): (usize, (&i32, &String))| {
+        let map = ValueMap::scaled(PASS, input, rescale.axis, vec![2.0_f32.powi(-exponent)]);
+        (rescale.member(idx), map)
+    };
+    let mut maps: BTreeMap<String, ValueMap> = members.map(member).collect();
+    maps.insert(rescale.joined(), joined);
+    maps
 }
 
 /// The Concats that would gain: those that nothing but the outside reads, directly or through operators that move numbers.
@@ -125,7 +160,7 @@ pub fn rescale_concat(graph: &mut Graph, rescale: &Rescale) -> Result<(), Tensor
         let Some(input) = graph.nodes[idx].inputs.get(member).cloned() else {
             continue;
         };
-        let scaled = format!("{}_member{member}", rescale.joined());
+        let scaled = rescale.member(member);
         let factor = format!("{scaled}_factor");
         graph.set_initializer(&factor, Tensor::new(&[], vec![2.0_f32.powi(*exponent)])?);
         before.push(Node::new("Mul", &scaled, &[&input, &factor], &[&scaled]));
@@ -133,12 +168,7 @@ pub fn rescale_concat(graph: &mut Graph, rescale: &Rescale) -> Result<(), Tensor
     }
     let joined = rescale.joined();
     graph.nodes[idx].outputs[0].clone_from(&joined);
-    let per_channel: Vec<f32> = rescale
-        .sizes
-        .iter()
-        .zip(&rescale.exponents)
-        .flat_map(|(&size, &exponent)| std::iter::repeat_n(2.0_f32.powi(-exponent), size))
-        .collect();
+    let per_channel = rescale.factors();
     let mut shape = vec![1; rescale.rank];
     shape[rescale.axis] = per_channel.len();
     let factor = format!("{joined}_factor");

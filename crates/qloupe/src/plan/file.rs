@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Method, Optimized, PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
 use crate::Error;
-use crate::passes::Rescale;
+use crate::passes::{Rescale, Scaling};
 
 /// The value of `schema` in a plan file.
 const SCHEMA: &str = "qloupe-plan/1";
@@ -44,6 +44,8 @@ struct PlanFile {
     #[serde(default)]
     rescales: Vec<RescaleEntry>,
     #[serde(default)]
+    scalings: Vec<ScalingEntry>,
+    #[serde(default)]
     new_biases: BTreeMap<String, String>,
     #[serde(default)]
     values: BTreeMap<String, ValueEntry>,
@@ -67,6 +69,15 @@ struct RescaleEntry {
     rank: usize,
     sizes: Vec<usize>,
     exponents: Vec<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScalingEntry {
+    pass: String,
+    values: Vec<String>,
+    axis: usize,
+    scale: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +128,24 @@ impl RescaleEntry {
             rank: self.rank,
             sizes: self.sizes,
             exponents: self.exponents,
+        })
+    }
+}
+
+impl ScalingEntry {
+    fn into_scaling(self) -> Result<Scaling, String> {
+        let is_wrong = |s: &f32| !(s.is_finite() && *s > 0.0 && s.recip().is_finite());
+        if self.scale.is_empty() || self.scale.iter().any(is_wrong) {
+            return Err(format!(
+                "scaling of {:?}: expected positive, finite scales, one for each channel",
+                self.values
+            ));
+        }
+        Ok(Scaling {
+            pass: self.pass,
+            values: self.values,
+            axis: self.axis,
+            scale: self.scale,
         })
     }
 }
@@ -172,6 +201,7 @@ pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
     }
     head.extend(plan.optimized.passes.iter().map(format_pass));
     head.extend(plan.optimized.rescales.iter().map(format_rescale));
+    head.extend(plan.optimized.scalings.iter().map(format_scaling));
     if !plan.optimized.new_biases.is_empty() {
         head.push("\n# Biases for nodes that had none.\n[new_biases]".to_owned());
         let entry = |(output, name): (&String, &String)| format!("{} = {}", quoted(output), quoted(name));
@@ -209,6 +239,18 @@ fn format_rescale(rescale: &Rescale) -> String {
         rescale.rank,
         rescale.sizes,
         rescale.exponents
+    )
+}
+
+fn format_scaling(scaling: &Scaling) -> String {
+    let values: Vec<String> = scaling.values.iter().map(|name| quoted(name)).collect();
+    format!(
+        "\n# Each channel of these values is divided by its scale; the constants before and after them take it in.\n\
+         [[scalings]]\npass = {}\nvalues = [{}]\naxis = {}\nscale = [{}]",
+        quoted(&scaling.pass),
+        values.join(", "),
+        scaling.axis,
+        numbers(&scaling.scale)
     )
 }
 
@@ -309,7 +351,7 @@ fn number(value: f32) -> String {
 }
 
 /// What a plan says of how the graph must be prepared, before its names can be checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlanHead {
     /// The target.
     pub target: String,
@@ -319,6 +361,8 @@ pub struct PlanHead {
     pub constants: Option<String>,
     /// Concats that are rescaled.
     pub rescales: Vec<Rescale>,
+    /// Values that are scaled.
+    pub scalings: Vec<Scaling>,
 }
 
 /// Reads the head of a plan.
@@ -327,15 +371,17 @@ pub struct PlanHead {
 /// As [`parse_plan`].
 pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let read = read_file(file, text)?;
+    let wrong = |what: String| Error::Plan {
+        file: file.to_owned(),
+        what,
+    };
     let rescales = read.rescales.into_iter().map(RescaleEntry::into_rescale);
-    let rescales = rescales
-        .collect::<Result<_, String>>()
-        .map_err(|what| Error::Plan {
-            file: file.to_owned(),
-            what,
-        })?;
+    let rescales = rescales.collect::<Result<_, String>>().map_err(wrong)?;
+    let scalings = read.scalings.into_iter().map(ScalingEntry::into_scaling);
+    let scalings = scalings.collect::<Result<_, String>>().map_err(wrong)?;
     Ok(PlanHead {
         rescales,
+        scalings,
         target: read.target,
         optimization_level: read.optimization_level,
         constants: read.constants,
@@ -440,6 +486,7 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
             race: read.race.unwrap_or_default(),
             passes: read.passes.into_iter().map(PassEntry::into_record).collect(),
             rescales: Vec::new(),
+            scalings: Vec::new(),
             constants: BTreeMap::new(),
             new_biases: read.new_biases,
         },

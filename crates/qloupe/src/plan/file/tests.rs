@@ -92,6 +92,30 @@ fn a_plan_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn scalings_read_back_and_must_be_positive() {
+    let mut scaled = plan();
+    scaled.optimized.scalings = vec![Scaling {
+        pass: "equalize_layers".to_owned(),
+        values: vec!["a\"b".to_owned(), "c".to_owned()],
+        axis: 1,
+        scale: vec![0.1, 3.0],
+    }];
+    let text = format_plan(&scaled, None);
+    assert_eq!(
+        read_head("p.toml", &text).unwrap().scalings,
+        scaled.optimized.scalings
+    );
+    let error = read_head(
+        "p.toml",
+        &text.replace("scale = [0.1, 3.0]", "scale = [0.1, -3.0]"),
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "p.toml: scaling of [\"a\\\"b\", \"c\"]: expected positive, finite scales, one for each channel"
+    );
+}
+
+#[test]
 fn edits_that_make_no_sense_are_named() {
     struct Case {
         from: &'static str,

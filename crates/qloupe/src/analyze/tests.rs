@@ -1,0 +1,153 @@
+//! Reports of rewritten graphs are in the units of the original ones.
+
+use qloupe_exec::Mode;
+use qloupe_ir::{AttributeValue, Graph, Model, Node, OpsetImport, TensorType, ValueInfo};
+use qloupe_tensor::{DType, Tensor};
+
+use super::*;
+use crate::passes::{Rescale, Scaling};
+use crate::quantize::{QuantizeOptions, with_plain_ranges};
+use crate::report::{Layer, Metrics, Report};
+use crate::targets;
+
+/// What scales of powers of two may change in a figure in dB: the same integers are compared.
+const DECIBEL_TOLERANCE: f64 = 1e-3;
+
+fn network(nodes: Vec<Node>, constants: Vec<(&str, Tensor)>) -> Network {
+    let mut graph = Graph {
+        nodes,
+        inputs: vec![ValueInfo::tensor(
+            "x",
+            TensorType {
+                dtype: Some(DType::Float32),
+                shape: None,
+                extra: Default::default(),
+            },
+        )],
+        outputs: vec![ValueInfo::untyped("y")],
+        ..Graph::default()
+    };
+    for (name, tensor) in constants {
+        graph.set_initializer(name, tensor);
+    }
+    let model = Model {
+        ir_version: 8,
+        opset_imports: vec![OpsetImport {
+            domain: String::new(),
+            version: 13,
+        }],
+        graph,
+        ..Model::default()
+    };
+    Network::new("test.onnx".to_owned(), model).unwrap()
+}
+
+fn convolutions() -> Network {
+    let wave = |n: usize, k: f32| (0..n).map(|i| (i as f32 * k).sin()).collect::<Vec<f32>>();
+    let weight = |k| Tensor::new(&[2, 2, 1, 1], wave(4, k)).unwrap();
+    let nodes = vec![
+        Node::new("Conv", "a", &["x", "w1"], &["a"]),
+        Node::new("Relu", "r", &["a"], &["r"]),
+        Node::new("Conv", "y", &["r", "w2"], &["y"]),
+    ];
+    network(nodes, vec![("w1", weight(1.3)), ("w2", weight(0.7))])
+}
+
+fn inputs(shape: &[usize]) -> Vec<(String, Tensor)> {
+    let n: usize = shape.iter().product();
+    let values = (0..n).map(|i| (i as f32 * 0.9).cos() * 2.0).collect::<Vec<f32>>();
+    vec![("x".to_owned(), Tensor::new(shape, values).unwrap())]
+}
+
+fn analyzed(network: &Network, prepared: Prepared, inputs: &[(String, Tensor)]) -> Report {
+    let options = QuantizeOptions::new(targets::find("rk3588").unwrap());
+    let quantized = with_plain_ranges(prepared, &[inputs.to_vec()], &options).unwrap();
+    let views = ViewSet::parse(["entire", "local", "tensor"]).unwrap();
+    let mut analysis = Analysis::new(
+        network,
+        &quantized.prepared,
+        &quantized.plan,
+        Mode::Integer,
+        views,
+    )
+    .unwrap();
+    analysis
+        .observe(&Batch::single(0, inputs.to_vec()), None)
+        .unwrap();
+    analysis.finish()
+}
+
+fn prepared(network: &Network) -> Prepared {
+    Prepared::new(network, targets::find("rk3588").unwrap(), 3).unwrap()
+}
+
+fn layer<'r>(report: &'r Report, name: &str) -> &'r Layer {
+    report.layers.iter().find(|layer| layer.name == name).unwrap()
+}
+
+#[test]
+fn a_scaled_value_is_reported_in_the_units_of_the_original() {
+    let network = convolutions();
+    let inputs = inputs(&[1, 2, 3, 3]);
+    let plain = analyzed(&network, prepared(&network), &inputs);
+    // The same factor for both channels: integers, and with them errors, stay what they were.
+    let scaling = |scale: [f32; 2]| Scaling {
+        pass: "equalize_layers".to_owned(),
+        values: vec!["a".to_owned(), "r".to_owned()],
+        axis: 1,
+        scale: scale.to_vec(),
+    };
+    let scaled = |scale| {
+        let rewritten = prepared(&network)
+            .with_scalings(&network, &[scaling(scale)])
+            .unwrap();
+        analyzed(&network, rewritten, &inputs)
+    };
+    let alike = scaled([4.0, 4.0]);
+    let (before, after) = (layer(&plain, "r"), layer(&alike, "r"));
+    assert_eq!(after.scale, [before.scale[0], before.scale[0]]);
+    assert_eq!(after.range, before.range);
+    assert_eq!(after.provenance[0].pass, "equalize_layers");
+    let (before, after) = (&before.views, &after.views);
+    for (before, after) in [
+        (&before.entire, &after.entire),
+        (&before.local, &after.local),
+        (&before.tensor, &after.tensor),
+    ] {
+        let sqnr = |metrics: &Metrics| metrics["sqnr_db"].value;
+        assert!(
+            (sqnr(before) - sqnr(after)).abs() < DECIBEL_TOLERANCE,
+            "{before:?} {after:?}"
+        );
+        assert_eq!(before["clipped_fraction"], after["clipped_fraction"]);
+    }
+    let different = scaled([1.0, 0.25]);
+    let row = layer(&different, "r");
+    assert_eq!(row.scale, [row.scale[1] * 4.0, row.scale[1]]);
+    for metrics in [&row.views.entire, &row.views.local, &row.views.tensor] {
+        assert!(metrics["cosine"].mean > 0.99, "{metrics:?}");
+    }
+}
+
+#[test]
+fn values_that_a_rescaled_concat_inserts_have_golden_ones() {
+    let nodes = vec![
+        Node::new("Sigmoid", "s", &["x"], &["scores"]),
+        Node::new("Mul", "b", &["x", "w"], &["boxes"]),
+        Node::new("Concat", "y", &["boxes", "scores"], &["y"]).with_attribute("axis", AttributeValue::Int(1)),
+    ];
+    let network = network(nodes, vec![("w", Tensor::new(&[1], vec![100.0_f32]).unwrap())]);
+    let rescale = Rescale {
+        value: "y".to_owned(),
+        axis: 1,
+        rank: 3,
+        sizes: vec![2, 2],
+        exponents: vec![-7, 0],
+    };
+    let rewritten = prepared(&network).with_rescales(&network, &[rescale]).unwrap();
+    assert_eq!(rewritten.maps["y_rescaled"].scale, [128.0, 128.0, 1.0, 1.0]);
+    assert_eq!(rewritten.maps["y_rescaled_member0"].source, "boxes");
+    let report = analyzed(&network, rewritten, &inputs(&[1, 2, 3]));
+    let local = &layer(&report, "y").views.local;
+    assert!(local["cosine"].mean > 0.99, "{local:?}");
+}

@@ -1,0 +1,108 @@
+//! How a value of a rewritten graph is told in the units of the user's: `original = rewritten * scale[c] + shift[c]`.
+
+use qloupe_exec::{Layout, Stored};
+use qloupe_tensor::Tensor;
+
+/// What a rewrite did to a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueMap {
+    /// The pass that rewrote it.
+    pub pass: String,
+    /// The value of the original graph; for a value that a rewrite inserted it has another name.
+    pub source: String,
+    /// The axis of the channels, not negative.
+    pub axis: usize,
+    /// One number, or one for each channel.
+    pub scale: Vec<f32>,
+    /// One for each scale.
+    pub shift: Vec<f32>,
+}
+
+impl ValueMap {
+    /// A map that only scales.
+    pub(crate) fn scaled(pass: &str, source: &str, axis: usize, scale: Vec<f32>) -> Self {
+        Self {
+            pass: pass.to_owned(),
+            source: source.to_owned(),
+            axis,
+            shift: vec![0.0; scale.len()],
+            scale,
+        }
+    }
+
+    /// A rewritten value in the units of the original; as it is where it is no float32 or has other channels.
+    pub fn to_original(&self, rewritten: &Stored) -> Stored {
+        self.mapped(rewritten, |x, s, t| x * s + t)
+    }
+
+    /// An original value in the units of the rewritten graph; as it is where it is no float32 or has other channels.
+    pub fn to_rewritten(&self, original: &Stored) -> Stored {
+        self.mapped(original, |x, s, t| (x - t) / s)
+    }
+
+    /// What happened, in words.
+    pub(crate) fn describe(&self) -> String {
+        let least = self.scale.iter().copied().fold(f32::INFINITY, f32::min);
+        let largest = self.scale.iter().copied().fold(0.0, f32::max);
+        format!(
+            "divided by {least:.3} to {largest:.3}, channel by channel; figures here are in the units of the original"
+        )
+    }
+
+    fn mapped(&self, value: &Stored, map: impl Fn(f32, f32, f32) -> f32) -> Stored {
+        let physical = value.physical();
+        let shape = physical.shape();
+        let axis = match (value.layout(), self.axis) {
+            (Layout::Nhwc, 1) => 3,
+            (Layout::Nhwc, axis @ (2 | 3)) => axis - 1,
+            (_, axis) => axis,
+        };
+        let n = self.scale.len();
+        let dim = if n == 1 { Some(1) } else { shape.get(axis).copied() };
+        let Some(values) = physical.as_slice::<f32>().filter(|_| dim == Some(n)) else {
+            return value.clone();
+        };
+        let inner: usize = if n == 1 {
+            1
+        } else {
+            shape[axis + 1..].iter().product()
+        };
+        let channel = |idx: usize| idx / inner.max(1) % n;
+        let mapped = values.iter().enumerate();
+        let mapped = mapped.map(|(idx, &x)| map(x, self.scale[channel(idx)], self.shift[channel(idx)]));
+        let tensor = Tensor::new(shape, mapped.collect()).expect("invariant: as many numbers");
+        Stored::of_call(tensor, value.layout())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_meet_whatever_the_order_of_storage() {
+        let map = ValueMap {
+            shift: vec![1.0, -1.0],
+            ..ValueMap::scaled("test", "x", 1, vec![2.0, 0.5])
+        };
+        let original = Tensor::new(&[1, 2, 1, 2], vec![3.0_f32, 5.0, 0.0, -0.5]).unwrap();
+        let plain = Stored::plain(original.clone());
+        let nhwc = Stored::of_call(plain.to_nhwc().clone(), Layout::Nhwc);
+        for stored in [plain, nhwc] {
+            let rewritten = map.to_rewritten(&stored);
+            assert_eq!(rewritten.layout(), stored.layout());
+            assert_eq!(
+                rewritten.to_plain().as_slice::<f32>().unwrap(),
+                [1.0, 2.0, 2.0, 1.0]
+            );
+            assert_eq!(map.to_original(&rewritten).to_plain(), &original);
+        }
+    }
+
+    #[test]
+    fn a_value_with_other_channels_stays() {
+        let map = ValueMap::scaled("test", "x", 1, vec![2.0, 0.5]);
+        let value = Stored::plain(Tensor::new(&[1, 3], vec![1.0_f32, 2.0, 3.0]).unwrap());
+        assert_eq!(map.to_original(&value).to_plain(), value.to_plain());
+    }
+}
