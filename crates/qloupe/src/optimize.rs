@@ -70,6 +70,8 @@ pub struct Work<'a> {
     options: &'a QuantizeOptions,
     stages: Stages<'a>,
     tuning: Vec<Vec<(String, Tensor)>>,
+    /// Their numbers in the dataset.
+    tuning_idxs: Vec<usize>,
     /// Judges on the samples that are held back.
     referee: Option<Referee>,
 }
@@ -112,6 +114,7 @@ impl<'a> Work<'a> {
         };
         spread(&mut tuning, MAX_TUNING_SAMPLES);
         spread(&mut held_back, MAX_HELD_BACK_SAMPLES);
+        let tuning_idxs = tuning.clone();
         let tuning: Result<_, Error> = read(tuning);
         let held_back: Result<_, Error> = read(held_back);
         let held_back: Vec<Vec<(String, Tensor)>> = held_back?;
@@ -124,6 +127,7 @@ impl<'a> Work<'a> {
             options,
             stages,
             tuning: tuning?,
+            tuning_idxs,
             referee,
         })
     }
@@ -143,6 +147,14 @@ impl<'a> Work<'a> {
 
     pub(crate) fn tuning(&self) -> &[Vec<(String, Tensor)>] {
         &self.tuning
+    }
+
+    /// The tuning samples with their numbers in the dataset.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &[(String, Tensor)])> {
+        self.tuning_idxs
+            .iter()
+            .copied()
+            .zip(self.tuning.iter().map(Vec::as_slice))
     }
 
     pub(crate) fn progress(&self, stage: &str, done: usize, all: usize) {

@@ -143,7 +143,7 @@ pub fn quantize(
     let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
     let Some(scheme) = options.target.activation.filter(|_| !dataset.is_empty()) else {
         // float16 needs no ranges: one run tells which values are float.
-        return with_plain_ranges(prepared, &[dataset.batch(0)?.inputs], options);
+        return with_plain_ranges(prepared, [(0, dataset.batch(0)?.inputs.as_slice())], options);
     };
     let work = Work::new(session, dataset, options, stages)?;
     let (prepared, optimized) = optimize::restructure(&work, prepared)?;
@@ -196,26 +196,27 @@ fn imported(
 pub fn quantize_to_fp16(session: &Session, inputs: &[(String, Tensor)]) -> Result<Quantized, Error> {
     let options = QuantizeOptions::new(targets::find("fp16")?);
     let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
-    with_plain_ranges(prepared, &[inputs.to_vec()], &options)
+    with_plain_ranges(prepared, [(0, inputs)], &options)
 }
 
-/// The plan of a prepared graph with the whole ranges of some samples, and nothing else done.
+/// The plan of a prepared graph with the whole ranges of some samples, each with its number, and nothing else done.
 ///
 /// # Errors
 /// A run that fails, a value that is not finite.
-pub fn with_plain_ranges(
+pub fn with_plain_ranges<'s>(
     prepared: Prepared,
-    samples: &[Vec<(String, Tensor)>],
+    samples: impl IntoIterator<Item = (usize, &'s [(String, Tensor)])>,
     options: &QuantizeOptions,
 ) -> Result<Quantized, Error> {
     let names: BTreeSet<String> = prepared.value_names().into_iter().collect();
     let mut calibration = Calibration::new(&prepared.program, &names, true);
-    for (idx, inputs) in samples.iter().enumerate() {
-        calibration.observe(&Batch::single(idx, inputs.clone()))?;
+    for (idx, inputs) in samples {
+        calibration.observe(&Batch::single(idx, inputs.to_vec()))?;
     }
-    let sketches = calibration.finish().sketches.into_iter();
+    let statistics = calibration.finish();
+    let sketches = statistics.sketches.into_iter();
     let ranges = sketches.map(|(name, sketch)| (name, sketch.range())).collect();
-    planned(prepared, &ranges, options, samples.len())
+    planned(prepared, &ranges, options, statistics.n_samples)
 }
 
 /// The statistics of a dataset: those of the file, or new ones, which are written to it.

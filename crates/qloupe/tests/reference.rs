@@ -130,7 +130,7 @@ mod reference {
         let target = targets::find("rk3588").unwrap();
         let prepared = Prepared::new(&session.network, target, 3).unwrap();
         let options = QuantizeOptions::new(target);
-        let quantized = with_plain_ranges(prepared, std::slice::from_ref(&sample), &options).unwrap();
+        let quantized = with_plain_ranges(prepared, [(0, sample.as_slice())], &options).unwrap();
         let Quantized { prepared, plan, .. } = quantized;
         let assignment = prepared.assignment(&plan);
         let lstm = assignment.units.iter().find(|unit| {
@@ -190,7 +190,8 @@ mod reference {
         let samples: Vec<_> = (0..dataset.len())
             .map(|idx| dataset.batch(idx).unwrap().inputs)
             .collect();
-        let Quantized { prepared, plan, .. } = with_plain_ranges(prepared, &samples, &options).unwrap();
+        let numbered = samples.iter().map(Vec::as_slice).enumerate();
+        let Quantized { prepared, plan, .. } = with_plain_ranges(prepared, numbered, &options).unwrap();
         let weight = |name: &String| (name.clone(), prepared.program.constant(name).unwrap().clone());
         let weights = prepared.weight_names().iter().map(weight).collect();
         (plan, weights)

@@ -37,8 +37,8 @@ mod replay {
             let target = targets::find(target).unwrap();
             let prepared = Prepared::new(&network, target, 3).unwrap();
             let options = QuantizeOptions::new(target);
-            let samples = [first.clone(), second.clone()];
-            let quantized = with_plain_ranges(prepared, &samples, &options).unwrap();
+            let samples = [(0, first.as_slice()), (1, second.as_slice())];
+            let quantized = with_plain_ranges(prepared, samples, &options).unwrap();
             let Quantized { prepared, plan, .. } = quantized;
             Self {
                 network,

@@ -61,7 +61,7 @@ fn inputs(shape: &[usize]) -> Vec<(String, Tensor)> {
 
 fn analyzed(network: &Network, prepared: Prepared, inputs: &[(String, Tensor)]) -> Report {
     let options = QuantizeOptions::new(targets::find("rk3588").unwrap());
-    let quantized = with_plain_ranges(prepared, &[inputs.to_vec()], &options).unwrap();
+    let quantized = with_plain_ranges(prepared, [(0, inputs)], &options).unwrap();
     let views = ViewSet::parse(["entire", "local", "tensor"]).unwrap();
     let mut analysis = Analysis::new(
         network,

@@ -105,6 +105,6 @@ mod tests {
         sketch.observe(&[40.0], Range { min: 40.0, max: 40.0 });
         let range = Mse.range(&sketch, &QuantScheme::asymmetric(DType::UInt4));
         assert!(range.max < 20.0 && range.max > 0.9, "{range:?}");
-        assert_eq!(range.min, 0.0);
+        assert!(range.min >= 0.0, "{range:?}");
     }
 }

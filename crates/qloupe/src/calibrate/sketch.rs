@@ -79,7 +79,7 @@ impl Sketch {
 /// The distance of counted elements: odd and no multiple of 3, 5 or 7, so that no usual number of channels divides it.
 fn stride(len: usize) -> usize {
     let least = len.div_ceil(MAX_COUNTED);
-    let divides = |stride: &usize| [2, 3, 5, 7].iter().all(|prime| stride % prime != 0);
+    let divides = |stride: &usize| [2, 3, 5, 7].iter().all(|prime| !stride.is_multiple_of(*prime));
     if least <= 1 {
         return 1;
     }

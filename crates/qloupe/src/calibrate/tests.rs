@@ -1,3 +1,5 @@
+//! Laws of every algorithm.
+
 use proptest::prelude::*;
 use qloupe_tensor::{DType, Granularity};
 

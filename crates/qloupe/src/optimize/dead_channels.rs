@@ -49,7 +49,7 @@ impl Pass for DeadChannels {
             let Some(ranges) = ranges.get(output) else {
                 continue;
             };
-            let dead = |(channel, &[min, max]): (usize, &[f32; 2])| (min == max).then_some((channel, min));
+            let dead = |(channel, &[min, max]): (usize, &[f32; 2])| (min >= max).then_some((channel, min));
             let dead: Vec<(usize, f32)> = ranges.iter().enumerate().filter_map(dead).collect();
             if !dead.is_empty() && zero(prepared, unit, ranges.len(), &dead, &mut changes)? {
                 n_dead += dead.len();

@@ -4,6 +4,9 @@ use qloupe_exec::Stored;
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
+/// Sees one row: where its taps are, all elements of the data, and the number of channels.
+type See<'a> = &'a mut dyn FnMut(&[Option<usize>], &[f32], usize);
+
 /// How the weight of a product is a matrix of `n_rows` output channels times `k` elements, in groups.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -51,7 +54,10 @@ impl Layout {
                 })
             }
             ("Gemm", &[a, b])
-                if node.int("transA").unwrap_or(0) == 0 && node.float("alpha").unwrap_or(1.0) == 1.0 =>
+                if node.int("transA").unwrap_or(0) == 0
+                    && node
+                        .float("alpha")
+                        .is_none_or(|alpha| alpha.to_bits() == 1.0_f32.to_bits()) =>
             {
                 let transposed = node.int("transB").unwrap_or(0) != 0;
                 let (rows, k) = if transposed { (a, b) } else { (b, a) };
@@ -137,7 +143,7 @@ impl Layout {
     }
 
     /// Hands over, for each of at most `n` rows, where its taps are in the data: the number of a vector of all channels.
-    fn visit(&self, data: &Stored, n: usize, see: &mut dyn FnMut(&[Option<usize>], &[f32], usize)) {
+    fn visit(&self, data: &Stored, n: usize, see: See<'_>) {
         match &self.kind {
             Kind::Rows => {
                 let Some(values) = data.to_plain().as_slice::<f32>() else {
@@ -279,7 +285,8 @@ mod tests {
                 let sum: f32 = (0..layout.k)
                     .map(|k| patch[k] * w[layout.place(group, row, k)])
                     .sum();
-                assert_eq!(sum, expected[(group * layout.n_rows + row) * n + position]);
+                let expected = expected[(group * layout.n_rows + row) * n + position];
+                assert_eq!(sum.to_bits(), expected.to_bits(), "{sum} against {expected}");
             }
         }
     }

@@ -124,7 +124,7 @@ fn is_integer_min(prepared: &Prepared) -> bool {
 fn judged(work: &Work<'_>, referee: &Referee, prepared: Prepared) -> Result<(f64, Prepared), Error> {
     let network = work.network();
     let samples = &work.tuning()[..work.tuning().len().min(MAX_RACE_SAMPLES)];
-    let plain = with_plain_ranges(prepared, work.tuning(), work.options)?;
+    let plain = with_plain_ranges(prepared, work.numbered(), work.options)?;
     let level = work.options.optimization_level;
     let mut alive = if DeadChannels.level() <= level {
         DeadChannels.run(work, &plain)?

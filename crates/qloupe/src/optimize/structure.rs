@@ -35,7 +35,7 @@ fn rescale_concats(
     optimized: &mut Optimized,
 ) -> Result<Prepared, Error> {
     let network = work.network();
-    let before = with_plain_ranges(prepared, work.tuning(), work.options)?;
+    let before = with_plain_ranges(prepared, work.numbered(), work.options)?;
     let own_ranges = before
         .plan
         .values
@@ -49,7 +49,7 @@ fn rescale_concats(
         return Ok(before.prepared);
     }
     let trial = before.prepared.with_rescales(network, &rescales)?;
-    let after = with_plain_ranges(trial, work.tuning(), work.options)?;
+    let after = with_plain_ranges(trial, work.numbered(), work.options)?;
     let scores = (referee.score(network, &before)?, referee.score(network, &after)?);
     let record = referee.record(RESCALE_CONCAT, scores.0, scores.1);
     let kept = record.kept;
