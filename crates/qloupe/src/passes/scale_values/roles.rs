@@ -253,7 +253,7 @@ fn fitting(
         Place::Grouped(groups) => groups > 0 && shape.first()? % groups == 0,
         Place::Axis(_) => true,
     };
-    (fits && tensor.len() > 0 && place.n_channels(shape) == n).then_some(Tie {
+    (fits && !tensor.is_empty() && place.n_channels(shape) == n).then_some(Tie {
         input_idx,
         place,
         role,
