@@ -132,7 +132,7 @@ impl<'r> State<'r> {
         Self {
             region,
             scale: vec![1.0; region.n_channels],
-            is_dead: ranges.iter().map(|[min, max]| min == max).collect(),
+            is_dead: ranges.iter().map(|[min, max]| max <= min).collect(),
             magnitudes: ranges.iter().map(magnitude).collect(),
         }
     }

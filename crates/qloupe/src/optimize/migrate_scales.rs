@@ -16,7 +16,7 @@ use crate::passes::scale_values::{Constants, Region, Role};
 pub(super) const PASS: &str = "migrate_scales";
 
 /// What competes as `a`; the paper's choice first.
-pub(super) const STRENGTHS: &[f32] = &[0.5, 0.3, 0.65, 0.8];
+pub(super) const STRENGTHS: &[f32] = &[0.5, 0.3, 0.8];
 
 /// Magnitudes are not taken to be smaller than this part of the largest.
 const LEAST_PART: f32 = 1e-4;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qloupe_exec::Program;
 use qloupe_ir::{Node, Topology};
 
-use super::roles::{Constants, Tie, passed_inputs, ties};
+use super::roles::{Constants, Tie, multiplies_channels, multiplies_values, passed_inputs, ties};
 
 /// Values that share their scales, with the constants that take them in.
 #[derive(Clone, Debug)]
@@ -88,6 +88,10 @@ impl Finder<'_> {
             for &idx in consumers.iter().chain([&producer]) {
                 touched.insert(idx);
                 let node = &graph.nodes[idx];
+                if multiplies_values(node, &constants) {
+                    waiting.push(self.other_end(node, name, &constants, n)?);
+                    continue;
+                }
                 if !self.passes(node, &constants, axis, n) {
                     continue;
                 }
@@ -122,6 +126,29 @@ impl Finder<'_> {
             weights,
             read: read?,
         })
+    }
+
+    /// The value at the other end of a product of two values: its result, or the factor that a constant gave its channels, as
+    /// in normalizations that are spelled out.
+    fn other_end<'n>(
+        &self,
+        node: &'n Node,
+        name: &str,
+        constants: &Constants<'_>,
+        n: usize,
+    ) -> Option<&'n str> {
+        let output = node.output(0)?;
+        if name != output {
+            let same_rank = self.shapes.get(name)?.len() == self.shapes.get(output)?.len();
+            return same_rank.then_some(output);
+        }
+        let is_factor = |input: &&str| {
+            let producer = self.topology.producer(input);
+            let producer = producer.map(|idx| &self.program.graph().nodes[idx]);
+            producer.is_some_and(|node| multiplies_channels(node, constants, n))
+        };
+        let mut factors = node.inputs.iter().map(String::as_str).filter(is_factor);
+        factors.next().filter(|_| factors.next().is_none())
     }
 
     /// True for a node whose inputs and outputs are scaled alike.

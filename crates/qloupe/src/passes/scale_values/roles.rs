@@ -154,6 +154,11 @@ pub(super) fn ties(
     if node.outputs.len() > 1 {
         return None;
     }
+    if writes && multiplies_values(node, constants) {
+        // One factor is scaled, the other stays.
+        let scaled = node.inputs.iter().filter(|name| values.contains(name.as_str()));
+        return (scaled.count() == 1).then(Vec::new);
+    }
     if writes && let Some(ties) = passes(node, constants, n) {
         let inputs = passed_inputs(node, constants);
         return inputs.iter().all(|name| values.contains(name)).then_some(ties);
@@ -168,6 +173,16 @@ pub(super) fn ties(
         found.push(consumes(node, constants, n).filter(|_| only_first)?);
     }
     Some(found)
+}
+
+/// True for a Mul of two values.
+pub(super) fn multiplies_values(node: &Node, constants: &Constants<'_>) -> bool {
+    node.is_onnx("Mul") && (0..2).all(|idx| constants.is_computed(node, idx))
+}
+
+/// True for a Mul with one constant number for each of `n` channels.
+pub(super) fn multiplies_channels(node: &Node, constants: &Constants<'_>, n: usize) -> bool {
+    node.is_onnx("Mul") && output_weight(node, constants, n).is_some()
 }
 
 /// The upper bound of a Clip from 0.
@@ -253,7 +268,7 @@ fn fitting(
         Place::Grouped(groups) => groups > 0 && shape.first()? % groups == 0,
         Place::Axis(_) => true,
     };
-    (fits && tensor.len() > 0 && place.n_channels(shape) == n).then_some(Tie {
+    (fits && !tensor.is_empty() && place.n_channels(shape) == n).then_some(Tie {
         input_idx,
         place,
         role,

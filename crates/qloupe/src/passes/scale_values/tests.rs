@@ -147,6 +147,25 @@ fn attention(n: usize, seed: u32) -> Graph {
     builder.finish(&y)
 }
 
+/// A normalization as Keras spells it out, `x m + (beta - mean m)` with `m = gamma / deviation`, and a product after it.
+fn spelled_out(n: usize, seed: u32) -> Graph {
+    let mut builder = Builder::new(seed);
+    let axes = [("axes", AttributeValue::Ints(vec![3]))];
+    let mean = builder.with("ReduceMean", &["x"], &axes);
+    let minus = builder.node("Neg", &[&mean]);
+    let square = builder.node("Mul", &["x", "x"]);
+    let deviation = builder.with("ReduceMean", &[&square], &axes);
+    let (gamma, beta) = (builder.constant(&[SIDE]), builder.constant(&[SIDE]));
+    let m = builder.node("Mul", &[&deviation, &gamma]);
+    let scaled = builder.node("Mul", &["x", &m]);
+    let shift = builder.node("Mul", &[&minus, &m]);
+    let shift = builder.node("Add", &[&shift, &beta]);
+    let normalized = builder.node("Add", &[&scaled, &shift]);
+    let weight = builder.constant(&[SIDE, n]);
+    let y = builder.node("MatMul", &[&normalized, &weight]);
+    builder.finish(&y)
+}
+
 fn shapes(graph: &Graph, input: &Tensor) -> BTreeMap<String, Vec<usize>> {
     let mut whole = graph.clone();
     let names: Vec<String> = graph.nodes.iter().flat_map(|node| node.outputs.clone()).collect();
@@ -226,6 +245,15 @@ proptest! {
         let (n_regions, error) = scaled_error(&attention(n, seed), seed);
         prop_assert_eq!(n_regions, 2);
         prop_assert!(error <= FLOAT_TOLERANCE, "{}", error);
+    }
+}
+
+#[test]
+fn a_normalization_that_is_spelled_out_keeps_its_function() {
+    for seed in 0..20 {
+        let (n_regions, error) = scaled_error(&spelled_out(3, seed), seed);
+        assert_eq!(n_regions, 1);
+        assert!(error <= FLOAT_TOLERANCE, "{error}");
     }
 }
 
