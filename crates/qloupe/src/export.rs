@@ -119,6 +119,14 @@ impl Request<'_> {
 
     /// Checks that the plan is for a device of Rockchip's.
     fn require_rockchip(&self) -> Result<(), Error> {
+        if let Some(scaling) = self.plan.optimized.scalings.first() {
+            return Err(Error::Options(format!(
+                "{}: {} scaled values of the plan channel by channel, and the vendor's tool reads the model as it is, expected a \
+                 plan of `build --optimization-level 1`",
+                self.plan_path.display(),
+                scaling.pass
+            )));
+        }
         if self.plan.target.starts_with("rk") || self.plan.target.starts_with("rv") {
             return Ok(());
         }

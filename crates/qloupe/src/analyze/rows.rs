@@ -232,16 +232,18 @@ fn fused_values(prepared: &Prepared) -> BTreeMap<String, (String, Option<&'stati
         let leaving: BTreeSet<&str> = unit_outputs(&prepared.program, &prepared.topology, unit)
             .into_iter()
             .collect();
-        let Some(into) = leaving.iter().next_back() else {
+        let Some(last) = leaving.iter().next_back() else {
             continue;
         };
+        // A value that a rewrite inserted stands for one of the original graph.
+        let into = prepared.maps.get(*last).map_or(*last, |map| map.source.as_str());
         for &idx in &unit.node_idxs {
             for name in prepared.model.graph.nodes[idx]
                 .outputs
                 .iter()
                 .filter(|n| !leaving.contains(n.as_str()))
             {
-                inside.insert(name.clone(), ((*into).to_owned(), None));
+                inside.insert(name.clone(), (into.to_owned(), None));
             }
         }
     }

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::passes::Scaling;
-use crate::passes::scale_values::{Constants, Region, Role, Tie};
+use crate::passes::scale_values::{Constants, Place, Region, Role, Tie};
 
 /// The name of the pass in plans and reports.
 pub(super) const PASS: &str = "equalize_layers";
@@ -49,7 +49,7 @@ pub(super) fn equalize(
         let sides = [Role::Produces, Role::Consumes]
             .map(|role| region.weights.iter().filter(move |(_, t)| t.role == role));
         // A Mul or a normalization before is no layer.
-        let is_layer = |(name, _): &&(String, Tie)| constants.get(name).is_some_and(|w| w.rank() >= 2);
+        let is_layer = |(_, tie): &&(String, Tie)| tie.place != Place::Flat;
         let [mut before, mut after] = sides;
         if before.by_ref().all(|weight| is_layer(&weight)) && after.next().is_some() {
             region

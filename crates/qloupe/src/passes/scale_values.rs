@@ -18,7 +18,7 @@ use qloupe_ir::{Graph, Node};
 use qloupe_tensor::Tensor;
 
 pub(crate) use region::{Finder, Region};
-pub(crate) use roles::{Constants, Role, Tie};
+pub(crate) use roles::{Constants, Place, Role, Tie};
 use roles::{limit, ties};
 
 /// Values that are divided, channel by channel, by the same scales.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qloupe_exec::Program;
 use qloupe_ir::{Node, Topology};
 
-use super::roles::{Constants, Tie, multiplies_channels, multiplies_values, passed_inputs, ties};
+use super::roles::{Constants, Place, Tie, multiplies_channels, multiplies_values, passed_inputs, ties};
 
 /// Values that share their scales, with the constants that take them in.
 #[derive(Clone, Debug)]
@@ -192,7 +192,7 @@ impl Finder<'_> {
             .map_or(0, Vec::len);
         let is_added = node.is_onnx("Add") || node.is_onnx("Mul");
         match tie.place {
-            super::roles::Place::Flat if is_added => {
+            Place::Flat if is_added => {
                 let Some(constant) = constants.get(&node.inputs[tie.input_idx]) else {
                     return false;
                 };
@@ -200,7 +200,7 @@ impl Finder<'_> {
                 constant.rank() <= written
                     && longest.is_some_and(|longest| longest + written - constant.rank() == axis)
             }
-            super::roles::Place::Flat if node.is_onnx("LayerNormalization") => axis + 1 == written,
+            Place::Flat if node.is_onnx("LayerNormalization") => axis + 1 == written,
             _ if node.is_onnx("MatMul") => {
                 axis + 1
                     == if tie.role == super::Role::Consumes {
