@@ -157,7 +157,7 @@ mod reference {
         let quantized = integer.run(&sample).unwrap();
         for ((name, float), (_, quantized)) in float.iter().zip(&quantized) {
             let (a, b) = (float.to_f64_vec().unwrap(), quantized.to_f64_vec().unwrap());
-            assert!(difference(&a, &b) < 0.1, "{name}: {}", difference(&a, &b));
+            assert!(difference(&a, &b) < 0.2, "{name}: {}", difference(&a, &b));
         }
     }
 

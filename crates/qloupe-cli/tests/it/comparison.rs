@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::sandbox::{ANALYZE, Sandbox};
+use crate::sandbox::Sandbox;
+
+/// `analyze` of the model of every sandbox; algorithms follow.
+const ANALYZE: &str = "analyze model.onnx --target rk3588 --dataset calib --recipe recipe.toml --input test";
 
 fn json(sandbox: &Sandbox, options: &str) -> Value {
     serde_json::from_str(&sandbox.succeed(&format!("{ANALYZE} {options} --json"))).unwrap()

@@ -30,7 +30,7 @@ fn the_first_command_of_the_readme_prints_the_table() {
     let outcome = crate::sandbox::run(command.current_dir(root));
     assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""));
     let expected = [
-        "testdata/models/fmnist_mbv2.onnx on rk3588: integer, algorithm min_max, method channel\n",
+        "testdata/models/fmnist_mbv2.onnx on rk3588: integer, algorithm auto, method channel\n",
         "20 samples from testdata/fmnist/test; calibrated on 20; values: 24 quantized\n",
         "\nlayer  ",
         "\ninput  ",

@@ -46,6 +46,9 @@ fn samples() -> impl Strategy<Value = Vec<Vec<f32>>> {
 }
 
 proptest! {
+    // Every case tries all algorithms with all schemes.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     #[test]
     fn merging_is_observing_everything(samples in samples(), cut in 0_usize..8) {
         let (first, second) = samples.split_at(cut.min(samples.len()));

@@ -19,6 +19,9 @@ use crate::prepare::Prepared;
 use crate::quantize::with_plain_ranges;
 use crate::targets::Support;
 
+/// The best of several scalings has to win this much: less is chance on the samples that judge.
+const LEAST_SCALING_GAIN_DB: f64 = 0.3;
+
 /// The optimization level from which values are scaled.
 const LEVEL: u8 = 2;
 
@@ -74,6 +77,7 @@ pub(super) fn scale_values(
         score = Some(before);
         if let Some((after, trial, scalings)) = winner {
             let mut record = referee.record(id, before, after);
+            record.kept &= after >= before + LEAST_SCALING_GAIN_DB;
             record.evidence = format!("{}, {} groups of values", record.evidence, scalings.len());
             if record.kept {
                 base = trial;
