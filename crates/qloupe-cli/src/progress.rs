@@ -13,7 +13,7 @@ pub(crate) fn bar(what: &str, n: usize, quiet: bool) -> ProgressBar {
     } else {
         ProgressDrawTarget::hidden()
     };
-    let style = ProgressStyle::with_template("{msg:12} [{bar:30}] {pos}/{len} {eta}")
+    let style = ProgressStyle::with_template("{msg:15} [{bar:30}] {pos}/{len} {eta}")
         .expect("invariant: a valid template");
     ProgressBar::with_draw_target(Some(n as u64), target)
         .with_style(style.progress_chars("=> "))
@@ -45,7 +45,8 @@ impl Stages {
             *current = Some((stage.to_owned(), bar(stage, all, self.quiet)));
         }
         if let Some((_, bar)) = &*current {
-            bar.set_position(done as u64);
+            // Threads tell of their parts in any order.
+            bar.set_position(bar.position().max(done as u64));
         }
     }
 

@@ -315,3 +315,20 @@ fn raced(
         notes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_algorithm_and_pass() {
+        let text = include_str!("../../../docs/QUANTIZER.md");
+        let algorithms = calibrate::ALL.iter().map(|algorithm| algorithm.id());
+        for id in algorithms.chain(PASSES.iter().map(|pass| pass.id())) {
+            assert!(
+                text.contains(&format!("`{id}`")),
+                "{id} is not in docs/QUANTIZER.md"
+            );
+        }
+    }
+}

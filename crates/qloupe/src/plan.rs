@@ -3,6 +3,7 @@
 mod build;
 mod constants;
 mod file;
+mod text;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use crate::passes::{Rescale, Scaling};
 
 pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
-pub use file::{PlanHead, format_plan, parse_plan, read_head};
+pub use file::{PlanHead, parse_plan, read_head};
+pub use text::format_plan;
 pub(crate) use weights::{fit_biases, plan_weights};
 
 /// Whether weights have one scale for each output channel.
@@ -135,7 +137,7 @@ pub struct QuantPlan {
     pub algorithm: String,
     /// `channel` or `layer`.
     pub method: Method,
-    /// 0 changes no weight and no value; 1 to 3 fold batch norms.
+    /// 0 changes no weight and no value; docs/QUANTIZER.md lists what each level runs.
     pub optimization_level: u8,
     /// How many samples were calibrated on.
     pub n_samples: usize,

@@ -116,7 +116,7 @@ impl Quantized {
                 weight.params.clone_from(other);
             }
         }
-        fit_biases(&prepared.program, &prepared.units, &mut plan)?;
+        fit_biases(&prepared, &mut plan)?;
         plan.optimized.constants.extend(constants);
         plan.optimized.new_biases.extend(new_biases);
         Ok(Some(Self {

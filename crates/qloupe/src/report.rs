@@ -9,6 +9,7 @@ mod gate;
 pub(crate) mod grid;
 mod json;
 mod md;
+mod options;
 mod ranking;
 #[cfg(test)]
 mod sample;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use gate::parse_limit;
 pub use gate::{Gate, GateError, GateOutcome};
+pub use options::{Options, Thresholds, TxtStyle};
 pub use ranking::Verdict;
 pub(crate) use ranking::worst_layers;
 pub use view::View;
@@ -60,58 +62,6 @@ pub fn find_format(id: &str) -> Option<&'static dyn ReportFormat> {
 /// Every file extension that chooses a format.
 pub fn extensions() -> Vec<&'static str> {
     FORMATS.iter().filter_map(|f| f.extension()).collect()
-}
-
-/// How formats print.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// ANSI colours, in the terminal table.
-    pub colour: bool,
-    /// Columns of the terminal.
-    pub width: usize,
-    /// Where a cosine becomes suspicious.
-    pub thresholds: Thresholds,
-    /// Which of the vendor's layouts `txt` follows.
-    pub txt_style: TxtStyle,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            colour: false,
-            width: 100,
-            thresholds: Thresholds::default(),
-            txt_style: TxtStyle::V2,
-        }
-    }
-}
-
-/// Cosines below which a row is marked.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Thresholds {
-    /// Below: slightly inconsistent, yellow.
-    pub slight: f64,
-    /// Below: this layer is wrong, red.
-    pub wrong: f64,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            slight: 0.99,
-            wrong: 0.98,
-        }
-    }
-}
-
-/// The layouts of the vendor's `error_analysis.txt`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TxtStyle {
-    /// `quant_error` and `runtime_error`, cosine only.
-    V1_3,
-    /// `simulator_error` and `runtime_error`, cosine and Euclidean distance.
-    #[default]
-    V2,
 }
 
 /// The value of [`Report::schema`]. The number rises when a field changes its meaning or goes away.
@@ -564,7 +514,9 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_every_file_is_in_it() {
-        const PARTS: [&str; 7] = ["figure", "gate", "grid", "ranking", "sample", "view", "words"];
+        const PARTS: [&str; 8] = [
+            "figure", "gate", "grid", "options", "ranking", "sample", "view", "words",
+        ];
         let ids: Vec<_> = FORMATS.iter().map(|f| f.id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");

@@ -36,6 +36,7 @@ fn the_first_command_of_the_readme_prints_the_table() {
         "\ninput  ",
         "\nConv__115:0 ",
         "fused into \"functional_1/re_lu_1/Relu6:0\"",
+        "~ cosine below 0.99: slightly inconsistent; ! below 0.98: this layer is wrong\n",
         "entire: everything quantized; local: this unit quantized, fed golden inputs\n",
         "\nworst by entire, sqnr in dB",
         "\nworst by local, sqnr in dB",

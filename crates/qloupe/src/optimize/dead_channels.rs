@@ -59,8 +59,8 @@ impl Pass for DeadChannels {
             return Ok(None);
         };
         let Quantized { prepared, plan, .. } = &mut changed;
-        plan.weights = plan_weights(&prepared.program, &prepared.units, plan)?;
-        fit_biases(&prepared.program, &prepared.units, plan)?;
+        plan.weights = plan_weights(prepared, plan.method)?;
+        fit_biases(prepared, plan)?;
         work.progress(self.id(), n_dead, n_dead);
         Ok(Some(changed))
     }

@@ -307,7 +307,7 @@ pub(super) fn mixed(
             value.chosen = race.describe(own);
         }
     }
-    fit_biases(&prepared.program, &prepared.units, &mut plan)?;
+    fit_biases(prepared, &mut plan)?;
     Ok(plan)
 }
 
@@ -352,6 +352,6 @@ pub(super) fn with_algorithm(
             value.chosen = if is_answer { WHOLE } else { algorithm.id() }.to_owned();
         }
     }
-    fit_biases(&prepared.program, &prepared.units, &mut plan)?;
+    fit_biases(prepared, &mut plan)?;
     Ok(plan)
 }

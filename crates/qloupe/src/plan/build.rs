@@ -65,8 +65,8 @@ pub fn build_plan(
         weights: Vec::new(),
         optimized: Optimized::default(),
     };
-    plan.weights = plan_weights(program, units, &plan)?;
-    fit_biases(program, units, &mut plan)?;
+    plan.weights = plan_weights(prepared, plan.method)?;
+    fit_biases(prepared, &mut plan)?;
     Ok(plan)
 }
 

@@ -10,19 +10,21 @@ use qloupe_tensor::{
 
 use super::{Method, QuantPlan, WeightPlan};
 use crate::Error;
-use crate::targets::{self, Support};
+use crate::prepare::Prepared;
+use crate::targets::Support;
 use crate::units::{UnitGroup, unit_support};
 
 /// The weights of units that multiply integers, in execution order, each with the whole range of its elements.
 ///
 /// # Errors
 /// A weight that is not finite.
-pub(crate) fn plan_weights(
-    program: &Program,
-    units: &[UnitGroup],
-    plan: &QuantPlan,
-) -> Result<Vec<WeightPlan>, Error> {
-    let target = targets::find(&plan.target)?;
+pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<WeightPlan>, Error> {
+    let Prepared {
+        program,
+        units,
+        target,
+        ..
+    } = prepared;
     let mut list: Vec<WeightPlan> = Vec::new();
     for unit in units {
         if !matches!(
@@ -38,7 +40,7 @@ pub(crate) fn plan_weights(
             };
             if list.iter().all(|known| known.name != *name) {
                 let axis = channel_axis(program, unit, name, stored.rank());
-                let axis = axis.filter(|_| plan.method == Method::Channel);
+                let axis = axis.filter(|_| method == Method::Channel);
                 let granularity =
                     axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
                 let scheme = QuantScheme::symmetric(target.weight_dtype, granularity);
@@ -58,7 +60,8 @@ pub(crate) fn plan_weights(
 ///
 /// # Errors
 /// A scale that cannot be raised.
-pub(crate) fn fit_biases(program: &Program, units: &[UnitGroup], plan: &mut QuantPlan) -> Result<(), Error> {
+pub(crate) fn fit_biases(prepared: &Prepared, plan: &mut QuantPlan) -> Result<(), Error> {
+    let Prepared { program, units, .. } = prepared;
     let forms = plan.forms();
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for (position, weight) in plan.weights.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Plans written and read again, and what is refused.
 
+use super::super::format_plan;
 use super::*;
 
 fn plan() -> QuantPlan {
