@@ -13,6 +13,7 @@ mod stretch;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -34,9 +35,10 @@ use places::Places;
 use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
 use stretch::{Comparing, run_entire};
+pub use whole::{AnalyzeOptions, analyze};
 
 /// The views that `analyze` can compute.
-pub const VIEWS: &[&str] = &["entire", "local", "tensor"];
+pub const VIEWS: &[&str] = &["alone", "entire", "local", "rescued", "tensor"];
 
 /// Which views are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct ViewSet {
     pub local: bool,
     /// One quantize-dequantize of the golden value.
     pub tensor: bool,
+    /// Only one unit quantized, and everything but one: what each does to the network outputs.
+    pub effects: bool,
 }
 
 impl ViewSet {
@@ -59,12 +63,14 @@ impl ViewSet {
             entire: false,
             local: false,
             tensor: false,
+            effects: false,
         };
         for name in names {
             match name {
                 "entire" => set.entire = true,
                 "local" => set.local = true,
                 "tensor" => set.tensor = true,
+                "alone" | "rescued" => set.effects = true,
                 _ => return Err(Error::unknown_choice("view", name, VIEWS.iter().copied())),
             }
         }
@@ -103,6 +109,8 @@ struct Compared {
 
 /// What a caller may see of every compared value: golden and test as real numbers.
 pub trait Tap: Send {
+    /// The values that follow are of this batch.
+    fn begin_sample(&mut self, idx: usize);
     /// One value of one sample.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
 pub use file::{PlanHead, parse_plan, read_head};
 pub use text::format_plan;
-pub(crate) use weights::{fit_biases, plan_weights};
+pub(crate) use weights::{fit_biases, per_channel_params, plan_weights, whole_range_params};
 
 /// Whether weights have one scale for each output channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,6 +93,9 @@ pub struct Report {
     pub outputs: Vec<Output>,
     /// What is wrong and what to do, the most severe first.
     pub findings: Vec<Finding>,
+    /// Whether the errors of units add up; absent where `alone` was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub additivity: Option<Additivity>,
     /// Values that have no row.
     pub skipped: Vec<Skipped>,
     /// The closing table: what each precision costs.
@@ -116,6 +119,7 @@ impl Default for Report {
             layers: Vec::new(),
             outputs: Vec::new(),
             findings: Vec::new(),
+            additivity: None,
             skipped: Vec::new(),
             costs: Vec::new(),
             notes: Vec::new(),
@@ -227,6 +231,9 @@ pub struct Layer {
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
+    /// What the unit does to the network outputs; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// What the local error is made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -284,17 +291,71 @@ pub struct RuntimeViews {
     pub local_inputs: String,
 }
 
+/// What one unit does to the network outputs, in two numbers that units are ranked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The part of its noise in the sum over all units, each alone, 0 to 1.
+    #[serde(with = "number")]
+    pub share: f64,
+    /// Its noise alone, relative to the energy of the outputs: the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// What is won without its error: decibels of SQNR, the mean over outputs and their slices; negative where other
+    /// errors make up for it.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+}
+
+/// Whether the errors of units add up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Additivity {
+    /// The sum of what all units do alone, over what they do together: 1 where errors just add up.
+    #[serde(with = "number")]
+    pub explained: f64,
+    /// The noise of everything quantized, as that of a unit.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// The SQNR of everything quantized in dB, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+    /// Samples that `alone` and `rescued` were measured on.
+    pub n_samples: usize,
+    /// Units that do more, or less, together than each by itself, the strongest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Pair>,
+}
+
+/// Two units that interact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The value of the earlier one.
+    pub first: String,
+    /// The value of the later one.
+    pub second: String,
+    /// How much more noise both make together, relative to the sum; negative where they make up for each other.
+    #[serde(with = "number")]
+    pub excess: f64,
+}
+
 /// One part of a unit's local error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
-    /// `weights`, `bias`, `rounding`, `clipping`.
+    /// `weight_rounding`, `weight_clipping`, `weight_spread`, `bias`, `input_rounding`, `input_clipping`,
+    /// `output_rounding`, `output_clipping`, `requantize`, `lut`, `fp16_rounding`, `fp16_overflow`, `fp16_underflow`,
+    /// `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
     #[serde(with = "number")]
     pub share: f64,
+    /// What of this share plain ranges, a scale for each channel or another precision would avoid.
+    #[serde(default, with = "number")]
+    pub avoidable: f64,
     /// The local error with this source alone.
     #[serde(with = "number")]
     pub sqnr_db: f64,
+    /// Which channels, samples, elements.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// One rewrite of a value.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
+use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
@@ -19,6 +19,7 @@ use qloupe::write::write_atomically;
 use super::quantize::Choices;
 use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
+use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
 
@@ -48,14 +49,17 @@ pub(super) struct Arguments {
     /// .npz or .safetensors, whose samples are those of --input
     #[arg(long, value_name = "LABELS")]
     pub(super) labels: Option<PathBuf>,
-    /// The views to compute: entire, local, tensor
+    /// The views to compute: entire, tensor, local, alone, rescued
     #[arg(
         long,
         value_name = "VIEWS",
         value_delimiter = ',',
-        default_value = "entire,local"
+        default_value = "entire,local,alone,rescued"
     )]
     views: Vec<String>,
+    /// Samples that alone and rescued are measured on, at most
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    effect_samples: usize,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
     pub(super) mode: String,
@@ -114,28 +118,21 @@ impl Command for Analyze {
         let quantized = opened.quantize(&args, &dataset)?;
         let session = opened.session();
         let calibrated = start.elapsed().as_secs_f64();
-        let mut analysis = Analysis::new(
-            &session.network,
-            &quantized.prepared,
-            &quantized.plan,
+        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
+        let options = AnalyzeOptions {
             mode,
             views,
-        )?;
-        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
-        let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
-        for idx in 0..dataset.n_batches() {
-            let batch = dataset.batch(idx).map_err(Error::from)?;
-            if let Some(dump) = &mut dump {
-                dump.begin_sample(idx);
-            }
-            analysis.observe(&batch, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
-            bar.inc(batch.n_samples as u64);
-        }
-        bar.finish_and_clear();
+            n_effect_samples: args.effect_samples,
+        };
+        let stages = Stages::new(args.model.quiet);
+        let show = |stage: &str, done, all| stages.show(stage, done, all);
+        let tap = dump.as_mut().map(|dump| dump as &mut dyn Tap);
+        let report = analyze(session, &quantized, &dataset, &options, &show, tap);
+        stages.finish();
+        let mut report = report?;
         if let Some(dump) = dump {
             dump.finish()?;
         }
-        let mut report = analysis.finish();
         let first = dataset.batch(0).map_err(Error::from)?;
         let cost_options = CostOptions { n_runs: N_COST_RUNS };
         report.costs = measure_costs(

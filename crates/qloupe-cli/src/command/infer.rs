@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
 use qloupe::array::{Compression, write_npz};
+use qloupe::analyze::Tap;
 use qloupe::outputs::{Collected, DumpWriter, Summary};
 use qloupe::runner::{Named, Runner};
 use qloupe::samples::{Batch, Dataset};

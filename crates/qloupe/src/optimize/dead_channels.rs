@@ -9,7 +9,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::channel_ranges::channel_ranges;
-use super::lanes::Changes;
+use crate::one_unit::Changes;
 use super::{Pass, Work};
 use crate::Error;
 use crate::plan::{fit_biases, plan_weights};
