@@ -4,7 +4,6 @@
 mod compare;
 mod costs;
 mod ends;
-mod findings;
 mod golden;
 mod places;
 mod rows;

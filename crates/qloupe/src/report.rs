@@ -219,6 +219,9 @@ pub struct Layer {
     /// The calibrated range in real units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<ValueRange>,
+    /// What the golden values of the samples of `alone` span; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<ValueRange>,
     /// Elements that are NaN in the golden or in the tested value, over all samples. They are in no metric.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_nan: u64,
@@ -340,9 +343,10 @@ pub struct Pair {
 /// One part of a unit's local error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
-    /// `weight_rounding`, `weight_clipping`, `weight_spread`, `bias`, `input_rounding`, `input_clipping`,
-    /// `output_rounding`, `output_clipping`, `requantize`, `lut`, `fp16_rounding`, `fp16_overflow`, `fp16_underflow`,
-    /// `residual`; of the entire error `inherited`.
+    /// `weight_rounding`, `weight_clipping`, `weight_spread` (one scale for channels of different size), `weight_axis`
+    /// (scales along another axis), `dead_channels`, `bias`, `input_rounding`, `input_clipping`, `output_rounding`,
+    /// `output_clipping`, `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
+    /// `fp16_overflow`, `fp16_underflow`, `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
     #[serde(with = "number")]
@@ -450,6 +454,73 @@ pub struct Finding {
     pub evidence: String,
     /// What to do.
     pub fix: String,
+    /// What it costs at the network outputs: decibels of SQNR that are won without it; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect_db: Option<f64>,
+    /// What `analyze --fix` tries; absent where only the user can do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// What that brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
+}
+
+/// A fix that was made and run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Its number for `--apply`, from 1.
+    pub number: usize,
+    /// The SQNR in dB before, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub after_db: f64,
+    /// The difference.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+    /// The worst output, or slice of one, before.
+    #[serde(with = "number")]
+    pub worst_before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub worst_after_db: f64,
+    /// The part of all multiply-accumulates that it takes out of the integers, 0 to 1.
+    #[serde(with = "number")]
+    pub cost: f64,
+}
+
+/// An edit of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Another range for a value.
+    SetRange {
+        /// The value.
+        value: String,
+        /// The smallest and the largest number it has to hold.
+        #[serde(flatten)]
+        range: ValueRange,
+    },
+    /// Scales of the whole range for the weights of the unit that writes a value.
+    RefitWeights {
+        /// The value.
+        value: String,
+        /// One scale for each output channel.
+        per_channel: bool,
+    },
+    /// Another precision for a value.
+    SetPrecision {
+        /// The value.
+        value: String,
+        /// `fp16` or `float`.
+        precision: String,
+    },
+    /// The members of a Concat brought to one magnitude, and back after it.
+    RescaleConcat {
+        /// The output of the Concat.
+        value: String,
+    },
 }
 
 /// A value that has no row.

@@ -24,11 +24,11 @@ use crate::metrics::{Comparison, Moments};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
-use crate::report::{Additivity, Cause, Effect, Layer, Report, View, figure_of};
+use crate::report::{Additivity, Cause, Effect, Layer, Report, ValueRange, View, figure_of};
 
 use lane::Lane;
 use pairs::interacting_pairs;
-use parts::Parts;
+pub(crate) use parts::Parts;
 use reference::reference_constants;
 use source::{Source, base_assignment, sources};
 use split::{About, Totals};
@@ -186,6 +186,10 @@ impl<'a> Sensitivity<'a> {
             };
             layer.views.alone = by_part(&effects.alone);
             layer.views.rescued = by_part(&effects.rescued);
+            layer.seen = effects.totals.range().map(|(min, max)| ValueRange {
+                min: f64::from(min),
+                max: f64::from(max),
+            });
             layer.causes = effects.totals.causes(&effects.about);
             layer.causes.extend(inherited(layer));
             layer.effect = (!effects.rescued.is_empty()).then(|| Effect {
@@ -246,7 +250,7 @@ fn noise(parts: &[Comparison]) -> f64 {
 }
 
 /// Signal over noise in dB, the mean over parts: higher is better.
-fn score_db(parts: &[Comparison]) -> f64 {
+pub(crate) fn score_db(parts: &[Comparison]) -> f64 {
     let sqnr_db = |part: &Comparison| {
         let (signal, noise) = part.energies();
         if noise == 0.0 {

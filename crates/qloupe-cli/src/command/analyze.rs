@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
+use qloupe::findings;
 use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
@@ -144,7 +145,7 @@ impl Command for Analyze {
         )?;
         if let Opened::Stored(stored) = &opened {
             report.findings.extend(stored.audit());
-            report.findings.sort_by_key(|finding| finding.severity);
+            findings::sort(&mut report.findings);
             report.notes.push(stored.agreement(&quantized, &first.inputs));
         }
         report.samples.source = args.input.join(" ");

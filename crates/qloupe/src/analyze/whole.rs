@@ -6,6 +6,7 @@ use qloupe_exec::Mode;
 
 use super::{Analysis, Tap, ViewSet};
 use crate::Error;
+use crate::findings::{self, Case};
 use crate::quantize::{Quantized, Stages};
 use crate::report::{Phase, Report};
 use crate::samples::Dataset;
@@ -56,6 +57,7 @@ pub fn analyze(
         let mut sensitivity = Sensitivity::new(network, prepared, plan)?;
         sensitivity.observe(&samples, stages)?;
         sensitivity.finish(&mut report);
+        report.findings = findings::find(&Case::new(&report, prepared, plan));
         report.timing.phases.push(Phase {
             name: "effects".to_owned(),
             seconds: start.elapsed().as_secs_f64(),

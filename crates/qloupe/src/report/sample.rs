@@ -182,6 +182,9 @@ pub(super) fn sample() -> Report {
                 cause: "few channels hold the range".to_owned(),
                 evidence: "1 of 18 channels reaches -23.1, the others stay above -4.2".to_owned(),
                 fix: "qloupe hybrid propose".to_owned(),
+                effect_db: None,
+                action: None,
+                tried: None,
             },
         ],
         skipped: vec![

@@ -13,7 +13,7 @@ use crate::runner::{Named, Runner};
 
 /// The parts, in the order of the outputs.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     parts: Vec<Part>,
 }
 
@@ -26,7 +26,7 @@ struct Part {
 
 impl Parts {
     /// Finds the parts in what the float network makes of a sample.
-    pub(super) fn find(network: &Network, inputs: &[(String, Tensor)]) -> Result<Self, Error> {
+    pub(crate) fn find(network: &Network, inputs: &[(String, Tensor)]) -> Result<Self, Error> {
         let mut shapes: HashMap<String, Vec<usize>> = HashMap::new();
         let mut see = |name: &str, tensor: &Tensor| {
             shapes.insert(name.to_owned(), tensor.shape().to_vec());
@@ -49,13 +49,18 @@ impl Parts {
         Ok(Self { parts })
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The names: that of the output, and of a slice `output[4..84]`.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.key.as_str())
     }
 
     /// Measures outputs against the golden ones, part by part. What is not there, or has another shape, measures nothing.
-    pub(super) fn measure(&self, golden: &Named, test: &Named) -> Vec<Moments> {
+    pub(crate) fn measure(&self, golden: &Named, test: &Named) -> Vec<Moments> {
         self.parts.iter().map(|part| part.measure(golden, test)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::{Assignment, Cast, Form, Mode, QuantizedProgram, UnitCompute};
+use qloupe_exec::{Assignment, Cast, Form, MOVING_OPERATORS, Mode, QuantizedProgram, UnitCompute};
 use qloupe_tensor::Tensor;
 
 use super::split::{About, Split};
@@ -13,26 +13,9 @@ use crate::plan::{Precision, QuantPlan};
 use crate::prepare::{Network, Prepared};
 use crate::units::unit_outputs;
 
-/// Operators whose results are elements of what they read: on numbers of a grid they make no error of their own.
-const MOVING: &[&str] = &[
-    "Concat",
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "GlobalMaxPool",
-    "Identity",
-    "MaxPool",
-    "Relu",
-    "Reshape",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-];
+/// Operators beside [`MOVING_OPERATORS`] whose results are elements of what they read: on numbers of a grid they make no
+/// error of their own.
+const CHOOSING: &[&str] = &["Concat", "GlobalMaxPool", "MaxPool", "Relu"];
 
 /// Something that makes an error of its own.
 #[derive(Clone, Debug)]
@@ -164,9 +147,10 @@ fn followers(prepared: &Prepared, plan: &QuantPlan) -> BTreeSet<usize> {
             let own = plan.value(name).map(|value| &value.precision);
             matches!(own, Some(Precision::SharedWith(_)))
         };
-        let moves = MOVING.contains(&node.op_type.as_str()) && node.domain.is_empty();
+        let op_type = node.op_type.as_str();
+        let moves = MOVING_OPERATORS.contains(&op_type) || CHOOSING.contains(&op_type);
         let is_same = |form: &Form| outputs.iter().all(|name| forms.get(*name) == Some(form));
-        !outputs.is_empty() && (outputs.iter().all(shares) || (moves && read.all(is_same)))
+        !outputs.is_empty() && (outputs.iter().all(shares) || (moves && node.domain.is_empty() && read.all(is_same)))
     };
     (0..prepared.units.len()).filter(follows).collect()
 }

@@ -9,6 +9,10 @@ const AVOIDABLE: f64 = 4.0;
 const LEAST_SHARE: f64 = 0.001;
 /// Elements outside of the range are told of this many samples.
 const N_SAMPLES: usize = 3;
+/// A range differs from the values' by at most this part where only its zero point is wrong ...
+const SAME_WIDTH: f64 = 0.3;
+/// ... which has them stick out at one end by at least this part, and leaves as much unused at the other.
+const SHIFT: f64 = 0.03;
 /// Steps of 8 bits.
 const N_STEPS: f64 = 255.0;
 
@@ -44,7 +48,7 @@ impl Totals {
             .map(|&origin| {
                 let energy = self.sum(|e| e.parts[origin as usize]);
                 Cause {
-                    source: name_of(origin, about).to_owned(),
+                    source: self.name_of(origin, about).to_owned(),
                     share: energy / local,
                     avoidable: self.avoidable(origin, about) * energy / local,
                     sqnr_db: sqnr_db(energy),
@@ -96,7 +100,7 @@ impl Totals {
     }
 
     /// The smallest and the largest golden value.
-    fn range(&self) -> Option<(f32, f32)> {
+    pub(in crate::sensitivity) fn range(&self) -> Option<(f32, f32)> {
         let seen = self.samples.iter().filter_map(|e| e.range);
         seen.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
@@ -144,6 +148,41 @@ impl Totals {
         }
     }
 
+    fn name_of(&self, origin: Origin, about: &About) -> &'static str {
+        match origin {
+            Origin::WeightRounding if about.weights.wrong_axis.is_some() => "weight_axis",
+            Origin::WeightRounding if !about.weights.dead_channels.is_empty() => "dead_channels",
+            Origin::WeightRounding => "weight_rounding",
+            Origin::WeightClipping => "weight_clipping",
+            Origin::WeightSpread => "weight_spread",
+            Origin::Bias => "bias",
+            Origin::InputRounding => "input_rounding",
+            Origin::InputClipping => "input_clipping",
+            Origin::OutputRounding => "output_rounding",
+            Origin::OutputClipping if self.is_shifted(about) => "zero_point",
+            Origin::OutputClipping => "output_clipping",
+            Origin::Arithmetic if about.is_product => "requantize",
+            Origin::Arithmetic => "lut",
+            Origin::Fp16Rounding => "fp16_rounding",
+            Origin::Fp16Overflow => "fp16_overflow",
+            Origin::Fp16Underflow => "fp16_underflow",
+        }
+    }
+
+    /// True where the range of the output is about as wide as the values but lies beside them.
+    fn is_shifted(&self, about: &About) -> bool {
+        let params = about.params.as_ref().filter(|params| params.as_per_tensor().is_some());
+        let (Some((min, max)), Some(params)) = (self.range(), params) else {
+            return false;
+        };
+        let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
+        let (low, high) = params.real_range(0);
+        let width = high - low;
+        let (below, above) = ((low - min) / width, (max - high) / width);
+        let is_as_wide = ((max - min) / width - 1.0).abs() < SAME_WIDTH;
+        is_as_wide && ((below > SHIFT && above < -SHIFT) || (above > SHIFT && below < -SHIFT))
+    }
+
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
         let mut samples: Vec<usize> = (0..self.samples.len()).filter(|&i| of(&self.samples[i]) > 0).collect();
         samples.sort_by_key(|&i| std::cmp::Reverse(of(&self.samples[i])));
@@ -170,24 +209,6 @@ impl Totals {
         } else {
             format!("a step is {step:.4}, the values span {min:.4} to {max:.4}")
         }
-    }
-}
-
-fn name_of(origin: Origin, about: &About) -> &'static str {
-    match origin {
-        Origin::WeightRounding => "weight_rounding",
-        Origin::WeightClipping => "weight_clipping",
-        Origin::WeightSpread => "weight_spread",
-        Origin::Bias => "bias",
-        Origin::InputRounding => "input_rounding",
-        Origin::InputClipping => "input_clipping",
-        Origin::OutputRounding => "output_rounding",
-        Origin::OutputClipping => "output_clipping",
-        Origin::Arithmetic if about.is_product => "requantize",
-        Origin::Arithmetic => "lut",
-        Origin::Fp16Rounding => "fp16_rounding",
-        Origin::Fp16Overflow => "fp16_overflow",
-        Origin::Fp16Underflow => "fp16_underflow",
     }
 }
 
