@@ -5,7 +5,10 @@ mod bench;
 mod build;
 mod comparison;
 mod evaluate;
+mod explain;
 mod export;
+mod fixes;
+mod hybrid;
 mod infer;
 mod inspect;
 mod quantize;
@@ -32,7 +35,9 @@ const ALL: &[&dyn Command] = &[
     &bench::Bench,
     &build::Build,
     &evaluate::Evaluate,
+    &explain::Explain,
     &export::Export,
+    &hybrid::Hybrid,
     &infer::Infer,
     &inspect::Inspect,
 ];

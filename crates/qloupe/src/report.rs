@@ -13,6 +13,7 @@ mod options;
 mod ranking;
 #[cfg(test)]
 mod sample;
+mod story;
 mod table;
 mod txt;
 mod view;
@@ -646,8 +647,8 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_every_file_is_in_it() {
-        const PARTS: [&str; 8] = [
-            "figure", "gate", "grid", "options", "ranking", "sample", "view", "words",
+        const PARTS: [&str; 9] = [
+            "figure", "gate", "grid", "options", "ranking", "sample", "story", "view", "words",
         ];
         let ids: Vec<_> = FORMATS.iter().map(|f| f.id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");

@@ -17,12 +17,16 @@ use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
+use super::fixes::FixArgs;
 use super::quantize::Choices;
 use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
+
+/// Samples that alone and rescued are measured on: they tell units apart that matter.
+pub(super) const N_EFFECT_SAMPLES: usize = 4;
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
@@ -59,8 +63,10 @@ pub(super) struct Arguments {
     )]
     views: Vec<String>,
     /// Samples that alone and rescued are measured on, at most
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
     effect_samples: usize,
+    #[command(flatten)]
+    fixes: FixArgs,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
     pub(super) mode: String,
@@ -148,6 +154,10 @@ impl Command for Analyze {
             findings::sort(&mut report.findings);
             report.notes.push(stored.agreement(&quantized, &first.inputs));
         }
+        if args.fixes.is_wanted() {
+            args.fixes.run((session, &quantized, mode), &dataset, &args.model, &mut report, &show)?;
+            stages.finish();
+        }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
         if quantized.prepared.target.activation.is_none() {
@@ -234,6 +244,10 @@ impl Outputs {
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;
         }
+        if args.fixes.is_wanted() && args.quantized.is_some() {
+            bail!("--fix and --apply edit a plan, expected none of them with --quantized");
+        }
+        args.fixes.check(&args.model)?;
         let gates = args
             .fail_under
             .iter()

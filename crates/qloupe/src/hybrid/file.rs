@@ -1,6 +1,6 @@
 //! The file of a proposal: TOML, one line for each unit, made to be edited by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use qloupe_ir::suggestion;
@@ -10,6 +10,8 @@ use super::{HybridUnit, Proposal};
 use crate::Error;
 use crate::plan::QuantPlan;
 use crate::prepare::Prepared;
+use crate::ranges::original;
+use crate::rknn_cfg::{RknnCfg, is_rknn_cfg};
 
 /// The value of `schema`.
 const SCHEMA: &str = "qloupe-hybrid/1";
@@ -21,8 +23,8 @@ const REAL: &[&str] = &["float", "fp16"];
 pub struct HybridFile {
     /// The file, for messages.
     file: String,
-    /// The plan that the precisions are set in, as a path from the file.
-    pub plan: String,
+    /// The plan that the precisions are set in, as a path from the file; the vendor's file tells none.
+    pub plan: Option<String>,
     /// The precision of units, by the value that each writes.
     precisions: BTreeMap<String, String>,
 }
@@ -93,6 +95,14 @@ pub fn read_hybrid(path: &Path) -> Result<HybridFile, Error> {
         file: file.clone(),
         what,
     };
+    if is_rknn_cfg(&text) {
+        let cfg = RknnCfg::parse(&text).map_err(wrong)?;
+        return Ok(HybridFile {
+            plan: None,
+            precisions: cfg.layers.iter().map(|layer| (layer.name.clone(), layer.dtype.clone())).collect(),
+            file,
+        });
+    }
     let contents: Contents = toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
     if contents.schema != SCHEMA {
         return Err(wrong(format!(
@@ -102,7 +112,7 @@ pub fn read_hybrid(path: &Path) -> Result<HybridFile, Error> {
     }
     let precisions = contents.units.into_iter().map(|(value, entry)| (value, entry.precision));
     Ok(HybridFile {
-        plan: contents.plan,
+        plan: Some(contents.plan),
         precisions: precisions.collect(),
         file,
     })
@@ -117,13 +127,17 @@ impl HybridFile {
         let names = prepared.value_names();
         let mut wrong = Vec::new();
         let mut edited = plan.clone();
-        for (value, precision) in &self.precisions {
+        let known_names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        for (name, precision) in &self.precisions {
+            // The vendor's converter appends to names, and has another word for half precision.
+            let value = original(name, &known_names).map_or(name.as_str(), |(value, _)| value);
+            let precision = if precision == "float16" { "fp16" } else { precision.as_str() };
             let Some(known) = plan.value(value) else {
                 let help = suggestion(value, names.iter().map(String::as_str));
                 wrong.push(format!("the model has no value \"{value}\"{help}"));
                 continue;
             };
-            if REAL.contains(&precision.as_str()) {
+            if REAL.contains(&precision) {
                 let is_so = match &known.precision {
                     crate::plan::Precision::Fp16 { .. } => precision == "fp16",
                     crate::plan::Precision::Float { .. } => precision == "float",
@@ -135,7 +149,7 @@ impl HybridFile {
                 continue;
             }
             let dtype = plan.forms().get(value).and_then(|form| form.params().map(|params| params.dtype().name()));
-            if dtype != Some(precision.as_str()) {
+            if dtype != Some(precision) {
                 let own = dtype.map_or_else(String::new, |dtype| format!(", or {dtype} as in the plan"));
                 wrong.push(format!(
                     "value \"{value}\": precision cannot be set, expected fp16 or float{own}, got \"{precision}\""
