@@ -3,6 +3,7 @@
 mod analyze;
 mod bench;
 mod build;
+mod compare;
 mod comparison;
 mod evaluate;
 mod export;
@@ -10,6 +11,7 @@ mod infer;
 mod inspect;
 mod quantize;
 mod stored;
+mod task_accuracy;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ const ALL: &[&dyn Command] = &[
     &analyze::Analyze,
     &bench::Bench,
     &build::Build,
+    &compare::Compare,
     &evaluate::Evaluate,
     &export::Export,
     &infer::Infer,
