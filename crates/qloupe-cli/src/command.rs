@@ -3,6 +3,7 @@
 mod analyze;
 mod bench;
 mod build;
+mod compare;
 mod comparison;
 mod evaluate;
 mod explain;
@@ -13,6 +14,7 @@ mod infer;
 mod inspect;
 mod quantize;
 mod stored;
+mod task_accuracy;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ const ALL: &[&dyn Command] = &[
     &analyze::Analyze,
     &bench::Bench,
     &build::Build,
+    &compare::Compare,
     &evaluate::Evaluate,
     &explain::Explain,
     &export::Export,

@@ -4,10 +4,12 @@
 mod compare;
 mod costs;
 mod ends;
+mod flips;
 mod golden;
 mod places;
 mod rows;
 mod slices;
+mod stability;
 mod stretch;
 mod summary;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use golden::{Golden, goals, half_values};
 use places::Places;
 use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
+pub use stability::Stability;
 use stretch::{Comparing, run_entire};
 pub use whole::{AnalyzeOptions, analyze};
 
@@ -270,5 +273,20 @@ impl Compared {
             tensor: self.tensor.finish(),
             ..Default::default()
         }
+    }
+
+    /// The samples with the largest errors; none where there is only one sample.
+    fn worst_samples(&self) -> Vec<crate::report::WorstSample> {
+        let several = self
+            .entire
+            .worst_samples()
+            .iter()
+            .filter(|_| self.entire.n_samples() > 1);
+        let worst = several.map(|&(index, sqnr_db)| crate::report::WorstSample {
+            index,
+            file: None,
+            sqnr_db,
+        });
+        worst.collect()
     }
 }

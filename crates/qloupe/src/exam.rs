@@ -67,7 +67,9 @@ impl Exam {
     /// # Errors
     /// Parameters that do not fit, a run that fails.
     pub fn judge(&self, network: &Network, quantized: &Quantized) -> Result<Marks, Error> {
-        let program = quantized.prepared.quantized(network, &quantized.plan, self.mode)?;
+        let program = quantized
+            .prepared
+            .quantized(network, &quantized.plan, self.mode)?;
         let runner = Runner::Quantized(Box::new(program));
         let of_sample = |(inputs, golden): &(Vec<(String, Tensor)>, Named)| {
             Ok(self.parts.measure(golden, &runner.run(network, inputs, None)?))
@@ -90,7 +92,11 @@ impl Exam {
             let metrics = comparison.finish();
             let figure = |id: &str| figure_of(&metrics, id);
             // What is not a number is the worst.
-            let sqnr_db = figure("sqnr_db").map_or(f64::INFINITY, |db| if db.is_nan() { f64::NEG_INFINITY } else { db });
+            let sqnr_db =
+                figure("sqnr_db").map_or(
+                    f64::INFINITY,
+                    |db| if db.is_nan() { f64::NEG_INFINITY } else { db },
+                );
             if sqnr_db < marks.worst_db || marks.worst.is_empty() {
                 marks.worst_db = sqnr_db;
                 key.clone_into(&mut marks.worst);

@@ -119,7 +119,11 @@ impl<'a> Fixer<'a> {
         value: &str,
     ) -> Result<Result<Quantized, Prepared>, Error> {
         let network = &self.session.network;
-        let ranges = plan.values.iter().filter_map(|v| Some((v.name.clone(), v.range?))).collect();
+        let ranges = plan
+            .values
+            .iter()
+            .filter_map(|v| Some((v.name.clone(), v.range?)))
+            .collect();
         let mut shapes = std::collections::BTreeMap::new();
         let mut see = |name: &str, tensor: &qloupe_tensor::Tensor| {
             shapes.insert(name.to_owned(), tensor.shape().to_vec());
@@ -129,7 +133,10 @@ impl<'a> Fixer<'a> {
             crate::runner::Runner::Float.run(network, inputs, Some(&mut see))?;
         }
         let found = find_rescales(&prepared.program, &prepared.topology, &ranges, &shapes);
-        let wanted: Vec<_> = found.into_iter().filter(|rescale| rescale.value == value).collect();
+        let wanted: Vec<_> = found
+            .into_iter()
+            .filter(|rescale| rescale.value == value)
+            .collect();
         if wanted.is_empty() {
             return Ok(Err(prepared));
         }

@@ -119,7 +119,10 @@ impl<'a> Search<'a> {
         };
         let after = self.standing(&kept)?;
         let reason = format!("hybrid: {}", self.judge.goal());
-        let plan = self.base.plan.with_raised(&self.base.prepared, kept.iter().copied(), &reason);
+        let plan = self
+            .base
+            .plan
+            .with_raised(&self.base.prepared, kept.iter().copied(), &reason);
         let units = described(report, &self.base.prepared, &plan, &self.costs, &kept, &reason);
         Ok(Proposal {
             units,
@@ -144,7 +147,9 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 let pruned = self.pruned(&grown)?;
-                if self.cost(&pruned) < self.cost(&cheapest) || pruned.len() < cheapest.len() && self.cost(&pruned) <= self.cost(&cheapest) {
+                if self.cost(&pruned) < self.cost(&cheapest)
+                    || pruned.len() < cheapest.len() && self.cost(&pruned) <= self.cost(&cheapest)
+                {
                     cheapest = pruned;
                 }
             }
@@ -176,7 +181,10 @@ impl<'a> Search<'a> {
         if let Some(known) = self.known.get(kept) {
             return Ok(known.clone());
         }
-        self.trial.plan = self.base.plan.with_raised(&self.base.prepared, kept.iter().copied(), "");
+        self.trial.plan = self
+            .base
+            .plan
+            .with_raised(&self.base.prepared, kept.iter().copied(), "");
         let standing = self.judge.standing(self.session, &self.trial)?;
         self.known.insert(kept.clone(), standing.clone());
         (self.stages)("hybrid", self.known.len(), self.known.len().max(self.costs.len()));
@@ -193,7 +201,9 @@ fn candidates(prepared: &Prepared, plan: &QuantPlan) -> Vec<usize> {
     let forms = plan.forms();
     let is_quantized = |idx: &usize| {
         let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[*idx]);
-        outputs.iter().any(|name| forms.get(*name).is_some_and(|form| form.params().is_some()))
+        outputs
+            .iter()
+            .any(|name| forms.get(*name).is_some_and(|form| form.params().is_some()))
     };
     (0..prepared.units.len()).filter(is_quantized).collect()
 }
@@ -203,7 +213,10 @@ fn readers(prepared: &Prepared, candidates: &[usize]) -> Vec<Vec<usize>> {
     let nodes = &prepared.program.graph().nodes;
     let wanted: BTreeSet<usize> = candidates.iter().copied().collect();
     let reads = |idx: usize, name: &str| {
-        let mut read = prepared.units[idx].node_idxs.iter().flat_map(|&node| &nodes[node].inputs);
+        let mut read = prepared.units[idx]
+            .node_idxs
+            .iter()
+            .flat_map(|&node| &nodes[node].inputs);
         read.any(|input| input == name)
     };
     let of = |idx: usize| {
@@ -232,7 +245,9 @@ fn described(
         let source = prepared.maps.get(value).map_or(value, |map| map.source.as_str());
         let layer = report.layers.iter().find(|layer| layer.name == source);
         let own_reason = match plan.value(value).map(|value| &value.precision) {
-            Some(crate::plan::Precision::Fp16 { reason } | crate::plan::Precision::Float { reason }) => reason.clone(),
+            Some(crate::plan::Precision::Fp16 { reason } | crate::plan::Precision::Float { reason }) => {
+                reason.clone()
+            }
             _ => String::new(),
         };
         units.push(HybridUnit {
@@ -249,7 +264,11 @@ fn described(
             },
             gain_db: layer.and_then(|layer| layer.effect).map(|effect| effect.gain_db),
             cost: costs[idx],
-            reason: if kept.contains(&idx) { reason.to_owned() } else { own_reason },
+            reason: if kept.contains(&idx) {
+                reason.to_owned()
+            } else {
+                own_reason
+            },
         });
     }
     units

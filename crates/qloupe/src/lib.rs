@@ -8,6 +8,7 @@ pub mod array;
 pub mod bench;
 pub mod calibrate;
 pub mod compare_plans;
+pub mod compare_reports;
 mod error;
 pub mod evaluate;
 pub mod exam;

@@ -3,16 +3,20 @@
 //! This file is the schema of `report.json` (documented in `docs/report.schema.md`). It computes nothing: `metrics`
 //! fills the numbers, the analysis fills the rest.
 
+mod confidence;
 mod csv;
+mod escape;
 mod figure;
 mod gate;
 pub(crate) mod grid;
+mod html;
 mod json;
+mod junit;
 mod md;
 mod options;
 mod ranking;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod story;
 mod table;
 mod txt;
@@ -30,9 +34,18 @@ pub use ranking::Verdict;
 pub(crate) use ranking::worst_layers;
 pub use view::View;
 pub(crate) use view::figure_of;
+pub(crate) use words::{headline, slice_words};
 
 /// Every format, by id.
-pub const FORMATS: &[&dyn ReportFormat] = &[&csv::Csv, &json::Json, &md::Md, &table::Table, &txt::Txt];
+pub const FORMATS: &[&dyn ReportFormat] = &[
+    &csv::Csv,
+    &html::Html,
+    &json::Json,
+    &junit::Junit,
+    &md::Md,
+    &table::Table,
+    &txt::Txt,
+];
 
 /// A way to print a report.
 pub trait ReportFormat: Sync {
@@ -97,6 +110,12 @@ pub struct Report {
     /// Whether the errors of units add up; absent where `alone` was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub additivity: Option<Additivity>,
+    /// The limits that the user set, and whether they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateResult>,
+    /// How often the answers are right, where labels were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// Values that have no row.
     pub skipped: Vec<Skipped>,
     /// The closing table: what each precision costs.
@@ -121,6 +140,8 @@ impl Default for Report {
             outputs: Vec::new(),
             findings: Vec::new(),
             additivity: None,
+            gates: Vec::new(),
+            accuracy: None,
             skipped: Vec::new(),
             costs: Vec::new(),
             notes: Vec::new(),
@@ -232,6 +253,9 @@ pub struct Layer {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// The samples with the largest errors by `sqnr_db` of `entire`, the worst first; only where there are several samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worst_samples: Vec<WorstSample>,
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
@@ -388,6 +412,12 @@ pub struct Output {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// How many answers changed, where the output looks like scores of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+    /// The samples with the largest errors by `sqnr_db` of `entire`, the worst first; only where there are several samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worst_samples: Vec<WorstSample>,
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
@@ -414,6 +444,79 @@ pub struct Slice {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// How many answers changed, where the slice looks like scores of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+}
+
+/// One sample and its error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorstSample {
+    /// Which sample, from 0.
+    pub index: usize,
+    /// Its file, where that holds no other sample; told at network outputs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Its error in dB.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+}
+
+/// Answers of the golden and of the tested scores side by side. A decision is a class at one position of one sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flips {
+    /// The axis of the classes.
+    pub axis: usize,
+    /// Decisions that were compared.
+    pub n: u64,
+    /// Decisions whose class with the largest score changed.
+    pub top1: u64,
+    /// Decisions whose golden class is not among the five largest any more; absent for five classes or fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<u64>,
+    /// Tested minus golden score of the golden class, the mean over decisions.
+    #[serde(with = "number")]
+    pub mean_score_shift: f64,
+}
+
+/// How often the answers are right.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// The task, `top1`.
+    pub task: String,
+    /// The output that was read.
+    pub output: String,
+    /// Where the labels come from.
+    pub labels: String,
+    /// One for each precision, `float` first.
+    pub scores: Vec<PrecisionScore>,
+}
+
+/// How well one precision did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrecisionScore {
+    /// `float`, `fp16` or `int8`.
+    pub precision: String,
+    /// Right answers by metric of the task.
+    pub metrics: BTreeMap<String, Share>,
+    /// Answers that are those of float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Share>,
+}
+
+/// Successes among trials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The share.
+    pub value: f64,
+    /// The lower end of its 95% interval (Wilson).
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// Successes.
+    pub n_hits: usize,
+    /// Trials.
+    pub n: usize,
 }
 
 /// How bad a finding is; the worst is the smallest.
@@ -524,6 +627,22 @@ pub enum Action {
     },
 }
 
+/// One limit that the user set, and what the report says of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// The limit as it was given, `local.cosine=0.99`.
+    pub gate: String,
+    /// True if it was kept.
+    pub passed: bool,
+    /// The worst figure.
+    #[serde(with = "number")]
+    pub worst: f64,
+    /// Where the worst figure is, `output "y"`.
+    pub place: String,
+    /// The whole in one sentence.
+    pub words: String,
+}
+
 /// A value that has no row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -599,6 +718,13 @@ pub struct MetricValue {
     pub std: f64,
     /// Samples that have at least one element to compare.
     pub n: u64,
+    /// The lower end of the 95% confidence interval of `mean` (Student's t); absent for fewer than two samples, and where one
+    /// is infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_low: Option<f64>,
+    /// The upper end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_high: Option<f64>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -647,8 +773,18 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_every_file_is_in_it() {
-        const PARTS: [&str; 9] = [
-            "figure", "gate", "grid", "options", "ranking", "sample", "story", "view", "words",
+        const PARTS: [&str; 11] = [
+            "confidence",
+            "escape",
+            "figure",
+            "gate",
+            "grid",
+            "options",
+            "ranking",
+            "sample",
+            "story",
+            "view",
+            "words",
         ];
         let ids: Vec<_> = FORMATS.iter().map(|f| f.id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");

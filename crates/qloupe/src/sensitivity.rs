@@ -109,11 +109,7 @@ impl<'a> Sensitivity<'a> {
         })
     }
 
-    fn observe_group(
-        &mut self,
-        group: &[Vec<(String, Tensor)>],
-        show: &dyn Fn(usize),
-    ) -> Result<(), Error> {
+    fn observe_group(&mut self, group: &[Vec<(String, Tensor)>], show: &dyn Fn(usize)) -> Result<(), Error> {
         if self.parts.is_none()
             && let Some(first) = group.first()
         {
@@ -122,7 +118,14 @@ impl<'a> Sensitivity<'a> {
         let Some(parts) = &self.parts else { return Ok(()) };
         let limit_bytes = MAX_GOLDEN_BYTES / (2 * group.len().max(1));
         let lane = |inputs: &Vec<(String, Tensor)>| {
-            Lane::new(self.network, self.prepared, &self.program, parts, inputs, limit_bytes)
+            Lane::new(
+                self.network,
+                self.prepared,
+                &self.program,
+                parts,
+                inputs,
+                limit_bytes,
+            )
         };
         let mut lanes = group
             .par_iter()
@@ -132,9 +135,15 @@ impl<'a> Sensitivity<'a> {
         for (idx, (source, effects)) in self.sources.iter().zip(&mut self.effects).enumerate() {
             let variant = source.compile(self.network, self.prepared, self.plan, &self.reference)?;
             let effect = |lane: &mut Lane<'_>| Ok((lane.effect(&variant)?, lane.split(&variant)?));
-            let measured = lanes.par_iter_mut().map(effect).collect::<Result<Vec<_>, Error>>()?;
+            let measured = lanes
+                .par_iter_mut()
+                .map(effect)
+                .collect::<Result<Vec<_>, Error>>()?;
             let (outputs, parts): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
-            parts.into_iter().flatten().for_each(|energies| effects.totals.add(energies));
+            parts
+                .into_iter()
+                .flatten()
+                .for_each(|energies| effects.totals.add(energies));
             effects.about = variant.about();
             let (alone, rescued): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
             add(&mut effects.alone, alone.into_iter().flatten());
@@ -177,7 +186,9 @@ impl<'a> Sensitivity<'a> {
         let entire_noise = noise(&self.entire);
         let by_part = |comparisons: &[Comparison]| {
             let named = parts.keys().zip(comparisons);
-            named.map(|(key, comparison)| (key.to_owned(), comparison.finish())).collect()
+            named
+                .map(|(key, comparison)| (key.to_owned(), comparison.finish()))
+                .collect()
         };
         let figures = noises.iter().copied().zip(shares);
         for ((source, effects), (noise, share)) in self.sources.iter().zip(&self.effects).zip(figures) {
@@ -264,5 +275,9 @@ pub(crate) fn score_db(parts: &[Comparison]) -> f64 {
 
 fn mean(figures: impl ExactSizeIterator<Item = f64>) -> f64 {
     let n = figures.len();
-    if n == 0 { 0.0 } else { figures.sum::<f64>() / n as f64 }
+    if n == 0 {
+        0.0
+    } else {
+        figures.sum::<f64>() / n as f64
+    }
 }

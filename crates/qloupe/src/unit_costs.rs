@@ -20,7 +20,12 @@ pub(crate) fn unit_costs(prepared: &Prepared) -> Vec<f64> {
         .map(|unit| unit.node_idxs.iter().map(macs).sum::<u64>() as f64)
         .collect();
     if costs.iter().sum::<f64>() <= 0.0 {
-        let n_weights = |name: &String| prepared.program.constant(name).map_or(0, qloupe_tensor::Tensor::len);
+        let n_weights = |name: &String| {
+            prepared
+                .program
+                .constant(name)
+                .map_or(0, qloupe_tensor::Tensor::len)
+        };
         costs = prepared
             .units
             .iter()
@@ -28,7 +33,10 @@ pub(crate) fn unit_costs(prepared: &Prepared) -> Vec<f64> {
             .collect();
     }
     let all: f64 = costs.iter().sum();
-    costs.into_iter().map(|cost| if all > 0.0 { cost / all } else { 0.0 }).collect()
+    costs
+        .into_iter()
+        .map(|cost| if all > 0.0 { cost / all } else { 0.0 })
+        .collect()
 }
 
 /// The place of the unit that writes a value.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::findings;
 use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
+use qloupe::findings;
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
@@ -19,6 +19,7 @@ use qloupe::write::write_atomically;
 
 use super::fixes::FixArgs;
 use super::quantize::Choices;
+use super::task_accuracy::Task;
 use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::progress::Stages;
@@ -34,7 +35,7 @@ const N_COST_RUNS: usize = 3;
 const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
 const EXAMPLE: &str = "Examples:
-  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json
+  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.html
   qloupe analyze model.onnx --target rk3588 --dataset calib/ --input test/ --algorithm min_max,mse,auto --method layer,channel
   qloupe analyze model.onnx --quantized model.quantized.onnx --recipe recipe.toml --input test/";
 
@@ -50,10 +51,14 @@ pub(super) struct Arguments {
     /// Samples to compare on: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub(super) input: Vec<String>,
-    /// The right answers, for the task accuracy in a table of plans: a labels.csv of lines path,label, or an array in .npy,
-    /// .npz or .safetensors, whose samples are those of --input
+    /// The right answers, for the task accuracy beside the errors: a labels.csv of lines path,label, or an array in .npy, .npz
+    /// or .safetensors, whose samples are those of --input
     #[arg(long, value_name = "LABELS")]
     pub(super) labels: Option<PathBuf>,
+    /// Stop reading samples once the ten worst layers by entire and by local kept their order over the last quarter of them,
+    /// and over at least four
+    #[arg(long)]
+    pub(super) until_stable: bool,
     /// The views to compute: entire, tensor, local, alone, rescued
     #[arg(
         long,
@@ -70,7 +75,7 @@ pub(super) struct Arguments {
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
     pub(super) mode: String,
-    /// Write a report; its extension tells the format: json, csv, md, txt (can be repeated)
+    /// Write a report; its extension tells the format: html, json, csv, md, txt, xml (JUnit) (can be repeated)
     #[arg(long, value_name = "FILE")]
     pub(super) report: Vec<PathBuf>,
     /// The layout of a .txt report: 2 or 1.3
@@ -121,6 +126,7 @@ impl Command for Analyze {
         let mode = quantize::parse_mode(&args.mode)?;
         let mut opened = subject.open(&args)?;
         let dataset = Dataset::from_args(&args.input, &opened.session().inputs).map_err(Error::from)?;
+        let task = Task::choose(&args, opened.session())?;
         let loaded = start.elapsed().as_secs_f64();
         let quantized = opened.quantize(&args, &dataset)?;
         let session = opened.session();
@@ -130,6 +136,7 @@ impl Command for Analyze {
             mode,
             views,
             n_effect_samples: args.effect_samples,
+            until_stable: args.until_stable,
         };
         let stages = Stages::new(args.model.quiet);
         let show = |stage: &str, done, all| stages.show(stage, done, all);
@@ -155,8 +162,24 @@ impl Command for Analyze {
             report.notes.push(stored.agreement(&quantized, &first.inputs));
         }
         if args.fixes.is_wanted() {
-            args.fixes.run((session, &quantized, mode), &dataset, &args.model, &mut report, &show)?;
+            args.fixes.run(
+                (session, &quantized, mode),
+                &dataset,
+                &args.model,
+                &mut report,
+                &show,
+            )?;
             stages.finish();
+        }
+        if let Some(task) = &task {
+            report.accuracy = Some(task.accuracy(&args, session, &quantized, mode)?);
+        }
+        for sample in report
+            .outputs
+            .iter_mut()
+            .flat_map(|output| &mut output.worst_samples)
+        {
+            sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
         }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
@@ -173,7 +196,7 @@ impl Command for Analyze {
             0..0,
             [phase("load", loaded), phase("calibrate", calibrated - loaded)],
         );
-        outputs.write(&args, &report)
+        outputs.write(&args, &mut report)
     }
 }
 
@@ -268,7 +291,13 @@ impl Outputs {
         Ok(Self { options, gates })
     }
 
-    fn write(&self, args: &Arguments, report: &Report) -> anyhow::Result<ExitCode> {
+    fn write(&self, args: &Arguments, report: &mut Report) -> anyhow::Result<ExitCode> {
+        let outcomes: Vec<_> = self.gates.iter().map(|gate| report.gate(gate)).collect();
+        report.gates = outcomes
+            .iter()
+            .flatten()
+            .map(|outcome| outcome.result())
+            .collect();
         let file_options = Options {
             colour: false,
             ..self.options
@@ -282,8 +311,8 @@ impl Outputs {
         let format = qloupe::report::find_format(extension).context("invariant: both formats exist")?;
         progress::result(&format.write(report, &self.options))?;
         let mut code = ExitCode::SUCCESS;
-        for gate in &self.gates {
-            let outcome = report.gate(gate).map_err(Error::from)?;
+        for outcome in outcomes {
+            let outcome = outcome.map_err(Error::from)?;
             progress::message(&outcome.to_string());
             if !outcome.passed {
                 code = ExitCode::from(GATE_FAILED);

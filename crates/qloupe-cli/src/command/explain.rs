@@ -57,7 +57,9 @@ impl Command for Explain {
     fn define(&self) -> clap::Command {
         let about = "Tell one layer's story in plain words";
         Arguments::augment_args(clap::Command::new(self.name()))
-            .mut_arg("model", |model| model.required(false).required_unless_present("report"))
+            .mut_arg("model", |model| {
+                model.required(false).required_unless_present("report")
+            })
             .about(about)
             .after_help(EXAMPLE)
     }
@@ -93,6 +95,7 @@ impl Arguments {
             mode,
             views: ViewSet::parse(VIEWS)?,
             n_effect_samples: self.effect_samples,
+            until_stable: false,
         };
         let stages = Stages::new(quiet);
         let show = |stage: &str, done, all| stages.show(stage, done, all);
@@ -104,9 +107,13 @@ impl Arguments {
 
 /// Reads a report of `analyze`.
 pub(super) fn read_report(path: &std::path::Path) -> anyhow::Result<Report> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let report = serde_json::from_str(&text).map_err(|e| {
-        anyhow::anyhow!("{}: is no report, expected one that `analyze --report out.json` wrote, got {e}", path.display())
+        anyhow::anyhow!(
+            "{}: is no report, expected one that `analyze --report out.json` wrote, got {e}",
+            path.display()
+        )
     })?;
     Ok(report)
 }

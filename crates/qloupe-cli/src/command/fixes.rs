@@ -76,25 +76,43 @@ impl FixArgs {
         let samples = samples.collect::<Result<Vec<_>, Error>>()?;
         let exam = Exam::new(&session.network, samples, mode)?;
         let fixer = Fixer::new(session, quantized, exam);
-        let n_tried = self.fix.unwrap_or(0).max(self.apply.iter().copied().max().unwrap_or(0));
+        let n_tried = self
+            .fix
+            .unwrap_or(0)
+            .max(self.apply.iter().copied().max().unwrap_or(0));
         fixer.try_all(&mut report.findings, n_tried, stages)?;
         if self.apply.is_empty() {
             return Ok(());
         }
         let action = |number: &usize| -> anyhow::Result<Action> {
             let tried = |finding: &&qloupe::report::Finding| {
-                finding.tried.as_ref().is_some_and(|tried| tried.number == *number)
+                finding
+                    .tried
+                    .as_ref()
+                    .is_some_and(|tried| tried.number == *number)
             };
-            match report.findings.iter().find(tried).and_then(|finding| finding.action.clone()) {
+            match report
+                .findings
+                .iter()
+                .find(tried)
+                .and_then(|finding| finding.action.clone())
+            {
                 Some(action) => Ok(action),
                 None => {
-                    let n = report.findings.iter().filter_map(|finding| finding.tried.as_ref());
+                    let n = report
+                        .findings
+                        .iter()
+                        .filter_map(|finding| finding.tried.as_ref());
                     let n = n.map(|tried| tried.number).max().unwrap_or(0);
                     bail!("--apply: there is no fix {number}, expected 1 to {n} of those that were tried")
                 }
             }
         };
-        let actions = self.apply.iter().map(action).collect::<anyhow::Result<Vec<Action>>>()?;
+        let actions = self
+            .apply
+            .iter()
+            .map(action)
+            .collect::<anyhow::Result<Vec<Action>>>()?;
         let Some(fixed) = fixer.apply(&actions)? else {
             bail!("--apply: these fixes cannot be made together, expected one of them")
         };

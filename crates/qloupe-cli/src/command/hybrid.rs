@@ -117,7 +117,10 @@ impl ProposeArguments {
         let goal = self.goal()?;
         let choices = quantize::check(&self.quantize)?;
         let mode = quantize::parse_mode(&self.mode)?;
-        let output = self.output.clone().unwrap_or_else(|| self.model.beside("hybrid.toml"));
+        let output = self
+            .output
+            .clone()
+            .unwrap_or_else(|| self.model.beside("hybrid.toml"));
         let plan_path = output.with_extension("plan.toml");
         self.model.check_output(&output)?;
         if self.quantize.plan.is_none() {
@@ -125,14 +128,19 @@ impl ProposeArguments {
             self.model.check_output(&constants_path(&plan_path))?;
         }
         let mut session = self.model.open(self.quantize.recipe.as_deref())?;
-        let labelled = self.labels.as_deref().map(|labels| Labelled::open(labels, &self.input, &session.inputs));
+        let labelled = self
+            .labels
+            .as_deref()
+            .map(|labels| Labelled::open(labels, &self.input, &session.inputs));
         let labelled = labelled.transpose().map_err(Error::from)?;
         let samples = match (&self.quantize.dataset, self.input.is_empty()) {
             (_, false) => Some(Dataset::from_args(&self.input, &session.inputs).map_err(Error::from)?),
             (Some(dataset), true) => Some(Dataset::open(dataset, &session.inputs).map_err(Error::from)?),
             (None, true) => None,
         };
-        let samples = samples.as_ref().or(labelled.as_ref().map(|labelled| &labelled.dataset));
+        let samples = samples
+            .as_ref()
+            .or(labelled.as_ref().map(|labelled| &labelled.dataset));
         let Some(samples) = samples else {
             bail!("samples to judge on are missing, expected --input FILE, --dataset D or --labels L")
         };
@@ -144,11 +152,14 @@ impl ProposeArguments {
             mode,
             views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
             n_effect_samples: self.effect_samples,
+            until_stable: false,
         };
         let chosen = Chosen::new(samples)?;
         let exam = Exam::new(&session.network, chosen.inputs, mode)?;
         let report = analyze(&session, &quantized, samples, &options, &show, None)?;
-        let question = labelled.as_ref().map(|labelled| Question::choose(&session.network, labelled, Choice::default()));
+        let question = labelled
+            .as_ref()
+            .map(|labelled| Question::choose(&session.network, labelled, Choice::default()));
         let question = question.transpose()?;
         let task = match labelled.as_ref().zip(question.as_ref()) {
             Some((labelled, question)) => Some(Task::new(&session, labelled, question)?),
@@ -167,11 +178,17 @@ impl ProposeArguments {
         write_atomically(&output, format_hybrid(&proposal, &plan).as_bytes()).map_err(Error::from)?;
         let reaches = judge.reaches(&proposal.after);
         if self.json {
-            progress::result(&serde_json::to_string_pretty(&to_json(&proposal, goal, reaches, &output))?)?;
+            progress::result(&serde_json::to_string_pretty(&to_json(
+                &proposal, goal, reaches, &output,
+            ))?)?;
         } else {
             progress::result(&to_text(&proposal, goal, reaches, &output))?;
         }
-        Ok(if reaches { ExitCode::SUCCESS } else { ExitCode::from(crate::GATE_FAILED) })
+        Ok(if reaches {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(crate::GATE_FAILED)
+        })
     }
 }
 
@@ -196,12 +213,17 @@ fn relative(path: &Path, file: &Path) -> String {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
     match path.file_name() {
         Some(name) if folder(path) == folder(file) => name.to_string_lossy().into_owned(),
-        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string(),
+        _ => std::path::absolute(path)
+            .unwrap_or_else(|_| path.to_path_buf())
+            .display()
+            .to_string(),
     }
 }
 
 fn standing_words(standing: &Standing) -> String {
-    let drop = standing.drop.map_or_else(String::new, |drop| format!(", {drop:.2} points lost"));
+    let drop = standing
+        .drop
+        .map_or_else(String::new, |drop| format!(", {drop:.2} points lost"));
     format!(
         "{:.2} dB, cosine {:.5} at the worst output ({}){drop}",
         standing.marks.worst_db, standing.marks.worst_cosine, standing.marks.worst
@@ -209,7 +231,11 @@ fn standing_words(standing: &Standing) -> String {
 }
 
 fn to_text(proposal: &Proposal, goal: Goal, reaches: bool, output: &Path) -> String {
-    let raised: Vec<_> = proposal.units.iter().filter(|unit| unit.reason.starts_with("hybrid")).collect();
+    let raised: Vec<_> = proposal
+        .units
+        .iter()
+        .filter(|unit| unit.reason.starts_with("hybrid"))
+        .collect();
     let mut lines = vec![
         format!("goal: {goal}"),
         format!("before: {}", standing_words(&proposal.before)),
@@ -229,7 +255,9 @@ fn to_text(proposal: &Proposal, goal: Goal, reaches: bool, output: &Path) -> Str
         ));
     }
     for unit in raised {
-        let gain = unit.gain_db.map_or_else(|| "n/a".to_owned(), |gain| format!("{gain:+.2} dB"));
+        let gain = unit
+            .gain_db
+            .map_or_else(|| "n/a".to_owned(), |gain| format!("{gain:+.2} dB"));
         lines.push(format!(
             "  {} {} ({}): rescued {gain}, {:.2}% of the multiply-accumulates",
             unit.precision,
@@ -298,7 +326,10 @@ struct ApplyArguments {
 
 impl ApplyArguments {
     fn run(&self) -> anyhow::Result<ExitCode> {
-        let output = self.output.clone().unwrap_or_else(|| self.model.beside("hybrid.onnx"));
+        let output = self
+            .output
+            .clone()
+            .unwrap_or_else(|| self.model.beside("hybrid.onnx"));
         let plan_path = output.with_extension("plan.toml");
         for path in [&output, &plan_path, &constants_path(&plan_path)] {
             self.model.check_output(path)?;
@@ -307,7 +338,10 @@ impl ApplyArguments {
         let session = self.model.open(self.recipe.as_deref())?;
         let from_file = || file.plan.as_ref().map(|plan| self.hybrid.with_file_name(plan));
         let base = self.plan.clone().or_else(from_file).with_context(|| {
-            format!("{}: tells no plan, expected --plan P.toml beside it", self.hybrid.display())
+            format!(
+                "{}: tells no plan, expected --plan P.toml beside it",
+                self.hybrid.display()
+            )
         })?;
         let Quantized { prepared, plan, .. } = read_plan(&base, &session)?;
         let plan = file.apply(&prepared, &plan)?;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::array::{Compression, write_npz};
 use qloupe::analyze::Tap;
+use qloupe::array::{Compression, write_npz};
 use qloupe::outputs::{Collected, DumpWriter, Summary};
 use qloupe::runner::{Named, Runner};
 use qloupe::samples::{Batch, Dataset};

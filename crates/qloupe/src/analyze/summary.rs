@@ -140,6 +140,7 @@ impl Analysis<'_> {
             n_nan: compared.entire.n_nan(),
             n_infinite: compared.entire.n_infinite(),
             views: compared.views(),
+            worst_samples: compared.worst_samples(),
             provenance: row.provenance.clone(),
             ..Layer::default()
         }

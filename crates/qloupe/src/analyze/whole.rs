@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use qloupe_exec::Mode;
 
-use super::{Analysis, Tap, ViewSet};
+use super::{Analysis, Stability, Tap, ViewSet};
 use crate::Error;
 use crate::findings::{self, Case};
 use crate::quantize::{Quantized, Stages};
@@ -22,6 +22,8 @@ pub struct AnalyzeOptions {
     pub views: ViewSet,
     /// Samples that `alone` and `rescued` are measured on, at most: evenly spread over all.
     pub n_effect_samples: usize,
+    /// No more samples are read once the worst layers keep their order.
+    pub until_stable: bool,
 }
 
 /// Compares a quantized network with the float network on samples.
@@ -40,6 +42,7 @@ pub fn analyze(
     let network = &session.network;
     let mut analysis = Analysis::new(network, prepared, plan, options.mode, options.views)?;
     let n_batches = dataset.n_batches();
+    let mut stability = options.until_stable.then(Stability::default);
     for idx in 0..n_batches {
         let batch = dataset.batch(idx)?;
         if let Some(tap) = &mut tap {
@@ -47,8 +50,17 @@ pub fn analyze(
         }
         analysis.observe(&batch, tap.as_mut().map(|tap| &mut **tap as &mut dyn Tap))?;
         stages("analyze", idx + 1, n_batches);
+        if let Some(stability) = &mut stability {
+            stability.observe(&analysis);
+            if stability.is_stable() {
+                break;
+            }
+        }
     }
     let mut report = analysis.finish();
+    report
+        .notes
+        .extend(stability.map(|stability| stability.note(dataset.len())));
     if options.views.effects {
         let start = Instant::now();
         let n = n_batches.min(options.n_effect_samples);

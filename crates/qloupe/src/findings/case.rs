@@ -34,7 +34,11 @@ impl<'a> Case<'a> {
             prepared,
             plan,
             forms: plan.forms(),
-            layers: report.layers.iter().map(|layer| (layer.name.as_str(), layer)).collect(),
+            layers: report
+                .layers
+                .iter()
+                .map(|layer| (layer.name.as_str(), layer))
+                .collect(),
         }
     }
 
@@ -51,7 +55,10 @@ impl<'a> Case<'a> {
 
     /// The only node that writes a value.
     pub(super) fn producer(&self, name: &str) -> Option<&'a Node> {
-        self.prepared.topology.producer(name).map(|idx| &self.nodes()[idx])
+        self.prepared
+            .topology
+            .producer(name)
+            .map(|idx| &self.nodes()[idx])
     }
 
     /// The nodes that read a value.
@@ -64,7 +71,10 @@ impl<'a> Case<'a> {
     /// The unit that a node runs in.
     pub(super) fn unit_of(&self, node: &Node) -> Option<&'a UnitGroup> {
         let idx = self.prepared.topology.producer(node.output(0)?)?;
-        self.prepared.units.iter().find(|unit| unit.node_idxs.contains(&idx))
+        self.prepared
+            .units
+            .iter()
+            .find(|unit| unit.node_idxs.contains(&idx))
     }
 
     /// The row of a value.
@@ -75,7 +85,10 @@ impl<'a> Case<'a> {
     /// The row whose numbers stand for a value: its own, or that of the value it is fused into.
     pub(super) fn row(&self, name: &str) -> Option<&'a Layer> {
         let layer = self.layer(name)?;
-        layer.fused_into.as_ref().map_or(Some(layer), |into| self.layer(into))
+        layer
+            .fused_into
+            .as_ref()
+            .map_or(Some(layer), |into| self.layer(into))
     }
 
     /// The range that a value was calibrated with.

@@ -20,7 +20,9 @@ impl Pattern for ConcatMemberLost {
             for (node, output) in case.nodes_of(op_type) {
                 let Some(step) = case.step(output) else { continue };
                 for name in &node.inputs {
-                    let Some((min, max)) = case.range(name) else { continue };
+                    let Some((min, max)) = case.range(name) else {
+                        continue;
+                    };
                     let largest = max.max(-min);
                     if largest <= 0.0 || largest >= step {
                         continue;
@@ -38,7 +40,11 @@ impl Pattern for ConcatMemberLost {
                     };
                     found.push(Finding {
                         id: self.id().to_owned(),
-                        severity: if is_concat { Severity::Error } else { Severity::Info },
+                        severity: if is_concat {
+                            Severity::Error
+                        } else {
+                            Severity::Info
+                        },
                         layer: Some(output.to_owned()),
                         cause: format!("\"{name}\" {verb} values that are orders of magnitude larger"),
                         evidence: format!(

@@ -21,7 +21,9 @@ impl Pattern for CutHead {
         let mut found = Vec::new();
         for (node, output) in case.nodes_of("Concat") {
             let is_output = case.prepared.model.graph.outputs.iter().any(|o| o.name == output);
-            let Some(step) = case.step(output).filter(|_| is_output) else { continue };
+            let Some(step) = case.step(output).filter(|_| is_output) else {
+                continue;
+            };
             let sizes: Vec<f32> = node
                 .inputs
                 .iter()

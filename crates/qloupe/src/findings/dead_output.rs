@@ -23,7 +23,8 @@ impl Pattern for DeadOutput {
                 layer: Some(output.name.clone()),
                 cause: format!("{what} is all zero, the float model's is not"),
                 evidence: format!("every element, {} samples", case.report.samples.n),
-                fix: "raise the value that it comes from to fp16 in the plan, or cut the head before it".to_owned(),
+                fix: "raise the value that it comes from to fp16 in the plan, or cut the head before it"
+                    .to_owned(),
                 effect_db: None,
                 action: None,
                 tried: None,

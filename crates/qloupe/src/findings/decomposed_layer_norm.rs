@@ -23,7 +23,9 @@ impl Pattern for DecomposedLayerNorm {
             let is_whole = case.unit_of(node).is_some_and(|unit| unit.pattern.is_some());
             let next: Vec<_> = case.consumers(output).collect();
             let roots = next.iter().any(|node| {
-                let after = node.output(0).map(|name| case.consumers(name).any(|node| node.is_onnx("Sqrt")));
+                let after = node
+                    .output(0)
+                    .map(|name| case.consumers(name).any(|node| node.is_onnx("Sqrt")));
                 node.is_onnx("Sqrt") || (node.is_onnx("Add") && after == Some(true))
             });
             if !is_square || is_whole || !roots || case.step(output).is_none() {

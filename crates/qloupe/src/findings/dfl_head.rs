@@ -23,17 +23,30 @@ impl Pattern for DflHead {
         let mut found = Vec::new();
         for (_, softmax) in case.nodes_of("Softmax") {
             let mut at = softmax;
-            while let Some(next) = case.consumers(at).next().filter(|n| MOVING.contains(&n.op_type.as_str())) {
+            while let Some(next) = case
+                .consumers(at)
+                .next()
+                .filter(|n| MOVING.contains(&n.op_type.as_str()))
+            {
                 let Some(output) = next.output(0) else { break };
                 at = output;
             }
-            let Some(sum) = case.consumers(at).next() else { continue };
-            let weight = sum.inputs.iter().find_map(|name| case.prepared.program.constant(name));
-            let is_counting = weight.and_then(|weight| weight.as_slice::<f32>()).is_some_and(|values| {
-                let near = |(i, v): (usize, &f32)| (v - i as f32).abs() < TOLERANCE;
-                values.len() > 2 && values.iter().enumerate().all(near)
-            });
-            let Some(step) = case.step(softmax).filter(|_| is_counting) else { continue };
+            let Some(sum) = case.consumers(at).next() else {
+                continue;
+            };
+            let weight = sum
+                .inputs
+                .iter()
+                .find_map(|name| case.prepared.program.constant(name));
+            let is_counting = weight
+                .and_then(|weight| weight.as_slice::<f32>())
+                .is_some_and(|values| {
+                    let near = |(i, v): (usize, &f32)| (v - i as f32).abs() < TOLERANCE;
+                    values.len() > 2 && values.iter().enumerate().all(near)
+                });
+            let Some(step) = case.step(softmax).filter(|_| is_counting) else {
+                continue;
+            };
             let output = sum.output(0).unwrap_or(softmax);
             found.extend(case.pattern(
                 self.id(),

@@ -37,7 +37,8 @@ impl Pattern for DifferentComputation {
                     "{local:.1} dB on golden inputs; rounding and clipping explain {:.0}% of the error",
                     100.0 * (1.0 - residual.share).max(0.0)
                 ),
-                fix: "compare the nodes of both models here: a fused activation, an attribute, a weight".to_owned(),
+                fix: "compare the nodes of both models here: a fused activation, an attribute, a weight"
+                    .to_owned(),
                 effect_db: Some(effect_db),
                 action: None,
                 tried: None,

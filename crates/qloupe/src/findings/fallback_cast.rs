@@ -32,7 +32,10 @@ impl Pattern for FallbackCast {
             let outputs = unit_outputs(&prepared.program, &prepared.topology, unit);
             let Some(&output) = outputs.first() else { continue };
             let is_float = outputs.iter().all(|name| {
-                matches!(case.forms.get(*name), Some(Form::Float { .. } | Form::Fp16 { .. }))
+                matches!(
+                    case.forms.get(*name),
+                    Some(Form::Float { .. } | Form::Fp16 { .. })
+                )
             });
             let is_read = case.consumers(output).next().is_some();
             if reads_integer && is_float && is_read {
@@ -46,7 +49,8 @@ impl Pattern for FallbackCast {
             layer: outputs.first().map(|&name| name.to_owned()),
             cause: format!("{} {op_type} run in float between integers", outputs.len()),
             evidence: format!("each reads integers and gives float on {}", prepared.target.id),
-            fix: "casts cost time, not accuracy: replace the operator, or keep its neighbours in fp16 too".to_owned(),
+            fix: "casts cost time, not accuracy: replace the operator, or keep its neighbours in fp16 too"
+                .to_owned(),
             effect_db: None,
             action: None,
             tried: None,

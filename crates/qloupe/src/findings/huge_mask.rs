@@ -27,12 +27,20 @@ impl Pattern for HugeMask {
                     constant.iter().copied().fold(0.0, f32::min)
                 };
                 let mask = node.inputs.iter().map(least).fold(0.0, f32::min);
-                let Some(step) = case.step(output).filter(|_| mask < MASK) else { continue };
+                let Some(step) = case.step(output).filter(|_| mask < MASK) else {
+                    continue;
+                };
                 found.push(Finding {
                     id: self.id().to_owned(),
                     severity: Severity::Warning,
-                    layer: Some(case.row(output).map_or(output, |row| row.name.as_str()).to_owned()),
-                    cause: format!("a mask of {mask:e} takes the whole range: everything else becomes one number"),
+                    layer: Some(
+                        case.row(output)
+                            .map_or(output, |row| row.name.as_str())
+                            .to_owned(),
+                    ),
+                    cause: format!(
+                        "a mask of {mask:e} takes the whole range: everything else becomes one number"
+                    ),
                     evidence: format!("one step of \"{output}\" is {step:.3}"),
                     fix: "use a mask of about -50 before a Softmax, or keep the value in fp16".to_owned(),
                     effect_db: case.unit_cost_db(output),

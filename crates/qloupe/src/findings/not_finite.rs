@@ -15,9 +15,17 @@ impl Pattern for NotFinite {
     }
 
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
-        let bad = case.report.layers.iter().filter(|layer| layer.n_nan + layer.n_infinite > 0);
+        let bad = case
+            .report
+            .layers
+            .iter()
+            .filter(|layer| layer.n_nan + layer.n_infinite > 0);
         bad.map(|layer| {
-            let what = if layer.dtype == "float16" { "float16" } else { "the value" };
+            let what = if layer.dtype == "float16" {
+                "float16"
+            } else {
+                "the value"
+            };
             Finding {
                 id: self.id().to_owned(),
                 severity: Severity::Error,

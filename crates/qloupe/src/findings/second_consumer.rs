@@ -22,8 +22,12 @@ impl Pattern for SecondConsumer {
         for node in case.nodes().iter().filter(|node| is_product(node)) {
             let Some(output) = node.output(0) else { continue };
             let readers: Vec<_> = case.consumers(output).collect();
-            let activation = readers.iter().find(|node| ACTIVATIONS.contains(&node.op_type.as_str()));
-            let Some(activation) = activation.filter(|_| readers.len() > 1) else { continue };
+            let activation = readers
+                .iter()
+                .find(|node| ACTIVATIONS.contains(&node.op_type.as_str()));
+            let Some(activation) = activation.filter(|_| readers.len() > 1) else {
+                continue;
+            };
             // x * sigmoid(x) is one activation with two readers.
             let is_swish = activation.output(0).is_some_and(|gate| {
                 let mut after = case.consumers(gate);

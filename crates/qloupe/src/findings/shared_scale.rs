@@ -21,7 +21,9 @@ impl Pattern for SharedScale {
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
         for value in &case.plan.values {
-            let (Precision::SharedWith(source), Some((min, max))) = (&value.precision, case.range(&value.name)) else {
+            let (Precision::SharedWith(source), Some((min, max))) =
+                (&value.precision, case.range(&value.name))
+            else {
                 continue;
             };
             let params = case.forms.get(&value.name).and_then(|form| form.params());
@@ -37,9 +39,15 @@ impl Pattern for SharedScale {
                 self.id(),
                 source,
                 (
-                    format!("\"{}\" has the scale of \"{source}\", which is {times:.1} times as wide", value.name),
+                    format!(
+                        "\"{}\" has the scale of \"{source}\", which is {times:.1} times as wide",
+                        value.name
+                    ),
                     format!("its values span {min:.4} to {max:.4}, the scale holds {low:.4} to {high:.4}"),
-                    format!("keep \"{}\" in fp16, or split the value before the large part joins it", value.name),
+                    format!(
+                        "keep \"{}\" in fp16, or split the value before the large part joins it",
+                        value.name
+                    ),
                 ),
             ));
         }

@@ -23,7 +23,9 @@ impl Pattern for SqueezeExcite {
                 let shape = case.layer(name).map(|layer| layer.shape.as_slice());
                 is_sigmoid && matches!(shape, Some([_, _, 1, 1]))
             };
-            let Some(gate) = node.inputs.iter().find(is_gate) else { continue };
+            let Some(gate) = node.inputs.iter().find(is_gate) else {
+                continue;
+            };
             let Some(step) = case.step(gate) else { continue };
             found.extend(case.pattern(
                 self.id(),

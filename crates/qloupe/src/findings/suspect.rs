@@ -179,7 +179,10 @@ impl Suspect {
         if self.source == "output_clipping" && is_input != self.inputs {
             return None;
         }
-        let own = layer.causes.iter().filter(|cause| !NOT_OWN.contains(&cause.source.as_str()));
+        let own = layer
+            .causes
+            .iter()
+            .filter(|cause| !NOT_OWN.contains(&cause.source.as_str()));
         let own: f64 = own.map(|cause| cause.share).sum();
         let part = (cause.avoidable / own.max(f64::MIN_POSITIVE)).min(1.0);
         let effect_db = case.cost_db(layer.effect?.noise * part)?;
@@ -219,7 +222,10 @@ fn in_float(layer: &Layer) -> Option<Action> {
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one of several actions, others are optional")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several actions, others are optional"
+)]
 fn scale_for_each_channel(layer: &Layer) -> Option<Action> {
     Some(Action::RefitWeights {
         value: layer.name.clone(),
@@ -227,7 +233,10 @@ fn scale_for_each_channel(layer: &Layer) -> Option<Action> {
     })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one of several actions, others are optional")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several actions, others are optional"
+)]
 fn scale_of_the_plan(layer: &Layer) -> Option<Action> {
     Some(Action::RefitWeights {
         value: layer.name.clone(),

@@ -99,7 +99,11 @@ pub fn read_hybrid(path: &Path) -> Result<HybridFile, Error> {
         let cfg = RknnCfg::parse(&text).map_err(wrong)?;
         return Ok(HybridFile {
             plan: None,
-            precisions: cfg.layers.iter().map(|layer| (layer.name.clone(), layer.dtype.clone())).collect(),
+            precisions: cfg
+                .layers
+                .iter()
+                .map(|layer| (layer.name.clone(), layer.dtype.clone()))
+                .collect(),
             file,
         });
     }
@@ -110,7 +114,10 @@ pub fn read_hybrid(path: &Path) -> Result<HybridFile, Error> {
             contents.schema
         )));
     }
-    let precisions = contents.units.into_iter().map(|(value, entry)| (value, entry.precision));
+    let precisions = contents
+        .units
+        .into_iter()
+        .map(|(value, entry)| (value, entry.precision));
     Ok(HybridFile {
         plan: Some(contents.plan),
         precisions: precisions.collect(),
@@ -131,7 +138,11 @@ impl HybridFile {
         for (name, precision) in &self.precisions {
             // The vendor's converter appends to names, and has another word for half precision.
             let value = original(name, &known_names).map_or(name.as_str(), |(value, _)| value);
-            let precision = if precision == "float16" { "fp16" } else { precision.as_str() };
+            let precision = if precision == "float16" {
+                "fp16"
+            } else {
+                precision.as_str()
+            };
             let Some(known) = plan.value(value) else {
                 let help = suggestion(value, names.iter().map(String::as_str));
                 wrong.push(format!("the model has no value \"{value}\"{help}"));
@@ -148,7 +159,10 @@ impl HybridFile {
                 }
                 continue;
             }
-            let dtype = plan.forms().get(value).and_then(|form| form.params().map(|params| params.dtype().name()));
+            let dtype = plan
+                .forms()
+                .get(value)
+                .and_then(|form| form.params().map(|params| params.dtype().name()));
             if dtype != Some(precision) {
                 let own = dtype.map_or_else(String::new, |dtype| format!(", or {dtype} as in the plan"));
                 wrong.push(format!(

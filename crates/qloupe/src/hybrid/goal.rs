@@ -80,7 +80,13 @@ impl<'a> Task<'a> {
             precision: "int8",
             runner,
         }];
-        let scores = evaluate(&session.network, self.labelled, self.question, &contenders, &|_, _| ())?;
+        let scores = evaluate(
+            &session.network,
+            self.labelled,
+            self.question,
+            &contenders,
+            &|_, _| (),
+        )?;
         let hits = scores.first().and_then(|score| score.metrics.first());
         Ok(hits.map_or(0.0, |(_, hits)| hits.share()))
     }

@@ -11,11 +11,22 @@ const LEAST_COST: f64 = 1e-4;
 
 /// One order for each thing that is known of units, the most promising first: gain and noise for their cost, gain and
 /// noise as they are, the local and the entire error. Units of which nothing is known come last.
-pub(super) fn rankings(report: &Report, prepared: &Prepared, candidates: &[usize], costs: &[f64]) -> Vec<Vec<usize>> {
-    let layers: HashMap<&str, &Layer> = report.layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
+pub(super) fn rankings(
+    report: &Report,
+    prepared: &Prepared,
+    candidates: &[usize],
+    costs: &[f64],
+) -> Vec<Vec<usize>> {
+    let layers: HashMap<&str, &Layer> = report
+        .layers
+        .iter()
+        .map(|layer| (layer.name.as_str(), layer))
+        .collect();
     let layer = |idx: usize| -> Option<&Layer> {
         let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[idx]);
-        let sources = outputs.iter().map(|name| prepared.maps.get(*name).map_or(*name, |map| map.source.as_str()));
+        let sources = outputs
+            .iter()
+            .map(|name| prepared.maps.get(*name).map_or(*name, |map| map.source.as_str()));
         sources.into_iter().find_map(|name| layers.get(name).copied())
     };
     let effect = |idx: usize| layer(idx).and_then(|layer| layer.effect);

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use qloupe_exec::{
-    Assignment, Form, Mode, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real,
-};
+use qloupe_exec::{Assignment, Form, Mode, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real};
 use qloupe_ir::{Graph, Initializer, Node, ValueInfo};
 use qloupe_tensor::{QuantParams, Tensor};
 use rayon::prelude::*;

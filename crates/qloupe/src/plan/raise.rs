@@ -21,7 +21,12 @@ impl QuantPlan {
     /// The plan with what some units write in real numbers: they compute so, too. Integer units read them by the scales
     /// that they had.
     #[must_use]
-    pub fn with_raised(&self, prepared: &Prepared, unit_idxs: impl IntoIterator<Item = usize>, reason: &str) -> Self {
+    pub fn with_raised(
+        &self,
+        prepared: &Prepared,
+        unit_idxs: impl IntoIterator<Item = usize>,
+        reason: &str,
+    ) -> Self {
         let mut plan = self.clone();
         let precision = real_precision(prepared);
         for idx in unit_idxs {

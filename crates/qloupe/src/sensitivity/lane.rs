@@ -42,7 +42,13 @@ impl<'a> Lane<'a> {
         let located = |e| network.located(e);
         let float = Replay::of_float(&network.program, inputs, limit_bytes).map_err(located)?;
         let quantized = Replay::of_quantized(program, inputs, limit_bytes).map_err(located)?;
-        let outputs: Vec<String> = network.model.graph.outputs.iter().map(|o| o.name.clone()).collect();
+        let outputs: Vec<String> = network
+            .model
+            .graph
+            .outputs
+            .iter()
+            .map(|o| o.name.clone())
+            .collect();
         let mut lane = Self {
             network,
             prepared,
@@ -85,7 +91,13 @@ impl<'a> Lane<'a> {
     /// The error of a source by itself in its parts. `None` where the user's graph does not have what it reads.
     pub(super) fn split(&mut self, variant: &Variant) -> Result<Option<Energies>, Error> {
         let (prepared, float) = (self.prepared, &mut self.float);
-        let mut golden = |name: &str| Ok(to_rewritten(prepared, name, float.golden(source_of(prepared, name))?));
+        let mut golden = |name: &str| {
+            Ok(to_rewritten(
+                prepared,
+                name,
+                float.golden(source_of(prepared, name))?,
+            ))
+        };
         let energies = match variant {
             Variant::Input(name, form) => {
                 let value = golden(name);
@@ -110,12 +122,20 @@ impl<'a> Lane<'a> {
         let known = |name: &&&str| self.network.program.values().any(|known| known == **name);
         let names: Vec<&str> = names.iter().filter(known).copied().collect();
         let replayed = self.float.run(changed, &names)?;
-        Ok(names.into_iter().map(str::to_owned).zip(replayed.values).collect())
+        Ok(names
+            .into_iter()
+            .map(str::to_owned)
+            .zip(replayed.values)
+            .collect())
     }
 
     /// What a source makes of golden inputs, or of those in `given`, with its own error only, in the units of the user's
     /// graph. `None` where that has no such value.
-    pub(super) fn own(&mut self, variant: &Variant, given: &[(String, Value)]) -> Result<Option<Changed>, ExecError> {
+    pub(super) fn own(
+        &mut self,
+        variant: &Variant,
+        given: &[(String, Value)],
+    ) -> Result<Option<Changed>, ExecError> {
         let prepared = self.prepared;
         let mut golden = |name: &str| -> Result<Value, ExecError> {
             let source = source_of(prepared, name);
@@ -129,7 +149,9 @@ impl<'a> Lane<'a> {
         let results: Changed = match variant {
             Variant::Input(name, form) => {
                 let value = golden(name)?;
-                let once = value.as_tensor().map(|x| to_real(&to_form(x, form, Mode::FakeQuant), form));
+                let once = value
+                    .as_tensor()
+                    .map(|x| to_real(&to_form(x, form, Mode::FakeQuant), form));
                 once.map(|once| (name.clone(), once.into())).into_iter().collect()
             }
             Variant::Unit { own, .. } => {
@@ -184,7 +206,8 @@ impl<'a> Lane<'a> {
         let goals: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
         let replayed = self.float.run(changed, &goals)?;
         let tensors = self.outputs.iter().zip(&replayed.values);
-        let tensor = |(name, value): (&String, &Value)| Some((name.clone(), value.as_tensor()?.to_plain().clone()));
+        let tensor =
+            |(name, value): (&String, &Value)| Some((name.clone(), value.as_tensor()?.to_plain().clone()));
         Ok(tensors.filter_map(tensor).collect())
     }
 
@@ -193,8 +216,16 @@ impl<'a> Lane<'a> {
         let replayed = self.quantized.run(changed, &goals)?;
         let tensor = |(name, value): (&String, &Value)| {
             let real = self.program.to_float(name, value.as_tensor()?);
-            Some((name.clone(), to_original(self.prepared, name, &real).to_plain().clone()))
+            Some((
+                name.clone(),
+                to_original(self.prepared, name, &real).to_plain().clone(),
+            ))
         };
-        Ok(self.outputs.iter().zip(&replayed.values).filter_map(tensor).collect())
+        Ok(self
+            .outputs
+            .iter()
+            .zip(&replayed.values)
+            .filter_map(tensor)
+            .collect())
     }
 }

@@ -38,11 +38,17 @@ pub(super) fn interacting_pairs(
         for (j, second) in variants.iter().enumerate().skip(i + 1) {
             let reads = read_by(second);
             let run = |lane: &mut Lane<'_>| {
-                let Some(one) = lane.own(first, &[])? else { return Ok(None) };
-                let Some(two) = lane.own(second, &[])? else { return Ok(None) };
+                let Some(one) = lane.own(first, &[])? else {
+                    return Ok(None);
+                };
+                let Some(two) = lane.own(second, &[])? else {
+                    return Ok(None);
+                };
                 let read: Vec<&str> = reads.iter().map(String::as_str).collect();
                 let given: Vec<(String, Value)> = lane.reached(one.clone(), &read)?;
-                let Some(after) = lane.own(second, &given)? else { return Ok(None) };
+                let Some(after) = lane.own(second, &given)? else {
+                    return Ok(None);
+                };
                 let both = one.iter().cloned().chain(after).collect();
                 Ok(Some([lane.alone(one)?, lane.alone(two)?, lane.alone(both)?]))
             };
@@ -51,7 +57,10 @@ pub(super) fn interacting_pairs(
             let mut noises = [0.0; 3];
             for (which, sum) in noises.iter_mut().enumerate() {
                 let mut comparisons = Vec::new();
-                add(&mut comparisons, measured.iter().flatten().map(|m| m[which].clone()));
+                add(
+                    &mut comparisons,
+                    measured.iter().flatten().map(|m| m[which].clone()),
+                );
                 *sum = noise(&comparisons);
             }
             let [one, two, both] = noises;

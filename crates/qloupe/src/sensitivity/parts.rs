@@ -34,7 +34,10 @@ impl Parts {
         };
         let golden = Runner::Float.run(network, inputs, Some(&mut see))?;
         let mut parts = Vec::new();
-        for (name, tensor) in golden.iter().filter(|(_, tensor)| tensor.as_slice::<f32>().is_some()) {
+        for (name, tensor) in golden
+            .iter()
+            .filter(|(_, tensor)| tensor.as_slice::<f32>().is_some())
+        {
             let part = |slice: Option<SliceSpec>, key: String| Part {
                 output: name.clone(),
                 slice,
@@ -76,7 +79,12 @@ impl Part {
         };
         let measured = match &self.slice {
             Some(slice) => {
-                let fits = |tensor: &Tensor| tensor.shape().get(slice.axis).is_some_and(|&dim| dim >= slice.end);
+                let fits = |tensor: &Tensor| {
+                    tensor
+                        .shape()
+                        .get(slice.axis)
+                        .is_some_and(|&dim| dim >= slice.end)
+                };
                 if !fits(&golden) || !fits(&test) {
                     return Moments::default();
                 }

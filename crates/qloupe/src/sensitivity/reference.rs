@@ -47,12 +47,17 @@ fn of_twin(network: &Network, prepared: &Prepared) -> BTreeMap<String, Tensor> {
     let mut constants = BTreeMap::new();
     for node in &prepared.program.graph().nodes {
         let original = node.output(0).and_then(|output| by_output.get(output));
-        let Some(original) = original.map(|&idx| &nodes[idx]) else { continue };
+        let Some(original) = original.map(|&idx| &nodes[idx]) else {
+            continue;
+        };
         if original.op_type != node.op_type || original.inputs.len() != node.inputs.len() {
             continue;
         }
         for (name, theirs) in node.inputs.iter().zip(&original.inputs) {
-            let pair = prepared.program.constant(name).zip(network.program.constant(theirs));
+            let pair = prepared
+                .program
+                .constant(name)
+                .zip(network.program.constant(theirs));
             let Some((own, theirs)) = pair else { continue };
             if own.shape() == theirs.shape() && own.dtype() == theirs.dtype() {
                 constants.insert(name.clone(), theirs.clone());

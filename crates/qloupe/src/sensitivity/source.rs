@@ -126,7 +126,9 @@ impl Source {
 /// Makes a quantized value one of real numbers that quantized units read as they are; gives its name. Its scale stays
 /// known: that of a bias comes from it.
 fn keep_real(name: &str, form: &mut Form) -> Option<String> {
-    let Form::Quantized(params) = form else { return None };
+    let Form::Quantized(params) = form else {
+        return None;
+    };
     let cast = Some(Cast::Fixed(params.clone()));
     *form = Form::Float { cast };
     Some(name.to_owned())
@@ -138,10 +140,15 @@ fn followers(prepared: &Prepared, plan: &QuantPlan) -> BTreeSet<usize> {
     let graph = prepared.program.graph();
     let follows = |idx: &usize| {
         let unit = &prepared.units[*idx];
-        let [node_idx] = unit.node_idxs[..] else { return false };
+        let [node_idx] = unit.node_idxs[..] else {
+            return false;
+        };
         let node = &graph.nodes[node_idx];
         let outputs = unit_outputs(&prepared.program, &prepared.topology, unit);
-        let read = node.inputs.iter().filter(|name| prepared.program.constant(name).is_none());
+        let read = node
+            .inputs
+            .iter()
+            .filter(|name| prepared.program.constant(name).is_none());
         let mut read = read.filter_map(|name| forms.get(name));
         let shares = |name: &&str| {
             let own = plan.value(name).map(|value| &value.precision);
@@ -150,7 +157,8 @@ fn followers(prepared: &Prepared, plan: &QuantPlan) -> BTreeSet<usize> {
         let op_type = node.op_type.as_str();
         let moves = MOVING_OPERATORS.contains(&op_type) || CHOOSING.contains(&op_type);
         let is_same = |form: &Form| outputs.iter().all(|name| forms.get(*name) == Some(form));
-        !outputs.is_empty() && (outputs.iter().all(shares) || (moves && node.domain.is_empty() && read.all(is_same)))
+        !outputs.is_empty()
+            && (outputs.iter().all(shares) || (moves && node.domain.is_empty() && read.all(is_same)))
     };
     (0..prepared.units.len()).filter(follows).collect()
 }
@@ -166,7 +174,9 @@ pub(super) fn base_assignment(prepared: &Prepared, plan: &QuantPlan) -> Assignme
         spec.weights.clear();
         spec.bias = None;
         for name in unit_outputs(&prepared.program, &prepared.topology, &prepared.units[idx]) {
-            let Some(form) = assignment.forms.get_mut(name) else { continue };
+            let Some(form) = assignment.forms.get_mut(name) else {
+                continue;
+            };
             real.extend(keep_real(name, form));
             if let Form::Fp16 { cast } = form {
                 *form = Form::Float { cast: cast.take() };

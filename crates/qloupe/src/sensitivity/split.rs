@@ -6,7 +6,9 @@ mod weights;
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::{Bias, ExecError, Form, Mode, QuantizedProgram, Stored, UnitCompute, Value, to_form, to_real};
+use qloupe_exec::{
+    Bias, ExecError, Form, Mode, QuantizedProgram, Stored, UnitCompute, Value, to_form, to_real,
+};
 use qloupe_tensor::{QuantParams, Tensor, quantize_bias};
 
 use super::twin::FloatTwin;
@@ -152,7 +154,12 @@ impl Split {
             .filter(reads_quantized)
             .filter_map(|name| Some((name.clone(), Form::Quantized(form(name).read_params()?.clone()))))
             .collect();
-        let own = |name: &str| reference.get(name).or_else(|| prepared.program.constant(name)).cloned();
+        let own = |name: &str| {
+            reference
+                .get(name)
+                .or_else(|| prepared.program.constant(name))
+                .cloned()
+        };
         let clean_changes = Changes {
             constants: reference.clone(),
             ..Changes::default()
@@ -280,7 +287,9 @@ impl Split {
             let mut changed = given.clone();
             let mut n_clipped = 0;
             for (name, form) in &self.inputs {
-                let Some(stored) = given.get(name).and_then(Value::as_tensor) else { continue };
+                let Some(stored) = given.get(name).and_then(Value::as_tensor) else {
+                    continue;
+                };
                 let once = to_form(stored, form, Mode::FakeQuant);
                 let (kept, clipped, n) = part_of_rounding(stored, &once, form, part);
                 n_clipped += clipped;
@@ -367,7 +376,11 @@ fn bias_scales(weights: &[(String, QuantParams)], input: &Option<QuantParams>) -
 }
 
 /// The bias as the plan has it, as real numbers.
-fn quantized_bias(prepared: &Prepared, bias: &Option<Bias>, scales: Option<&[f32]>) -> Option<(String, Tensor)> {
+fn quantized_bias(
+    prepared: &Prepared,
+    bias: &Option<Bias>,
+    scales: Option<&[f32]>,
+) -> Option<(String, Tensor)> {
     let name = match bias.as_ref()? {
         Bias::Stored(name, _) => return Some((name.clone(), prepared.program.constant(name)?.clone())),
         Bias::Derived(name) => name,
@@ -375,13 +388,20 @@ fn quantized_bias(prepared: &Prepared, bias: &Option<Bias>, scales: Option<&[f32
     let stored = prepared.program.constant(name)?;
     let scales = scales?;
     let (quantized, _) = quantize_bias(stored.as_slice::<f32>()?, 1.0, scales);
-    let real = quantized.iter().enumerate().map(|(channel, &q)| q as f32 * at(scales, channel));
+    let real = quantized
+        .iter()
+        .enumerate()
+        .map(|(channel, &q)| q as f32 * at(scales, channel));
     let real = Tensor::new(stored.shape(), real.collect::<Vec<f32>>()).ok()?;
     Some((name.clone(), real))
 }
 
 fn at(scales: &[f32], channel: usize) -> f32 {
-    scales[if scales.len() == 1 { 0 } else { channel.min(scales.len() - 1) }]
+    scales[if scales.len() == 1 {
+        0
+    } else {
+        channel.min(scales.len() - 1)
+    }]
 }
 
 /// The error of a bias over what rounding to its scale makes: a twelfth of a squared step for each element.
@@ -393,7 +413,9 @@ fn bias_excess(bias: &Tensor, quantized: &Tensor, scales: &[f32]) -> f64 {
         .zip(quantized)
         .map(|(&b, &q)| (f64::from(b) - f64::from(q)).powi(2))
         .sum();
-    let rounding: f64 = (0..bias.len()).map(|channel| f64::from(at(scales, channel)).powi(2) / 12.0).sum();
+    let rounding: f64 = (0..bias.len())
+        .map(|channel| f64::from(at(scales, channel)).powi(2) / 12.0)
+        .sum();
     error / rounding.max(f64::MIN_POSITIVE)
 }
 
@@ -404,7 +426,10 @@ fn half_of(weight: &Tensor) -> Option<Tensor> {
 }
 
 /// The outputs of a program of one unit as real numbers.
-fn run(program: &QuantizedProgram, given: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, ExecError> {
+fn run(
+    program: &QuantizedProgram,
+    given: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, Value>, ExecError> {
     let unit = &program.units()[0];
     let inputs = unit.inputs().iter().map(|name| {
         given.get(name).cloned().ok_or_else(|| ExecError::UnknownValue {

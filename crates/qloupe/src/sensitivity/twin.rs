@@ -71,7 +71,9 @@ impl FloatTwin {
             return Ok(twin);
         }
         let nodes = unit.node_idxs.iter();
-        let nodes = nodes.map(|&idx| prepared.program.graph().nodes[idx].clone()).collect();
+        let nodes = nodes
+            .map(|&idx| prepared.program.graph().nodes[idx].clone())
+            .collect();
         let graph = graph_of(nodes, &outputs, |name| prepared.program.constant(name).cloned());
         Ok(Self {
             program: program_of(prepared, graph).map_err(|e| network.located(e))?,
@@ -110,9 +112,10 @@ impl FloatTwin {
             outputs.any(|name| network.program.constant(name).is_none())
         });
         let computed: Vec<_> = computed.cloned().collect();
-        let reads_more = graph.runtime_inputs().iter().any(|input| {
-            !given.contains(input.name.as_str()) && needed.values.contains(input.name.as_str())
-        });
+        let reads_more = graph
+            .runtime_inputs()
+            .iter()
+            .any(|input| !given.contains(input.name.as_str()) && needed.values.contains(input.name.as_str()));
         if reads_more || computed.is_empty() || computed.len() > unit.node_idxs.len() + MAX_FOLDED {
             return Ok(None);
         }
@@ -132,7 +135,13 @@ impl FloatTwin {
         mut value: impl FnMut(&str) -> Result<Value, ExecError>,
     ) -> Result<Vec<(String, Value)>, ExecError> {
         let mut given: Vec<(String, Value)> = Vec::new();
-        let reads = |source: &str| self.program.graph().inputs.iter().any(|input| input.name == source);
+        let reads = |source: &str| {
+            self.program
+                .graph()
+                .inputs
+                .iter()
+                .any(|input| input.name == source)
+        };
         for place in self.inputs.iter().filter(|place| reads(&place.source)) {
             if given.iter().all(|(name, _)| *name != place.source) {
                 given.push((place.source.clone(), original(place, value(&place.name)?)));

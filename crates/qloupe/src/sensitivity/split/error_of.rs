@@ -35,7 +35,10 @@ pub(super) fn error_energy(reference: &Stored, test: &Stored) -> f64 {
 /// how many there are.
 pub(super) fn part_of_rounding(value: &Stored, once: &Stored, form: &Form, part: Part) -> (Stored, u64, u64) {
     let once_values = once.in_layout(value.layout());
-    let pair = value.physical().as_slice::<f32>().zip(once_values.as_slice::<f32>());
+    let pair = value
+        .physical()
+        .as_slice::<f32>()
+        .zip(once_values.as_slice::<f32>());
     let range = form.params().and_then(Representable::of_params);
     let (Some((values, once_values)), Some(range)) = (pair, range) else {
         return (value.clone(), 0, 0);

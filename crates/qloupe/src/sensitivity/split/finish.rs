@@ -72,7 +72,11 @@ impl Totals {
     /// The part of one source's error that plain ranges, scales for each channel or another precision avoid.
     fn avoidable(&self, origin: Origin, about: &About) -> f64 {
         let beyond = |excess: f64| {
-            if excess > AVOIDABLE { 1.0 - 1.0 / excess } else { 0.0 }
+            if excess > AVOIDABLE {
+                1.0 - 1.0 / excess
+            } else {
+                0.0
+            }
         };
         match origin {
             Origin::WeightRounding | Origin::WeightClipping => beyond(about.weights.excess),
@@ -133,7 +137,9 @@ impl Totals {
             },
             Origin::OutputRounding => self.wide_range(about),
             Origin::OutputClipping | Origin::Fp16Overflow => {
-                self.outside(self.count(|e| e.n_clipped), self.count(|e| e.n_outputs), |e| e.n_clipped)
+                self.outside(self.count(|e| e.n_clipped), self.count(|e| e.n_outputs), |e| {
+                    e.n_clipped
+                })
             }
             Origin::InputClipping => self.outside(
                 self.count(|e| e.n_inputs_clipped),
@@ -171,7 +177,10 @@ impl Totals {
 
     /// True where the range of the output is about as wide as the values but lies beside them.
     fn is_shifted(&self, about: &About) -> bool {
-        let params = about.params.as_ref().filter(|params| params.as_per_tensor().is_some());
+        let params = about
+            .params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some());
         let (Some((min, max)), Some(params)) = (self.range(), params) else {
             return false;
         };
@@ -184,11 +193,16 @@ impl Totals {
     }
 
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
-        let mut samples: Vec<usize> = (0..self.samples.len()).filter(|&i| of(&self.samples[i]) > 0).collect();
+        let mut samples: Vec<usize> = (0..self.samples.len())
+            .filter(|&i| of(&self.samples[i]) > 0)
+            .collect();
         samples.sort_by_key(|&i| std::cmp::Reverse(of(&self.samples[i])));
         samples.truncate(N_SAMPLES);
         let percent = 100.0 * clipped as f64 / all.max(1) as f64;
-        format!("{percent:.3}% of elements are outside, most in samples {}", list(&samples))
+        format!(
+            "{percent:.3}% of elements are outside, most in samples {}",
+            list(&samples)
+        )
     }
 
     /// Where the range of the output is wider than the values.
@@ -196,7 +210,11 @@ impl Totals {
         let Some((min, max)) = self.range() else {
             return String::new();
         };
-        let Some(params) = about.params.as_ref().filter(|params| params.as_per_tensor().is_some()) else {
+        let Some(params) = about
+            .params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some())
+        else {
             return String::new();
         };
         let (low, high) = params.real_range(0);
@@ -205,7 +223,9 @@ impl Totals {
         let used = f64::from(max.max(0.0)) - f64::from(min.min(0.0));
         let times = (high - low) / used.max(f64::MIN_POSITIVE);
         if times > 2.0 {
-            format!("the range is {times:.1} times as wide as the values {min:.4} to {max:.4}; a step is {step:.4}")
+            format!(
+                "the range is {times:.1} times as wide as the values {min:.4} to {max:.4}; a step is {step:.4}"
+            )
         } else {
             format!("a step is {step:.4}, the values span {min:.4} to {max:.4}")
         }

@@ -63,7 +63,11 @@ pub(super) fn split_weight(
     let quantized = fake_quantize_linear(stored, params, Rounding::TiesEven)?;
     let (values, grid) = (weight.require::<f32>()?, quantized.require::<f32>()?);
     let channels = per_channel_params(prepared, unit, name, weight)?;
-    let channel = |element: usize| channels.as_ref().map_or(0, |params| params.idx_of(element, shape));
+    let channel = |element: usize| {
+        channels
+            .as_ref()
+            .map_or(0, |params| params.idx_of(element, shape))
+    };
     let mut rounded = values.to_vec();
     let mut clipped = values.to_vec();
     let mut about = WeightParts {
