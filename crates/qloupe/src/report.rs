@@ -520,7 +520,7 @@ pub struct Share {
 }
 
 /// How bad a finding is; the worst is the smallest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The model does not do its work.
@@ -528,6 +528,7 @@ pub enum Severity {
     /// Accuracy is lost.
     Warning,
     /// Worth knowing.
+    #[default]
     Info,
 }
 
@@ -543,7 +544,7 @@ impl Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The rule that found it.
     pub id: String,

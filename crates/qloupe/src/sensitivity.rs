@@ -145,9 +145,10 @@ impl<'a> Sensitivity<'a> {
                 .flatten()
                 .for_each(|energies| effects.totals.add(energies));
             effects.about = variant.about();
-            let (alone, rescued): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
-            add(&mut effects.alone, alone.into_iter().flatten());
-            add(&mut effects.rescued, rescued.into_iter().flatten());
+            for effect in outputs {
+                add(&mut effects.alone, effect.alone.into_iter());
+                add(&mut effects.rescued, std::iter::once(effect.rescued));
+            }
             show(idx + 1);
         }
         if self.n_samples == 0 {

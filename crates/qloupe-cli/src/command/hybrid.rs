@@ -17,7 +17,7 @@ use qloupe::write::write_atomically;
 use qloupe::{Error, write_model};
 
 use super::{Command, quantize};
-use crate::args::{ModelArgs, QuantizeArgs};
+use crate::args::{ModelArgs, QuantizeArgs, is_same_file};
 use crate::progress::{self, Stages};
 
 const EXAMPLE: &str = "Examples:
@@ -90,7 +90,7 @@ struct ProposeArguments {
     /// Samples that alone and rescued are measured on, at most
     #[arg(long, value_name = "N", default_value_t = super::analyze::N_EFFECT_SAMPLES)]
     effect_samples: usize,
-    /// The proposal to write [default: MODEL.hybrid.toml]; a plan that is calibrated for it goes beside it
+    /// The proposal to write [default: MODEL.hybrid.toml]; a plan that is calibrated for it goes beside it, to MODEL.hybrid.base.plan.toml
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print the proposal as JSON
@@ -121,7 +121,7 @@ impl ProposeArguments {
             .output
             .clone()
             .unwrap_or_else(|| self.model.beside("hybrid.toml"));
-        let plan_path = output.with_extension("plan.toml");
+        let plan_path = output.with_extension("base.plan.toml");
         self.model.check_output(&output)?;
         if self.quantize.plan.is_none() {
             self.model.check_output(&plan_path)?;
@@ -343,6 +343,12 @@ impl ApplyArguments {
                 self.hybrid.display()
             )
         })?;
+        if is_same_file(&base, &plan_path) {
+            bail!(
+                "{}: the plan of the proposal would be written over, expected another --output",
+                plan_path.display()
+            );
+        }
         let Quantized { prepared, plan, .. } = read_plan(&base, &session)?;
         let plan = file.apply(&prepared, &plan)?;
         prepared.check_plan(&self.hybrid.display().to_string(), &plan)?;

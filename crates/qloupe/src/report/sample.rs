@@ -176,6 +176,7 @@ pub(crate) fn sample() -> Report {
                     .to_owned(),
                 fix: "cut the model before the Concat: --crop-outputs /model.22/Mul_2_output_0,/model.22/Sigmoid_output_0"
                     .to_owned(),
+                ..Finding::default()
             },
             Finding {
                 id: "weight_range".to_owned(),
@@ -268,6 +269,7 @@ pub(crate) fn on_device() -> Report {
         source: "weights".to_owned(),
         share: 0.75,
         sqnr_db: 36.5,
+        ..Cause::default()
     });
     report.layers[4].provenance.push(Provenance {
         pass: "equalize".to_owned(),

@@ -230,7 +230,6 @@ fn why(layer: &Layer) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::report::sample::sample;
 
     #[test]

@@ -27,6 +27,14 @@ pub(super) struct Lane<'a> {
     entire: Vec<Moments>,
 }
 
+/// The outputs, part by part.
+pub(super) struct Effect {
+    /// With the source alone; `None` where the user's graph has no such value.
+    pub(super) alone: Option<Vec<Moments>>,
+    /// Without the source.
+    pub(super) rescued: Vec<Moments>,
+}
+
 /// Values that a source changes, by name.
 pub(super) type Changed = Vec<(String, Value)>;
 
@@ -71,12 +79,8 @@ impl<'a> Lane<'a> {
         self.entire.clone()
     }
 
-    /// What a source does alone, and what is left without it. `None` where the user's graph has no such value, or no
-    /// float form of the unit.
-    pub(super) fn effect(
-        &mut self,
-        variant: &Variant,
-    ) -> Result<(Option<Vec<Moments>>, Option<Vec<Moments>>), Error> {
+    /// What a source does alone, and what is left without it.
+    pub(super) fn effect(&mut self, variant: &Variant) -> Result<Effect, Error> {
         let network = self.network;
         let located = |e| network.located(e);
         let alone = match self.own(variant, &[]).map_err(located)? {
@@ -85,7 +89,10 @@ impl<'a> Lane<'a> {
         };
         let rescued = self.real(variant).map_err(located)?;
         let rescued = self.run_quantized(rescued).map_err(located)?;
-        Ok((alone, Some(self.parts.measure(&self.golden, &rescued))))
+        Ok(Effect {
+            alone,
+            rescued: self.parts.measure(&self.golden, &rescued),
+        })
     }
 
     /// The error of a source by itself in its parts. `None` where the user's graph does not have what it reads.
