@@ -5,7 +5,8 @@ use qloupe_tensor::Tensor;
 
 use super::rows::for_each_row;
 use super::soft_rows::soft_rows;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::soft_rows::{over_gradient_rows, rows_of};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = x - m - ln(sum of e^(x - m))` with the largest `m` of the row.
 ///
@@ -26,12 +27,32 @@ impl Operator for LogSoftmax {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         soft_rows(
             ctx,
             |x, n, out| for_each_row(out, n, x.len(), &|i, out| log_softmax(&x[i * n..][..n], out)),
             log_softmax_wide,
         )
+    }
+}
+
+impl Differentiable for LogSoftmax {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
+        let y = ctx.output(0)?.to_f32()?;
+        let mut rows = around.gather(y.require::<f32>()?);
+        unary_in_place(UnaryKernel::Exp, &mut rows);
+        Ok(over_gradient_rows(around, move |row, gradient| {
+            let shares = &rows[row * around.n..][..around.n];
+            let total = gradient.iter().fold(0.0, |sum, &g| sum + f64::from(g));
+            for (g, share) in gradient.iter_mut().zip(shares) {
+                *g -= share * total as f32;
+            }
+        }))
     }
 }
 

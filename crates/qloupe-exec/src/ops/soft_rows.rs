@@ -4,9 +4,9 @@ use qloupe_tensor::{DType, Tensor};
 
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{FLOATS, wrong_dtype};
-use super::rows::Around;
+use super::rows::{Around, for_each_row};
 use crate::operator::resolve_axis;
-use crate::{EvalContext, OpError};
+use crate::{EvalContext, OpError, Pullback};
 
 /// Applies `narrow(x, row length, out)` to contiguous rows of f32, or `wide` to each row of f64 in place.
 ///
@@ -57,7 +57,34 @@ pub(super) fn over_rows(
     }
 }
 
-fn rows_of(ctx: &EvalContext<'_>, shape: &[usize]) -> Result<Around, OpError> {
+/// A pullback that works row by row: `f(row, gradient of the row)` in place.
+pub(super) fn over_gradient_rows<'a>(
+    around: Around,
+    f: impl Fn(usize, &mut [f32]) + Send + Sync + 'a,
+) -> Pullback<'a> {
+    Pullback::of_first(move |gradient| {
+        let shape = gradient.shape().to_vec();
+        let mut rows = if around.inner == 1 {
+            gradient.into_vec::<f32>()?
+        } else {
+            around.gather(gradient.require::<f32>()?)
+        };
+        let work = rows.len();
+        for_each_row(&mut rows, around.n, work, &f);
+        let values = if around.inner == 1 {
+            rows
+        } else {
+            around.scatter(&rows)
+        };
+        Ok(Tensor::new(&shape, values)?)
+    })
+}
+
+/// Which elements make a row.
+///
+/// # Errors
+/// An axis outside the rank.
+pub(super) fn rows_of(ctx: &EvalContext<'_>, shape: &[usize]) -> Result<Around, OpError> {
     if shape.is_empty() {
         return Ok(Around {
             outer: 1,
