@@ -121,7 +121,7 @@ impl<'p> Backward<'p> {
             outputs.any(|output| *output == Some(slot))
         };
         let inputs: Vec<usize> = (0..self.program.n_slots())
-            .filter(|&slot| pass.on_path[slot] && self.dependent[slot] && !produced(slot))
+            .filter(|&slot| pass.on_path[slot] && !produced(slot))
             .collect();
         self.finish(&mut pass, &inputs, visit);
         let label = |step: usize| self.program.steps[step].call.node().label().to_owned();
@@ -158,17 +158,14 @@ impl<'p> Backward<'p> {
                         dtype: gradient.dtype(),
                     });
                 }
-                on_path[slot] = true;
+                on_path[slot] = self.dependent[slot];
                 first.insert(slot, Stored::plain(gradient.clone()));
             }
             gradients.push(first);
         }
         for step in self.program.steps.iter().rev() {
             if step.outputs.iter().flatten().any(|&slot| on_path[slot]) {
-                step.inputs
-                    .iter()
-                    .flatten()
-                    .for_each(|&slot| on_path[slot] = true);
+                self.dependent_inputs(step).for_each(|slot| on_path[slot] = true);
             }
         }
         Ok(Pass {

@@ -761,6 +761,168 @@ mod gradients {
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 
+    fn constant(name: &str, value: Tensor) -> Initializer {
+        Initializer {
+            name: name.to_owned(),
+            value: value.into(),
+        }
+    }
+
+    /// A network with a residual, a gate that squeezes, values with several consumers, and a shape that is computed.
+    fn network() -> Model {
+        let w = |shape: &[usize], seed: usize| tensor(shape, seed, Range::Small);
+        let graph = Graph {
+            inputs: vec![ValueInfo::untyped("x")],
+            outputs: vec![ValueInfo::untyped("y"), ValueInfo::untyped("f")],
+            nodes: vec![
+                Node::new("Conv", "n0", &["x", "w0"], &["a"]),
+                Node::new("Sigmoid", "n1", &["a"], &["b"]),
+                Node::new("Mul", "n2", &["a", "b"], &["c"]),
+                Node::new("Conv", "n3", &["c", "w1"], &["d"]).with_attribute("group", int(4)),
+                Node::new("GlobalAveragePool", "n4", &["d"], &["e"]),
+                Node::new("Mul", "n5", &["d", "e"], &["f"]),
+                Node::new("Add", "n6", &["f", "c"], &["g"]),
+                Node::new("Shape", "n7", &["g"], &["s"]),
+                Node::new("Gather", "n8", &["s", "first"], &["batch"]),
+                Node::new("Concat", "n9", &["batch", "rest"], &["shape"]).with_attribute("axis", int(0)),
+                Node::new("Reshape", "n10", &["g", "shape"], &["h"]),
+                Node::new("MatMul", "n11", &["h", "w2"], &["i"]),
+                Node::new("Softmax", "n12", &["i"], &["y"]),
+            ],
+            initializers: vec![
+                constant("w0", w(&[4, 3, 2, 2], 1)),
+                constant("w1", w(&[4, 1, 1, 1], 2)),
+                constant("w2", w(&[80, 5], 3)),
+                constant("first", Tensor::vector(vec![0_i64])),
+                constant("rest", Tensor::vector(vec![-1_i64])),
+            ],
+            ..Graph::default()
+        };
+        Model {
+            opset_imports: vec![OpsetImport {
+                domain: String::new(),
+                version: 13,
+            }],
+            graph,
+            ..Model::default()
+        }
+    }
+
+    fn network_inputs() -> Vec<(String, Tensor)> {
+        vec![("x".to_owned(), tensor(&[1, 3, 6, 5], 4, Range::Small))]
+    }
+
+    #[test]
+    fn a_network_agrees_with_central_differences() {
+        let program = Program::new(&network()).unwrap();
+        let inputs = network_inputs();
+        let seeds = seeds_of(&program, &inputs);
+        let gradients = backward(&program, &inputs, std::slice::from_ref(&seeds)).remove(0);
+        let names: Vec<&str> = gradients.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g", "h", "i", "x", "y"]);
+        let got = gradients["x"].as_slice::<f32>().unwrap();
+        let largest = got.iter().fold(0.0_f64, |m, &v| m.max(f64::from(v).abs()));
+        for (at, &got) in got.iter().enumerate() {
+            let expected = difference(&program, &inputs, &seeds, 0, at);
+            let error = (f64::from(got) - expected).abs();
+            assert!(
+                error <= TOLERANCE * largest,
+                "x[{at}]: expected {expected}, got {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn threads_and_other_seeds_do_not_change_the_bits() {
+        let program = Program::new(&network()).unwrap();
+        let inputs = network_inputs();
+        let outputs = program.run(inputs.clone()).unwrap();
+        let seed = |k: usize| -> Vec<(String, Tensor)> {
+            let of = |(name, y): &(String, Tensor)| (name.clone(), tensor(y.shape(), k, Range::Any));
+            outputs.iter().map(of).collect()
+        };
+        let seeds: Vec<_> = (0..3).map(seed).collect();
+        let bits = |gradients: &Named| -> Vec<(String, Vec<u32>)> {
+            let of = |x: &Tensor| x.as_slice::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
+            gradients.iter().map(|(name, x)| (name.clone(), of(x))).collect()
+        };
+        let run = |n_threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(n_threads)
+                .build()
+                .unwrap();
+            pool.install(|| backward(&program, &inputs, &seeds))
+        };
+        let one = run(1);
+        for n_threads in [2, 3] {
+            for (one, more) in one.iter().zip(run(n_threads)) {
+                assert_eq!(bits(one), bits(&more), "{n_threads} threads");
+            }
+        }
+        for (together, seed) in one.iter().zip(&seeds) {
+            let alone = backward(&program, &inputs, std::slice::from_ref(seed)).remove(0);
+            assert_eq!(bits(together), bits(&alone), "a seed alone");
+        }
+    }
+
+    #[test]
+    fn what_a_node_without_a_product_hides_is_named() {
+        let mut model = network();
+        let top = Node::new("TopK", "top", &["h", "k"], &["j", "places"]);
+        model.graph.nodes.insert(11, top);
+        model.graph.nodes[12].inputs[0] = "j".to_owned();
+        model
+            .graph
+            .initializers
+            .push(constant("k", Tensor::vector(vec![80_i64])));
+        let program = Program::new(&model).unwrap();
+        let inputs = network_inputs();
+        let values = golden(&program, &inputs);
+        let run = |output: &str| {
+            let y = values[output].as_tensor().unwrap().to_plain();
+            let seeds = [vec![(output.to_owned(), tensor(y.shape(), 1, Range::Any))]];
+            let mut seen = Vec::new();
+            let incomplete = Backward::new(&program).unwrap().run(
+                &mut |name| Ok(values[name].clone()),
+                &seeds,
+                &mut |name, _| seen.push(name.to_owned()),
+            );
+            (seen, incomplete.unwrap())
+        };
+        let (seen, incomplete) = run("y");
+        assert_eq!(seen, ["y", "i", "j"]);
+        assert!(incomplete.iter().all(|i| i.node == "top"), "{incomplete:?}");
+        let hidden: Vec<&str> = incomplete.iter().map(|i| i.value.as_str()).collect();
+        assert_eq!(hidden, ["x", "a", "b", "c", "d", "e", "f", "g", "h"]);
+        let (seen, incomplete) = run("f");
+        assert_eq!(
+            seen,
+            ["f", "e", "d", "c", "b", "a", "x"],
+            "TopK is not on the way"
+        );
+        assert_eq!(incomplete, []);
+    }
+
+    #[test]
+    fn a_seed_of_another_shape_is_refused() {
+        let program = Program::new(&network()).unwrap();
+        let values = golden(&program, &network_inputs());
+        let run = |name: &str, seed: Tensor| {
+            let seeds = [vec![(name.to_owned(), seed)]];
+            let backward = Backward::new(&program).unwrap();
+            let result = backward.run(&mut |name| Ok(values[name].clone()), &seeds, &mut |_, _| ());
+            result.unwrap_err().to_string()
+        };
+        assert_eq!(
+            run("y", Tensor::vector(vec![0.0_f32; 5])),
+            "gradient of value \"y\" does not fit, expected float32 of shape [1, 5], got float32 of shape [5]"
+        );
+        assert_eq!(
+            run("yy", Tensor::scalar(0.0_f32)),
+            "value \"yy\" does not exist in the graph, did you mean \"y\"?"
+        );
+    }
+
     #[test]
     fn every_differentiable_operator_has_a_case() {
         let cases: BTreeSet<&str> = all_cases().iter().map(|case| case.op).collect();

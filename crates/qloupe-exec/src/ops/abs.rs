@@ -3,7 +3,7 @@
 use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use super::{
     elementwise::{NumberFunction, numeric},
     number::Number,
@@ -45,15 +45,7 @@ impl Operator for Abs {
 
 impl Differentiable for Abs {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
-        by_input(ctx, |x| {
-            if x > 0.0 {
-                1.0
-            } else if x < 0.0 {
-                -1.0
-            } else {
-                0.0
-            }
-        })
+        by_input(ctx, |x| indicator(x > 0.0) - indicator(x < 0.0))
     }
 }
 

@@ -5,7 +5,7 @@ use qloupe_tensor::Tensor;
 
 use super::cast::cast;
 use super::elementwise::{NUMBERS, map, widened, wrong_dtype};
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use super::number::{Exact, Number, each_number};
 use crate::{
     Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
@@ -71,7 +71,7 @@ impl Differentiable for Clip {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let low = bound::<f32>(&ctx.call, 1, "min")?.unwrap_or(f32::NEG_INFINITY);
         let high = bound::<f32>(&ctx.call, 2, "max")?.unwrap_or(f32::INFINITY);
-        by_input(ctx, move |x| if x >= low && x <= high { 1.0 } else { 0.0 })
+        by_input(ctx, move |x| indicator((x >= low) & (x <= high)))
     }
 }
 

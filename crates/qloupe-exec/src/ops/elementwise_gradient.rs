@@ -1,5 +1,7 @@
 //! Pullbacks of element-wise operators: the gradient multiplied by a slope, and summed over what was broadcast.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use qloupe_kernels::{UnaryKernel, unary_in_place};
@@ -43,6 +45,11 @@ pub(crate) fn sum_of_gradients(a: Tensor, b: &Tensor) -> Result<Tensor, OpError>
     let mut sum = a.into_vec::<f32>()?;
     update(&mut sum, b.require()?, |sum, b| *sum += b);
     Ok(Tensor::new(&shape, sum)?)
+}
+
+/// 1 or 0, without a branch: a slope that jumps.
+pub(super) fn indicator(condition: bool) -> f32 {
+    f32::from(u8::from(condition))
 }
 
 /// The gradient times the slope `f(x)` of an operator of one input, for a slope that is quick to compute.
@@ -125,15 +132,62 @@ impl Factor {
     }
 
     /// [`Factor::times`] in place, where that is possible.
-    fn times_in_place(&self, gradient: Tensor) -> Result<Tensor, OpError> {
-        match self {
-            Self::Tensor(factor) if factor.shape() == gradient.shape() => {
+    pub(super) fn times_in_place(&self, gradient: Tensor) -> Result<Tensor, OpError> {
+        let number = match self {
+            Self::Number(number) => Some(*number),
+            Self::Tensor(factor) => match factor.require::<f32>()? {
+                &[number] if factor.rank() <= gradient.rank() => Some(number),
+                _ => None,
+            },
+        };
+        let shape = gradient.shape().to_vec();
+        match (number, self) {
+            (Some(number), _) if number.to_bits() == 1.0_f32.to_bits() => Ok(gradient),
+            (Some(number), _) => {
+                let mut values = gradient.into_vec::<f32>()?;
+                update_rows(&mut values, &[number]);
+                Ok(Tensor::new(&shape, values)?)
+            }
+            (None, Self::Tensor(factor)) if factor.shape() == shape => {
                 let mut values = gradient.into_vec::<f32>()?;
                 update(&mut values, factor.require()?, |g, f| *g *= f);
-                Ok(Tensor::new(factor.shape(), values)?)
+                Ok(Tensor::new(&shape, values)?)
+            }
+            (None, Self::Tensor(factor))
+                if factor.rank() <= shape.len() && shape.last() == Some(&factor.len()) && is_row(factor) =>
+            {
+                let mut values = gradient.into_vec::<f32>()?;
+                update_rows(&mut values, factor.require()?);
+                Ok(Tensor::new(&shape, values)?)
             }
             _ => self.times(&gradient),
         }
+    }
+}
+
+/// True for a tensor that has elements along its last axis only.
+fn is_row(x: &Tensor) -> bool {
+    x.shape().last() == Some(&x.len())
+}
+
+/// Each row of `factors.len()` elements times the factors, in place.
+fn update_rows(values: &mut [f32], factors: &[f32]) {
+    let n = factors.len().max(1);
+    let each = |values: &mut [f32]| {
+        if let &[factor] = factors {
+            values.iter_mut().for_each(|v| *v *= factor);
+            return;
+        }
+        for row in values.chunks_mut(n) {
+            for (v, factor) in row.iter_mut().zip(factors) {
+                *v *= factor;
+            }
+        }
+    };
+    if values.len() < PARALLEL {
+        each(values);
+    } else {
+        values.par_chunks_mut(BLOCK.div_ceil(n) * n).for_each(each);
     }
 }
 
@@ -181,7 +235,7 @@ pub(super) fn extremum_pullback<'a>(ctx: &PullbackContext<'a>) -> Result<Pullbac
         let x = expanded(&ctx.call.require(idx)?.to_f32()?, y.shape())?;
         let each = x.require::<f32>()?.iter().zip(results).zip(&mut taken);
         let takes = each.map(|((x, y), taken)| {
-            let first = !*taken && x >= y && x <= y;
+            let first = !*taken && x.partial_cmp(y).is_some_and(Ordering::is_eq);
             *taken |= first;
             f32::from(u8::from(first))
         });

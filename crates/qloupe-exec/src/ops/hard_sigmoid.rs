@@ -4,7 +4,7 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use crate::{
     Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
     PrepareContext, Pullback, PullbackContext,
@@ -51,7 +51,7 @@ impl Differentiable for HardSigmoid {
         let (alpha, beta) = (ctx.call.float("alpha", 0.2), ctx.call.float("beta", 0.5));
         by_input(ctx, move |x| {
             let y = alpha * x + beta;
-            if y > 0.0 && y < 1.0 { alpha } else { 0.0 }
+            alpha * indicator((y > 0.0) & (y < 1.0))
         })
     }
 }

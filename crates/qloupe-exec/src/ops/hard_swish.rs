@@ -4,7 +4,7 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use crate::{
     Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
     PrepareContext, Pullback, PullbackContext,
@@ -45,13 +45,8 @@ impl Operator for HardSwish {
 impl Differentiable for HardSwish {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         by_input(ctx, |x| {
-            if x <= -3.0 {
-                0.0
-            } else if x >= 3.0 {
-                1.0
-            } else {
-                x * (1.0 / 3.0) + 0.5
-            }
+            let inside = indicator((x > -3.0) & (x < 3.0));
+            inside * (x * (1.0 / 3.0) + 0.5) + indicator(x >= 3.0)
         })
     }
 }

@@ -4,7 +4,7 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use crate::{
     Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
     PrepareContext, Pullback, PullbackContext,
@@ -48,6 +48,6 @@ impl Operator for LeakyRelu {
 impl Differentiable for LeakyRelu {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let alpha = ctx.call.float("alpha", 0.01);
-        by_input(ctx, move |x| if x < 0.0 { alpha } else { 1.0 })
+        by_input(ctx, move |x| 1.0 - (1.0 - alpha) * indicator(x < 0.0))
     }
 }

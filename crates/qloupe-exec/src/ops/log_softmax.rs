@@ -43,16 +43,14 @@ impl Operator for LogSoftmax {
 impl Differentiable for LogSoftmax {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
-        let y = ctx.output(0)?.to_f32()?;
-        let mut rows = around.gather(y.require::<f32>()?);
-        unary_in_place(UnaryKernel::Exp, &mut rows);
-        Ok(over_gradient_rows(around, move |row, gradient| {
-            let shares = &rows[row * around.n..][..around.n];
-            let total = gradient.iter().fold(0.0, |sum, &g| sum + f64::from(g));
-            for (g, share) in gradient.iter_mut().zip(shares) {
-                *g -= share * total as f32;
-            }
-        }))
+        let mut shares = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();
+        unary_in_place(UnaryKernel::Exp, &mut shares);
+        Ok(over_gradient_rows(
+            around,
+            shares,
+            |g, _| g,
+            |g, share, sum| g - share * sum,
+        ))
     }
 }
 

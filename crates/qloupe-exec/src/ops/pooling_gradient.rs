@@ -3,6 +3,7 @@
 use qloupe_tensor::Tensor;
 
 use super::pooling::{Pool, planes};
+use super::rows::for_each_row;
 use super::scatter::advance;
 use crate::{Layout, OpError, Pullback, PullbackContext};
 
@@ -95,12 +96,20 @@ pub(super) fn globally_averaged<'a>(ctx: &PullbackContext<'a>) -> Result<Pullbac
     };
     Ok(Pullback::of_first(move |gradient| {
         let gradient = gradient.require::<f32>()?;
-        let mut values = Vec::with_capacity(outer * pixels * inner);
-        for row in gradient.chunks_exact(inner.max(1)) {
-            for _ in 0..pixels {
-                values.extend(row.iter().map(|g| g * share));
+        let shares: Vec<f32> = gradient.iter().map(|g| g * share).collect();
+        let mut values = vec![0.0; outer * pixels * inner];
+        let (row, work) = if inner == 1 {
+            (pixels, outer * pixels)
+        } else {
+            (inner, outer * pixels * inner)
+        };
+        for_each_row(&mut values, row, work, &|at, values| {
+            if inner == 1 {
+                values.fill(shares[at]);
+            } else {
+                values.copy_from_slice(&shares[at / pixels * inner..][..inner]);
             }
-        }
+        });
         Ok(Tensor::new(shape, values)?)
     }))
 }

@@ -2,6 +2,7 @@
 
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::indicator;
 use super::number::Number;
 use super::reduction::{Reduction, infer_reduction, reduce};
 use super::reduction_gradient::Reduced;
@@ -32,15 +33,7 @@ impl Operator for ReduceL1 {
 impl Differentiable for ReduceL1 {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
-        reduced.by(ctx.output(0)?, |x, _| {
-            if x > 0.0 {
-                1.0
-            } else if x < 0.0 {
-                -1.0
-            } else {
-                0.0
-            }
-        })
+        reduced.by(ctx.output(0)?, |x, _| indicator(x > 0.0) - indicator(x < 0.0))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pullbacks of reductions: gradients spread over the elements that were reduced.
 
+use std::cmp::Ordering;
+
 use qloupe_tensor::Tensor;
 
 use super::elementwise_gradient::{Factor, update};
@@ -72,7 +74,7 @@ impl Reduced {
         let mut taken = vec![false; y.len()];
         let pick = |((x, y), place): ((&f32, &f32), &u64)| {
             let taken = &mut taken[*place as usize];
-            let first = !*taken && (x >= y && x <= y);
+            let first = !*taken && x.partial_cmp(y).is_some_and(Ordering::is_eq);
             *taken |= first;
             f32::from(u8::from(first))
         };

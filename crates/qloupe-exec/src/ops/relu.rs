@@ -3,7 +3,7 @@
 use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use super::{
     elementwise::{NumberFunction, float_kernel, numeric},
     number::Number,
@@ -49,7 +49,7 @@ impl Operator for Relu {
 
 impl Differentiable for Relu {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
-        by_input(ctx, |x| if x > 0.0 { 1.0 } else { 0.0 })
+        by_input(ctx, |x| indicator(x > 0.0))
     }
 }
 

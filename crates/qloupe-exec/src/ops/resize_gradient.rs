@@ -9,6 +9,9 @@ use super::resize::plan_of_call;
 use super::resize_axis::{Axis, Coordinates, Method, Mode};
 use crate::{OpError, Operator, Pullback, PullbackContext};
 
+/// For each element along an axis the elements that it is made of, with their weights.
+type Taps = Vec<Vec<(usize, f32)>>;
+
 /// The pullback at the inputs of a call.
 ///
 /// # Errors
@@ -18,14 +21,15 @@ pub(super) fn resize_pullback<'a>(
     ctx: &PullbackContext<'a>,
 ) -> Result<Pullback<'a>, OpError> {
     let (method, axes) = plan_of_call(&ctx.call)?;
-    if matches!(method.mode, Mode::Nearest(_)) {
-        return moved(operator, &ctx.call);
-    }
     if method.coordinates == Coordinates::TfCropAndResize {
-        return Err(OpError::unsupported("the gradient of tf_crop_and_resize"));
+        // What lies outside of the input is a constant, which only moving elements knows.
+        return match method.mode {
+            Mode::Nearest(_) => moved(operator, &ctx.call),
+            _ => Err(OpError::unsupported("the gradient of tf_crop_and_resize")),
+        };
     }
     let shape = ctx.call.require(0)?.shape();
-    let steps: Vec<(usize, Vec<Vec<(usize, f32)>>)> = axes
+    let steps: Vec<(usize, Taps)> = axes
         .iter()
         .enumerate()
         .filter(|(_, axis)| !axis.is_identity(&method))
@@ -44,8 +48,14 @@ pub(super) fn resize_pullback<'a>(
 }
 
 /// For each pixel of the input the outputs that it is part of, with their weights.
-fn turned(axis: &Axis, method: &Method) -> Vec<Vec<(usize, f32)>> {
+fn turned(axis: &Axis, method: &Method) -> Taps {
     let mut turned = vec![Vec::new(); axis.input];
+    if let Mode::Nearest(nearest) = method.mode {
+        for (output, pixel) in axis.nearest(method, nearest).into_iter().enumerate() {
+            turned[pixel].push((output, 1.0));
+        }
+        return turned;
+    }
     for (output, taps) in axis.taps(method).iter().enumerate() {
         for &(pixel, weight) in taps {
             turned[pixel].push((output, weight));

@@ -57,25 +57,32 @@ pub(super) fn over_rows(
     }
 }
 
-/// A pullback that works row by row: `f(row, gradient of the row)` in place.
+/// The pullback of rows: each gradient becomes `result(gradient, y, sum of term(gradient, y) over the row)`.
 pub(super) fn over_gradient_rows<'a>(
     around: Around,
-    f: impl Fn(usize, &mut [f32]) + Send + Sync + 'a,
+    y: Vec<f32>,
+    term: impl Fn(f32, f32) -> f32 + Send + Sync + 'a,
+    result: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'a,
 ) -> Pullback<'a> {
+    let Around { n, inner, .. } = around;
     Pullback::of_first(move |gradient| {
         let shape = gradient.shape().to_vec();
-        let mut rows = if around.inner == 1 {
-            gradient.into_vec::<f32>()?
-        } else {
-            around.gather(gradient.require::<f32>()?)
-        };
-        let work = rows.len();
-        for_each_row(&mut rows, around.n, work, &f);
-        let values = if around.inner == 1 {
-            rows
-        } else {
-            around.scatter(&rows)
-        };
+        let mut values = gradient.into_vec::<f32>()?;
+        let work = values.len();
+        for_each_row(&mut values, n * inner, work, &|row, values| {
+            let y = &y[row * n * inner..][..values.len()];
+            let mut sums = vec![0.0_f64; inner];
+            for (values, y) in values.chunks(inner.max(1)).zip(y.chunks(inner.max(1))) {
+                for ((sum, &g), &y) in sums.iter_mut().zip(values).zip(y) {
+                    *sum += f64::from(term(g, y));
+                }
+            }
+            for (values, y) in values.chunks_mut(inner.max(1)).zip(y.chunks(inner.max(1))) {
+                for ((&sum, g), &y) in sums.iter().zip(values).zip(y) {
+                    *g = result(*g, y, sum as f32);
+                }
+            }
+        });
         Ok(Tensor::new(&shape, values)?)
     })
 }

@@ -36,18 +36,13 @@ impl Operator for Softmax {
 impl Differentiable for Softmax {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
-        let y = ctx.output(0)?.to_f32()?;
-        let rows = around.gather(y.require::<f32>()?);
-        Ok(over_gradient_rows(around, move |row, gradient| {
-            let y = &rows[row * around.n..][..around.n];
-            let along = gradient
-                .iter()
-                .zip(y)
-                .fold(0.0, |sum, (g, y)| sum + f64::from(g * y));
-            for (g, y) in gradient.iter_mut().zip(y) {
-                *g = y * (*g - along as f32);
-            }
-        }))
+        let y = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();
+        Ok(over_gradient_rows(
+            around,
+            y,
+            |g, y| g * y,
+            |g, y, sum| y * (g - sum),
+        ))
     }
 }
 

@@ -3,7 +3,7 @@
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_map;
-use super::elementwise_gradient::by_input;
+use super::elementwise_gradient::{by_input, indicator};
 use crate::{
     Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
 };
@@ -43,6 +43,6 @@ impl Operator for ThresholdedRelu {
 impl Differentiable for ThresholdedRelu {
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let alpha = ctx.call.float("alpha", 1.0);
-        by_input(ctx, move |x| if x > alpha { 1.0 } else { 0.0 })
+        by_input(ctx, move |x| indicator(x > alpha))
     }
 }
