@@ -3,13 +3,18 @@
 mod analyze;
 mod bench;
 mod build;
+mod compare;
 mod comparison;
 mod evaluate;
+mod explain;
 mod export;
+mod fixes;
+mod hybrid;
 mod infer;
 mod inspect;
 mod quantize;
 mod stored;
+mod task_accuracy;
 
 use std::process::ExitCode;
 
@@ -31,8 +36,11 @@ const ALL: &[&dyn Command] = &[
     &analyze::Analyze,
     &bench::Bench,
     &build::Build,
+    &compare::Compare,
     &evaluate::Evaluate,
+    &explain::Explain,
     &export::Export,
+    &hybrid::Hybrid,
     &infer::Infer,
     &inspect::Inspect,
 ];

@@ -34,6 +34,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
         Error::Quantized { file, .. } => {
             format!("`qloupe analyze --quantized {file} [MODEL.onnx] --input FILE` shows where a quantized model loses accuracy")
         }
+        Error::Report { .. } => "`qloupe analyze .. --report FILE.json` writes one".to_owned(),
         Error::Plan { .. } => "`qloupe build` writes a plan that fits the model".to_owned(),
         Error::Graph { source: IrError::UnknownValue { .. } | IrError::CutInput { .. }, .. } => "`qloupe inspect MODEL` lists the values of the graph".to_owned(),
         _ => return None,

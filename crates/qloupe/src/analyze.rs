@@ -4,15 +4,17 @@
 mod compare;
 mod costs;
 mod ends;
-mod findings;
+mod flips;
 mod golden;
 mod places;
 mod rows;
 mod slices;
+mod stability;
 mod stretch;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -33,10 +35,12 @@ use golden::{Golden, goals, half_values};
 use places::Places;
 use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
+pub use stability::Stability;
 use stretch::{Comparing, run_entire};
+pub use whole::{AnalyzeOptions, analyze};
 
 /// The views that `analyze` can compute.
-pub const VIEWS: &[&str] = &["entire", "local", "tensor"];
+pub const VIEWS: &[&str] = &["alone", "entire", "local", "rescued", "tensor"];
 
 /// Which views are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct ViewSet {
     pub local: bool,
     /// One quantize-dequantize of the golden value.
     pub tensor: bool,
+    /// Only one unit quantized, and everything but one: what each does to the network outputs.
+    pub effects: bool,
 }
 
 impl ViewSet {
@@ -59,12 +65,14 @@ impl ViewSet {
             entire: false,
             local: false,
             tensor: false,
+            effects: false,
         };
         for name in names {
             match name {
                 "entire" => set.entire = true,
                 "local" => set.local = true,
                 "tensor" => set.tensor = true,
+                "alone" | "rescued" => set.effects = true,
                 _ => return Err(Error::unknown_choice("view", name, VIEWS.iter().copied())),
             }
         }
@@ -103,6 +111,8 @@ struct Compared {
 
 /// What a caller may see of every compared value: golden and test as real numbers.
 pub trait Tap: Send {
+    /// The values that follow are of this batch.
+    fn begin_sample(&mut self, idx: usize);
     /// One value of one sample.
     ///
     /// # Errors
@@ -263,5 +273,20 @@ impl Compared {
             tensor: self.tensor.finish(),
             ..Default::default()
         }
+    }
+
+    /// The samples with the largest errors; none where there is only one sample.
+    fn worst_samples(&self) -> Vec<crate::report::WorstSample> {
+        let several = self
+            .entire
+            .worst_samples()
+            .iter()
+            .filter(|_| self.entire.n_samples() > 1);
+        let worst = several.map(|&(index, sqnr_db)| crate::report::WorstSample {
+            index,
+            file: None,
+            sqnr_db,
+        });
+        worst.collect()
     }
 }

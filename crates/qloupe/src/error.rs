@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A file that is no report, or one of another version.
+    #[error("{file}: {what}")]
+    Report {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
     /// A model that is quantized already, where a float one is expected.
     #[error("{file}: the model is quantized already, expected the float model it was made from, got {what}")]
     Quantized {

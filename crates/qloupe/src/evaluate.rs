@@ -6,6 +6,7 @@ mod class_names;
 mod gate;
 mod interval;
 mod question;
+mod summary;
 mod table;
 pub mod tasks;
 
@@ -24,6 +25,7 @@ pub use class_names::read_class_names;
 pub use gate::{Gate, GateOutcome};
 pub use interval::Hits;
 pub use question::{Choice, Question};
+pub use summary::accuracy;
 
 /// The precisions that can be evaluated, in the order they are shown.
 pub const PRECISIONS: &[&str] = &["float", "fp16", "int8"];

@@ -3,16 +3,21 @@
 //! This file is the schema of `report.json` (documented in `docs/report.schema.md`). It computes nothing: `metrics`
 //! fills the numbers, the analysis fills the rest.
 
+mod confidence;
 mod csv;
+mod escape;
 mod figure;
 mod gate;
 pub(crate) mod grid;
+mod html;
 mod json;
+mod junit;
 mod md;
 mod options;
 mod ranking;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
+mod story;
 mod table;
 mod txt;
 mod view;
@@ -29,9 +34,18 @@ pub use ranking::Verdict;
 pub(crate) use ranking::worst_layers;
 pub use view::View;
 pub(crate) use view::figure_of;
+pub(crate) use words::{headline, slice_words};
 
 /// Every format, by id.
-pub const FORMATS: &[&dyn ReportFormat] = &[&csv::Csv, &json::Json, &md::Md, &table::Table, &txt::Txt];
+pub const FORMATS: &[&dyn ReportFormat] = &[
+    &csv::Csv,
+    &html::Html,
+    &json::Json,
+    &junit::Junit,
+    &md::Md,
+    &table::Table,
+    &txt::Txt,
+];
 
 /// A way to print a report.
 pub trait ReportFormat: Sync {
@@ -93,6 +107,15 @@ pub struct Report {
     pub outputs: Vec<Output>,
     /// What is wrong and what to do, the most severe first.
     pub findings: Vec<Finding>,
+    /// Whether the errors of units add up; absent where `alone` was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub additivity: Option<Additivity>,
+    /// The limits that the user set, and whether they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateResult>,
+    /// How often the answers are right, where labels were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// Values that have no row.
     pub skipped: Vec<Skipped>,
     /// The closing table: what each precision costs.
@@ -116,6 +139,9 @@ impl Default for Report {
             layers: Vec::new(),
             outputs: Vec::new(),
             findings: Vec::new(),
+            additivity: None,
+            gates: Vec::new(),
+            accuracy: None,
             skipped: Vec::new(),
             costs: Vec::new(),
             notes: Vec::new(),
@@ -215,6 +241,9 @@ pub struct Layer {
     /// The calibrated range in real units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<ValueRange>,
+    /// What the golden values of the samples of `alone` span; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<ValueRange>,
     /// Elements that are NaN in the golden or in the tested value, over all samples. They are in no metric.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_nan: u64,
@@ -224,9 +253,15 @@ pub struct Layer {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// The samples with the largest errors by `sqnr_db` of `entire`, the worst first; only where there are several samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worst_samples: Vec<WorstSample>,
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
+    /// What the unit does to the network outputs; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// What the local error is made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -284,17 +319,72 @@ pub struct RuntimeViews {
     pub local_inputs: String,
 }
 
+/// What one unit does to the network outputs, in two numbers that units are ranked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The part of its noise in the sum over all units, each alone, 0 to 1.
+    #[serde(with = "number")]
+    pub share: f64,
+    /// Its noise alone, relative to the energy of the outputs: the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// What is won without its error: decibels of SQNR, the mean over outputs and their slices; negative where other
+    /// errors make up for it.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+}
+
+/// Whether the errors of units add up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Additivity {
+    /// The sum of what all units do alone, over what they do together: 1 where errors just add up.
+    #[serde(with = "number")]
+    pub explained: f64,
+    /// The noise of everything quantized, as that of a unit.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// The SQNR of everything quantized in dB, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+    /// Samples that `alone` and `rescued` were measured on.
+    pub n_samples: usize,
+    /// Units that do more, or less, together than each by itself, the strongest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Pair>,
+}
+
+/// Two units that interact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The value of the earlier one.
+    pub first: String,
+    /// The value of the later one.
+    pub second: String,
+    /// How much more noise both make together, relative to the sum; negative where they make up for each other.
+    #[serde(with = "number")]
+    pub excess: f64,
+}
+
 /// One part of a unit's local error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
-    /// `weights`, `bias`, `rounding`, `clipping`.
+    /// `weight_rounding`, `weight_clipping`, `weight_spread` (one scale for channels of different size), `weight_axis`
+    /// (scales along another axis), `dead_channels`, `bias`, `input_rounding`, `input_clipping`, `output_rounding`,
+    /// `output_clipping`, `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
+    /// `fp16_overflow`, `fp16_underflow`, `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
     #[serde(with = "number")]
     pub share: f64,
+    /// What of this share plain ranges, a scale for each channel or another precision would avoid.
+    #[serde(default, with = "number")]
+    pub avoidable: f64,
     /// The local error with this source alone.
     #[serde(with = "number")]
     pub sqnr_db: f64,
+    /// Which channels, samples, elements.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// One rewrite of a value.
@@ -322,6 +412,12 @@ pub struct Output {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// How many answers changed, where the output looks like scores of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+    /// The samples with the largest errors by `sqnr_db` of `entire`, the worst first; only where there are several samples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worst_samples: Vec<WorstSample>,
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
@@ -348,6 +444,79 @@ pub struct Slice {
     /// Errors of the simulated target against the golden run.
     #[serde(default)]
     pub views: Views,
+    /// How many answers changed, where the slice looks like scores of classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+}
+
+/// One sample and its error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorstSample {
+    /// Which sample, from 0.
+    pub index: usize,
+    /// Its file, where that holds no other sample; told at network outputs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Its error in dB.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+}
+
+/// Answers of the golden and of the tested scores side by side. A decision is a class at one position of one sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flips {
+    /// The axis of the classes.
+    pub axis: usize,
+    /// Decisions that were compared.
+    pub n: u64,
+    /// Decisions whose class with the largest score changed.
+    pub top1: u64,
+    /// Decisions whose golden class is not among the five largest any more; absent for five classes or fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<u64>,
+    /// Tested minus golden score of the golden class, the mean over decisions.
+    #[serde(with = "number")]
+    pub mean_score_shift: f64,
+}
+
+/// How often the answers are right.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// The task, `top1`.
+    pub task: String,
+    /// The output that was read.
+    pub output: String,
+    /// Where the labels come from.
+    pub labels: String,
+    /// One for each precision, `float` first.
+    pub scores: Vec<PrecisionScore>,
+}
+
+/// How well one precision did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrecisionScore {
+    /// `float`, `fp16` or `int8`.
+    pub precision: String,
+    /// Right answers by metric of the task.
+    pub metrics: BTreeMap<String, Share>,
+    /// Answers that are those of float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Share>,
+}
+
+/// Successes among trials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The share.
+    pub value: f64,
+    /// The lower end of its 95% interval (Wilson).
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// Successes.
+    pub n_hits: usize,
+    /// Trials.
+    pub n: usize,
 }
 
 /// How bad a finding is; the worst is the smallest.
@@ -389,6 +558,89 @@ pub struct Finding {
     pub evidence: String,
     /// What to do.
     pub fix: String,
+    /// What it costs at the network outputs: decibels of SQNR that are won without it; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect_db: Option<f64>,
+    /// What `analyze --fix` tries; absent where only the user can do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// What that brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
+}
+
+/// A fix that was made and run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Its number for `--apply`, from 1.
+    pub number: usize,
+    /// The SQNR in dB before, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub after_db: f64,
+    /// The difference.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+    /// The worst output, or slice of one, before.
+    #[serde(with = "number")]
+    pub worst_before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub worst_after_db: f64,
+    /// The part of all multiply-accumulates that it takes out of the integers, 0 to 1.
+    #[serde(with = "number")]
+    pub cost: f64,
+}
+
+/// An edit of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Another range for a value.
+    SetRange {
+        /// The value.
+        value: String,
+        /// The smallest and the largest number it has to hold.
+        #[serde(flatten)]
+        range: ValueRange,
+    },
+    /// Scales of the whole range for the weights of the unit that writes a value.
+    RefitWeights {
+        /// The value.
+        value: String,
+        /// One scale for each output channel.
+        per_channel: bool,
+    },
+    /// Another precision for a value.
+    SetPrecision {
+        /// The value.
+        value: String,
+        /// `fp16` or `float`.
+        precision: String,
+    },
+    /// The members of a Concat brought to one magnitude, and back after it.
+    RescaleConcat {
+        /// The output of the Concat.
+        value: String,
+    },
+}
+
+/// One limit that the user set, and what the report says of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// The limit as it was given, `local.cosine=0.99`.
+    pub gate: String,
+    /// True if it was kept.
+    pub passed: bool,
+    /// The worst figure.
+    #[serde(with = "number")]
+    pub worst: f64,
+    /// Where the worst figure is, `output "y"`.
+    pub place: String,
+    /// The whole in one sentence.
+    pub words: String,
 }
 
 /// A value that has no row.
@@ -466,6 +718,13 @@ pub struct MetricValue {
     pub std: f64,
     /// Samples that have at least one element to compare.
     pub n: u64,
+    /// The lower end of the 95% confidence interval of `mean` (Student's t); absent for fewer than two samples, and where one
+    /// is infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_low: Option<f64>,
+    /// The upper end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_high: Option<f64>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -514,8 +773,18 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_every_file_is_in_it() {
-        const PARTS: [&str; 8] = [
-            "figure", "gate", "grid", "options", "ranking", "sample", "view", "words",
+        const PARTS: [&str; 11] = [
+            "confidence",
+            "escape",
+            "figure",
+            "gate",
+            "grid",
+            "options",
+            "ranking",
+            "sample",
+            "story",
+            "view",
+            "words",
         ];
         let ids: Vec<_> = FORMATS.iter().map(|f| f.id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");

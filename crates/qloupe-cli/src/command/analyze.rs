@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{Analysis, CostOptions, ViewSet, measure_costs};
+use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
+use qloupe::findings;
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
@@ -16,11 +17,17 @@ use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
+use super::fixes::FixArgs;
 use super::quantize::Choices;
+use super::task_accuracy::Task;
 use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
+use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
+
+/// Samples that alone and rescued are measured on: they tell units apart that matter.
+pub(super) const N_EFFECT_SAMPLES: usize = 4;
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
@@ -28,7 +35,7 @@ const N_COST_RUNS: usize = 3;
 const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
 const EXAMPLE: &str = "Examples:
-  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.json
+  qloupe analyze model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --input test.jpg --report out.html
   qloupe analyze model.onnx --target rk3588 --dataset calib/ --input test/ --algorithm min_max,mse,auto --method layer,channel
   qloupe analyze model.onnx --quantized model.quantized.onnx --recipe recipe.toml --input test/";
 
@@ -44,22 +51,31 @@ pub(super) struct Arguments {
     /// Samples to compare on: images, arrays, a folder or a dataset.txt; NAME=FILE for several inputs
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub(super) input: Vec<String>,
-    /// The right answers, for the task accuracy in a table of plans: a labels.csv of lines path,label, or an array in .npy,
-    /// .npz or .safetensors, whose samples are those of --input
+    /// The right answers, for the task accuracy beside the errors: a labels.csv of lines path,label, or an array in .npy, .npz
+    /// or .safetensors, whose samples are those of --input
     #[arg(long, value_name = "LABELS")]
     pub(super) labels: Option<PathBuf>,
-    /// The views to compute: entire, local, tensor
+    /// Stop reading samples once the ten worst layers by entire and by local kept their order over the last quarter of them,
+    /// and over at least four
+    #[arg(long)]
+    pub(super) until_stable: bool,
+    /// The views to compute: entire, tensor, local, alone, rescued
     #[arg(
         long,
         value_name = "VIEWS",
         value_delimiter = ',',
-        default_value = "entire,local"
+        default_value = "entire,local,alone,rescued"
     )]
     views: Vec<String>,
+    /// Samples that alone and rescued are measured on, at most
+    #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
+    effect_samples: usize,
+    #[command(flatten)]
+    fixes: FixArgs,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
     pub(super) mode: String,
-    /// Write a report; its extension tells the format: json, csv, md, txt (can be repeated)
+    /// Write a report; its extension tells the format: html, json, csv, md, txt, xml (JUnit) (can be repeated)
     #[arg(long, value_name = "FILE")]
     pub(super) report: Vec<PathBuf>,
     /// The layout of a .txt report: 2 or 1.3
@@ -110,32 +126,27 @@ impl Command for Analyze {
         let mode = quantize::parse_mode(&args.mode)?;
         let mut opened = subject.open(&args)?;
         let dataset = Dataset::from_args(&args.input, &opened.session().inputs).map_err(Error::from)?;
+        let task = Task::choose(&args, opened.session())?;
         let loaded = start.elapsed().as_secs_f64();
         let quantized = opened.quantize(&args, &dataset)?;
         let session = opened.session();
         let calibrated = start.elapsed().as_secs_f64();
-        let mut analysis = Analysis::new(
-            &session.network,
-            &quantized.prepared,
-            &quantized.plan,
+        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
+        let options = AnalyzeOptions {
             mode,
             views,
-        )?;
-        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
-        let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
-        for idx in 0..dataset.n_batches() {
-            let batch = dataset.batch(idx).map_err(Error::from)?;
-            if let Some(dump) = &mut dump {
-                dump.begin_sample(idx);
-            }
-            analysis.observe(&batch, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
-            bar.inc(batch.n_samples as u64);
-        }
-        bar.finish_and_clear();
+            n_effect_samples: args.effect_samples,
+            until_stable: args.until_stable,
+        };
+        let stages = Stages::new(args.model.quiet);
+        let show = |stage: &str, done, all| stages.show(stage, done, all);
+        let tap = dump.as_mut().map(|dump| dump as &mut dyn Tap);
+        let report = analyze(session, &quantized, &dataset, &options, &show, tap);
+        stages.finish();
+        let mut report = report?;
         if let Some(dump) = dump {
             dump.finish()?;
         }
-        let mut report = analysis.finish();
         let first = dataset.batch(0).map_err(Error::from)?;
         let cost_options = CostOptions { n_runs: N_COST_RUNS };
         report.costs = measure_costs(
@@ -147,8 +158,28 @@ impl Command for Analyze {
         )?;
         if let Opened::Stored(stored) = &opened {
             report.findings.extend(stored.audit());
-            report.findings.sort_by_key(|finding| finding.severity);
+            findings::sort(&mut report.findings);
             report.notes.push(stored.agreement(&quantized, &first.inputs));
+        }
+        if args.fixes.is_wanted() {
+            args.fixes.run(
+                (session, &quantized, mode),
+                &dataset,
+                &args.model,
+                &mut report,
+                &show,
+            )?;
+            stages.finish();
+        }
+        if let Some(task) = &task {
+            report.accuracy = Some(task.accuracy(&args, session, &quantized, mode)?);
+        }
+        for sample in report
+            .outputs
+            .iter_mut()
+            .flat_map(|output| &mut output.worst_samples)
+        {
+            sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
         }
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
@@ -165,7 +196,7 @@ impl Command for Analyze {
             0..0,
             [phase("load", loaded), phase("calibrate", calibrated - loaded)],
         );
-        outputs.write(&args, &report)
+        outputs.write(&args, &mut report)
     }
 }
 
@@ -236,6 +267,10 @@ impl Outputs {
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;
         }
+        if args.fixes.is_wanted() && args.quantized.is_some() {
+            bail!("--fix and --apply edit a plan, expected none of them with --quantized");
+        }
+        args.fixes.check(&args.model)?;
         let gates = args
             .fail_under
             .iter()
@@ -256,7 +291,13 @@ impl Outputs {
         Ok(Self { options, gates })
     }
 
-    fn write(&self, args: &Arguments, report: &Report) -> anyhow::Result<ExitCode> {
+    fn write(&self, args: &Arguments, report: &mut Report) -> anyhow::Result<ExitCode> {
+        let outcomes: Vec<_> = self.gates.iter().map(|gate| report.gate(gate)).collect();
+        report.gates = outcomes
+            .iter()
+            .flatten()
+            .map(|outcome| outcome.result())
+            .collect();
         let file_options = Options {
             colour: false,
             ..self.options
@@ -270,8 +311,8 @@ impl Outputs {
         let format = qloupe::report::find_format(extension).context("invariant: both formats exist")?;
         progress::result(&format.write(report, &self.options))?;
         let mut code = ExitCode::SUCCESS;
-        for gate in &self.gates {
-            let outcome = report.gate(gate).map_err(Error::from)?;
+        for outcome in outcomes {
+            let outcome = outcome.map_err(Error::from)?;
             progress::message(&outcome.to_string());
             if !outcome.passed {
                 code = ExitCode::from(GATE_FAILED);

@@ -33,7 +33,7 @@ pub(super) fn is_wanted(args: &Arguments) -> bool {
         algorithm, method, ..
     } = &args.quantize;
     let lists = |given: &Option<String>| given.as_ref().is_some_and(|names| names.contains(','));
-    lists(algorithm) || lists(method) || args.labels.is_some()
+    lists(algorithm) || lists(method)
 }
 
 /// Calibrates once, judges every plan and prints the table.
@@ -81,6 +81,7 @@ fn refuse_what_is_of_one_plan(args: &Arguments) -> anyhow::Result<()> {
         ("--report", !args.report.is_empty()),
         ("--dump", args.dump.is_some()),
         ("--fail-under", !args.fail_under.is_empty()),
+        ("--until-stable", args.until_stable),
     ];
     let given: Vec<&str> = given
         .iter()
@@ -91,7 +92,7 @@ fn refuse_what_is_of_one_plan(args: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "--algorithm, --method or --labels ask for a table of plans, expected nothing beside it that is of one plan, got {}",
+        "several of --algorithm or --method ask for a table of plans, expected nothing beside it that is of one plan, got {}",
         given.join(", ")
     )
 }

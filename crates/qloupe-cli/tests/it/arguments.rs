@@ -60,11 +60,11 @@ fn unknown_names_list_the_choices_and_the_nearest() {
         ),
         case(
             format!("{ANALYZE} --report out.jsn"),
-            "out.jsn: unknown report format \"jsn\", did you mean \"json\"? expected one of csv, json, md, txt",
+            "out.jsn: unknown report format \"jsn\", did you mean \"json\"? expected one of csv, html, json, xml, md, txt",
         ),
         case(
             format!("{ANALYZE} --report out"),
-            "out: the extension that tells the report format is missing, expected one of csv, json, md, txt",
+            "out: the extension that tells the report format is missing, expected one of csv, html, json, xml, md, txt",
         ),
         case(
             format!("{ANALYZE} --txt-style 3"),

@@ -85,7 +85,7 @@ fn labels_add_the_task_accuracy() {
 #[test]
 fn each_refusal_has_its_text() {
     let sandbox = Sandbox::new();
-    let table = "--algorithm, --method or --labels ask for a table of plans, expected nothing beside it that is of one plan, got";
+    let table = "several of --algorithm or --method ask for a table of plans, expected nothing beside it that is of one plan, got";
     struct Case {
         options: &'static str,
         text: String,
@@ -106,8 +106,8 @@ fn each_refusal_has_its_text() {
             text: format!("{table} --report, --fail-under"),
         },
         Case {
-            options: "--labels test/labels.csv --dump values",
-            text: format!("{table} --dump"),
+            options: "--method layer,channel --labels test/labels.csv --dump values --until-stable",
+            text: format!("{table} --dump, --until-stable"),
         },
     ];
     for Case { options, text } in cases {

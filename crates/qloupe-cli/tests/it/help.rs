@@ -27,6 +27,11 @@ fn build() {
 }
 
 #[test]
+fn compare() {
+    insta::assert_snapshot!(help("compare --help"));
+}
+
+#[test]
 fn evaluate() {
     insta::assert_snapshot!(help("evaluate --help"));
 }

@@ -7,6 +7,8 @@ mod bench;
 #[cfg(test)]
 mod bits;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod comparison;
 #[cfg(test)]
 mod evaluate;
@@ -30,6 +32,8 @@ mod plan;
 mod quantized;
 #[cfg(test)]
 mod ranges;
+#[cfg(test)]
+mod report_schema;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

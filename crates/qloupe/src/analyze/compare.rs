@@ -83,9 +83,9 @@ pub(super) fn compare(
                 .for_each(|moments| moments.take_clipping(&counted[0]));
         }
     }
-    for sample in measured {
+    for (offset, sample) in measured.iter().enumerate() {
         for (comparison, &of) in comparisons.iter_mut().zip(&measured_as) {
-            comparison.add(&sample[of]);
+            comparison.add_at(batch.first + offset, &sample[of]);
         }
     }
 }

@@ -7,6 +7,7 @@ use qloupe_ir::Graph;
 use qloupe_kernels::Tested;
 
 use super::compare::{compare, measure_parts};
+use super::flips::OutputFlips;
 use super::slices::{self, SliceSpec};
 use super::{Compared, ViewSet};
 use crate::metrics::Representable;
@@ -27,6 +28,7 @@ pub(super) struct OutputState {
     shape: Vec<usize>,
     whole: Compared,
     slices: Vec<(SliceSpec, Compared)>,
+    flips: OutputFlips,
 }
 
 impl OutputState {
@@ -36,6 +38,7 @@ impl OutputState {
             shape: Vec::new(),
             whole: Compared::default(),
             slices: Vec::new(),
+            flips: OutputFlips::default(),
         }
     }
 
@@ -71,6 +74,11 @@ impl OutputState {
             (None, &mut whole.tensor),
         ];
         compare(batch, golden, wanted, form, None);
+        if views.entire && golden.shape() == self.shape {
+            let pair = (golden.to_plain(), test.to_plain());
+            self.flips
+                .observe(batch, pair, self.slices.iter().map(|(spec, _)| spec));
+        }
         // A dynamic output may have another shape in a later sample: its slices stay those of the first.
         for (spec, compared) in self.slices.iter_mut().filter(|_| golden.shape() == self.shape) {
             let reference = spec.cut(golden.to_plain());
@@ -92,13 +100,14 @@ impl OutputState {
 
     /// The output as the report has it.
     pub(super) fn summary(&self) -> Output {
-        let slice = |(spec, compared): &(SliceSpec, Compared)| Slice {
+        let slice = |(idx, (spec, compared)): (usize, &(SliceSpec, Compared))| Slice {
             axis: spec.axis,
             start: spec.start,
             end: spec.end,
             label: spec.label.clone(),
             dead: compared.entire.is_dead(),
             views: compared.views(),
+            flips: self.flips.slice(idx),
         };
         Output {
             name: self.name.clone(),
@@ -109,7 +118,9 @@ impl OutputState {
                 .is_empty()
                 .then(|| "not a float value, or a constant".to_owned()),
             views: self.whole.views(),
-            slices: self.slices.iter().map(slice).collect(),
+            flips: self.flips.whole(),
+            worst_samples: self.whole.worst_samples(),
+            slices: self.slices.iter().enumerate().map(slice).collect(),
             runtime: None,
         }
     }

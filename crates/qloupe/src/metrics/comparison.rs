@@ -1,6 +1,9 @@
 //! Gathers the metrics of many samples in bounded memory.
 
+use super::sqnr_db::SqnrDb;
+use super::student::mean_interval;
 use super::sum::Sum;
+use super::worst_samples::WorstSamples;
 use super::{ALL, Direction, LengthError, Metric, Moments, Reduction, Representable};
 use crate::report::{MetricValue, Metrics};
 
@@ -20,6 +23,7 @@ pub struct Comparison {
     pooled: Moments,
     /// One for each metric of [`ALL`].
     series: Vec<Series>,
+    worst: WorstSamples,
 }
 
 impl Default for Comparison {
@@ -34,6 +38,7 @@ impl Comparison {
         Self {
             pooled: Moments::default(),
             series: vec![Series::default(); ALL.len()],
+            worst: WorstSamples::default(),
         }
     }
 
@@ -65,12 +70,43 @@ impl Comparison {
         }
     }
 
+    /// Adds sample `index`, so that it can be named if it is one of the worst.
+    pub fn add_at(&mut self, index: usize, sample: &Moments) {
+        self.add(sample);
+        if let Some(sqnr_db) = SqnrDb.of(sample) {
+            self.worst.add(index, sqnr_db);
+        }
+    }
+
+    /// Samples that had something to compare.
+    pub fn n_samples(&self) -> u64 {
+        self.series.iter().map(|series| series.n).max().unwrap_or(0)
+    }
+
+    /// The samples with the lowest `sqnr_db` of those that were added with their index, the worst first.
+    pub fn worst_samples(&self) -> &[(usize, f64)] {
+        self.worst.get()
+    }
+
+    /// `sqnr_db` over the elements of all samples so far; `None` before there are some.
+    pub fn pooled_sqnr_db(&self) -> Option<f64> {
+        SqnrDb
+            .of(&self.pooled)
+            .filter(|_| self.series.iter().any(|series| series.n > 0))
+    }
+
     /// Adds the samples of another comparison.
     pub fn merge(&mut self, other: &Self) {
+        self.worst.merge(&other.worst);
         self.pooled.merge(&other.pooled);
         for (series, other) in self.series.iter_mut().zip(&other.series) {
             series.merge(other);
         }
+    }
+
+    /// The energy of the reference and that of the error, summed over all samples and elements.
+    pub fn energies(&self) -> (f64, f64) {
+        (self.pooled.reference_sq(), self.pooled.error_sq())
     }
 
     /// Pairs with a NaN, over all samples.
@@ -160,6 +196,8 @@ impl Series {
                 max: nan,
                 std: nan,
                 n: 0,
+                mean_low: None,
+                mean_high: None,
             };
         }
         let mean = self.sum.get() / self.n as f64;
@@ -170,13 +208,17 @@ impl Series {
             Reduction::Worst => self.max,
         };
         let n_finite = self.n_finite.max(1) as f64;
+        let std = self.finite_sum.variance(self.finite_squares, n_finite).sqrt();
+        let interval = mean_interval(mean, std, self.n).filter(|_| self.n_finite == self.n);
         MetricValue {
             value,
             mean,
             min: self.min,
             max: self.max,
-            std: self.finite_sum.variance(self.finite_squares, n_finite).sqrt(),
+            std,
             n: self.n,
+            mean_low: interval.map(|(low, _)| low),
+            mean_high: interval.map(|(_, high)| high),
         }
     }
 }
@@ -249,7 +291,16 @@ mod tests {
             );
         }
         assert_eq!((metrics["clipped_fraction"].n, metrics["euclidean"].n), (1, 2));
-        assert!((metrics["euclidean"].std - 4.5).abs() < 1e-12, "{metrics:?}");
+        let euclidean = metrics["euclidean"];
+        assert!((euclidean.std - 4.5).abs() < 1e-12, "{metrics:?}");
+        // t(1) = 12.7062, times 4.5 / sqrt(1).
+        let half = 12.706_204_736_174_694 * 4.5;
+        let (low, high) = (euclidean.mean_low.unwrap(), euclidean.mean_high.unwrap());
+        assert!(
+            (low - 5.5 + half).abs() < 1e-9 && (high - 5.5 - half).abs() < 1e-9,
+            "{euclidean:?}"
+        );
+        assert_eq!(metrics["clipped_fraction"].mean_low, None, "one sample");
     }
 
     #[test]
@@ -261,6 +312,11 @@ mod tests {
         assert!(
             sqnr.mean.is_infinite() && sqnr.value.is_finite() && sqnr.std == 0.0,
             "{sqnr:?}"
+        );
+        assert_eq!(
+            (sqnr.mean_low, sqnr.mean_high),
+            (None, None),
+            "no interval around infinity"
         );
         let worst = comparison.finish()["sqnr_db_worst"];
         assert!((worst.value - 20.0).abs() < 1e-5, "{worst:?}");
@@ -274,6 +330,27 @@ mod tests {
         let cosine = comparison.finish()["cosine"];
         assert!(cosine.value.is_nan() && cosine.n == 0, "{cosine:?}");
         assert_eq!(comparison.n_nan(), 1);
+    }
+
+    #[test]
+    fn the_worst_samples_are_named() {
+        let mut comparison = Comparison::new();
+        for (index, error) in [(4, 0.1), (7, 0.0), (9, 1.0)] {
+            let moments = Moments::measure(&[1.0, 0.0], &[1.0, error], None).unwrap();
+            comparison.add_at(index, &moments);
+        }
+        let worst: Vec<usize> = comparison
+            .worst_samples()
+            .iter()
+            .map(|(index, _)| *index)
+            .collect();
+        assert_eq!(worst, [9, 4], "an exact sample is none of them");
+        let pooled = comparison.pooled_sqnr_db().unwrap();
+        assert!(
+            (pooled - comparison.finish()["sqnr_db"].value).abs() < 1e-12,
+            "{pooled}"
+        );
+        assert_eq!(Comparison::new().pooled_sqnr_db(), None);
     }
 
     #[test]

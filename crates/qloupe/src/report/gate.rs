@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use qloupe_ir::suggestion;
 
-use super::{Metrics, Report, View, view::figure_of};
+use super::{GateResult, Metrics, Report, View, view::figure_of};
 use crate::metrics::{self, Direction, Metric};
 
 /// `[VIEW.]METRIC=X`: the worst value must not be worse than X.
@@ -39,6 +39,16 @@ impl Gate {
     /// The limit.
     pub fn limit(&self) -> f64 {
         self.limit
+    }
+}
+
+/// The gate as it is written.
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(view) = self.view {
+            write!(f, "{}.", view.id())?;
+        }
+        write!(f, "{}={}", self.metric.id(), self.limit)
     }
 }
 
@@ -159,6 +169,19 @@ pub struct GateOutcome {
     pub place: String,
     view: View,
     gate: Gate,
+}
+
+impl GateOutcome {
+    /// The outcome as a report keeps it.
+    pub fn result(&self) -> GateResult {
+        GateResult {
+            gate: self.gate.to_string(),
+            passed: self.passed,
+            worst: self.worst,
+            place: self.place.clone(),
+            words: self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for GateOutcome {
@@ -323,6 +346,11 @@ mod tests {
             assert_eq!(
                 (outcome.passed, outcome.to_string().as_str()),
                 (case.passed, case.sentence)
+            );
+            let kept = outcome.result();
+            assert_eq!(
+                (kept.gate.as_str(), kept.words.as_str()),
+                (case.gate, case.sentence)
             );
         }
         let error = sample()

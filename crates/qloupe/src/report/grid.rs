@@ -7,6 +7,7 @@ pub(crate) enum Style {
     Plain,
     Bold,
     Dim,
+    Green,
     Yellow,
     Red,
     /// White on red: what nobody may overlook.
@@ -15,12 +16,13 @@ pub(crate) enum Style {
 
 impl Style {
     /// The text in this style.
-    pub(super) fn paint(self, text: &str, colour: bool) -> String {
+    pub(crate) fn paint(self, text: &str, colour: bool) -> String {
         let code = match self {
             _ if !colour || text.is_empty() => return text.to_owned(),
             Self::Plain => return text.to_owned(),
             Self::Bold => "1",
             Self::Dim => "2",
+            Self::Green => "32",
             Self::Yellow => "33",
             Self::Red => "31",
             Self::Alarm => "1;97;41",

@@ -3,7 +3,7 @@
 use super::ranking::{Verdict, worst_layers};
 use super::view::figure_of;
 use super::words::{self, Mark};
-use super::{Metrics, Options, Report, ReportFormat, View, figure, grid};
+use super::{GateResult, Metrics, Options, Report, ReportFormat, View, confidence, figure, grid};
 use crate::metrics;
 
 /// Units in each list of the worst.
@@ -22,7 +22,9 @@ impl ReportFormat for Md {
     fn write(&self, report: &Report, options: &Options) -> String {
         let sections = [
             head(report),
+            gates(report),
             outputs(report, options),
+            accuracy(report),
             findings(report),
             worst(report, options),
             layers(report, options),
@@ -44,6 +46,15 @@ fn head(report: &Report) -> String {
         text.push_str(&format!("\n\n**DEAD** {}", escape(&words::dead_sentence(&part))));
     }
     text
+}
+
+/// One line for each limit, so that a pull request shows at its top why it fails.
+fn gates(report: &Report) -> String {
+    let line = |gate: &GateResult| {
+        let outcome = if gate.passed { "PASSED" } else { "FAILED" };
+        format!("- **{outcome}** {}: {}", code(&gate.gate), escape(&gate.words))
+    };
+    report.gates.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn layers(report: &Report, options: &Options) -> String {
@@ -138,7 +149,20 @@ fn outputs(report: &Report, options: &Options) -> String {
             rows.push(row);
         }
     }
-    section("Network outputs", 2, head, rows, &[])
+    let below: Vec<String> = report.outputs.iter().flat_map(confidence::output_words).collect();
+    section("Network outputs", 2, head, rows, &below)
+}
+
+fn accuracy(report: &Report) -> String {
+    let lines = confidence::accuracy_words(report);
+    let Some((first, scores)) = lines.split_first() else {
+        return String::new();
+    };
+    let scores: String = scores
+        .iter()
+        .map(|line| format!("\n- {}", escape(line)))
+        .collect();
+    format!("## Accuracy\n\n{}\n{scores}", escape(first))
 }
 
 fn findings(report: &Report) -> String {
@@ -261,6 +285,17 @@ mod tests {
     #[test]
     fn the_sample_is_written() {
         insta::assert_snapshot!(Md.write(&sample(), &Options::default()));
+    }
+
+    #[test]
+    fn gates_stand_above_the_outputs() {
+        let mut report = sample();
+        let outcome = report.gate(&"sqnr_db=60".parse().unwrap()).unwrap();
+        report.gates.push(outcome.result());
+        let text = Md.write(&report, &Options::default());
+        let expected = "\n\n- **FAILED** `sqnr_db=60`: accuracy gate failed: the worst entire sqnr\\_db is 0.000 dB at output \
+                        \"output0\", 4..22 of axis 1, expected at least 60\n\n## Network outputs\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn without_numbers(op_type: &str, node: &str, dtype: &str, reason: &str) -> Laye
 }
 
 /// The sample.
-pub(super) fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let mut input = layer("Input", "images", &[1, 3, 320, 320], (0.0, 1.0), (0.0, 0.0, 0.0));
     input.name = "images".to_owned();
     input.node = String::new();
@@ -144,6 +144,7 @@ pub(super) fn sample() -> Report {
                     end: 4,
                     label: Some("boxes".to_owned()),
                     dead: false,
+                    flips: None,
                     views: Views {
                         entire: metrics(317.4, 0.022),
                         ..Views::default()
@@ -155,6 +156,7 @@ pub(super) fn sample() -> Report {
                     end: 22,
                     label: Some("scores".to_owned()),
                     dead: true,
+                    flips: None,
                     views: Views {
                         entire: dead(),
                         ..Views::default()
@@ -182,6 +184,9 @@ pub(super) fn sample() -> Report {
                 cause: "few channels hold the range".to_owned(),
                 evidence: "1 of 18 channels reaches -23.1, the others stay above -4.2".to_owned(),
                 fix: "qloupe hybrid propose".to_owned(),
+                effect_db: None,
+                action: None,
+                tried: None,
             },
         ],
         skipped: vec![
@@ -246,7 +251,7 @@ fn cost(precision: &str, file: u64, weights: u64, activations: u64, latency_ms: 
 }
 
 /// The sample with results of a device.
-pub(super) fn on_device() -> Report {
+pub(crate) fn on_device() -> Report {
     let mut report = sample();
     for layer in report.layers.iter_mut().filter(|layer| layer.reason.is_none()) {
         layer.runtime = Some(RuntimeViews {
@@ -267,6 +272,40 @@ pub(super) fn on_device() -> Report {
     report.layers[4].provenance.push(Provenance {
         pass: "equalize".to_owned(),
         change: "channels scaled by 0.5 to 2".to_owned(),
+    });
+    report.outputs[0].worst_samples = [(0, Some("photos/a.jpg".to_owned()), 33.1), (1, None, 34.0)]
+        .map(|(index, file, sqnr_db)| WorstSample { index, file, sqnr_db })
+        .to_vec();
+    report.layers[4].worst_samples = report.outputs[0].worst_samples[1..].to_vec();
+    report.outputs[0].slices[1].flips = Some(Flips {
+        axis: 1,
+        n: 40,
+        top1: 7,
+        top5: Some(2),
+        mean_score_shift: -0.12,
+    });
+    let gate: Gate = "sqnr_db=20".parse().expect("invariant: a gate");
+    report.gates = report.gate(&gate).iter().map(GateOutcome::result).collect();
+    let share = |n_hits, (low, high)| Share {
+        value: n_hits as f64 / 20.0,
+        low,
+        high,
+        n_hits,
+        n: 20,
+    };
+    let score = |precision: &str, share, agreement| PrecisionScore {
+        precision: precision.to_owned(),
+        metrics: BTreeMap::from([("top1".to_owned(), share)]),
+        agreement,
+    };
+    report.accuracy = Some(Accuracy {
+        task: "top1".to_owned(),
+        output: "output0".to_owned(),
+        labels: "labels.csv".to_owned(),
+        scores: vec![
+            score("float", share(18, (0.699, 0.972)), None),
+            score("int8", share(17, (0.64, 0.948)), Some(share(19, (0.764, 0.991)))),
+        ],
     });
     // The device could not dump this one.
     report.layers[2].runtime = None;

@@ -4,7 +4,7 @@ use super::grid::{Align, Cell, Grid, Style, shorten, width, wrap};
 use super::ranking::{Verdict, worst_layers};
 use super::view::figure_of;
 use super::words::{self, Mark};
-use super::{Layer, Metrics, Options, Report, ReportFormat, Severity, View, figure};
+use super::{Layer, Metrics, Options, Report, ReportFormat, Severity, View, confidence, figure};
 use crate::metrics;
 
 /// A layer name is not shortened below this; columns go first.
@@ -34,6 +34,7 @@ impl ReportFormat for Table {
             printer.layers(),
             printer.worst(),
             printer.outputs(),
+            printer.accuracy(),
             printer.findings(),
             printer.costs(),
             printer.notes(),
@@ -330,7 +331,20 @@ impl Printer<'_> {
                 grid.push(row);
             }
         }
-        grid.lines(0, self.options.colour)
+        let mut lines = grid.lines(0, self.options.colour);
+        for words in self.report.outputs.iter().flat_map(confidence::output_words) {
+            lines.extend(self.wrapped(&words, 2, Style::Dim));
+        }
+        lines
+    }
+
+    fn accuracy(&self) -> Vec<String> {
+        let lines = confidence::accuracy_words(self.report);
+        let styled = lines.iter().enumerate().flat_map(|(idx, line)| match idx {
+            0 => self.wrapped(line, 0, Style::Bold),
+            _ => self.wrapped(line, 2, Style::Plain),
+        });
+        styled.collect()
     }
 
     fn findings(&self) -> Vec<String> {
@@ -350,6 +364,9 @@ impl Printer<'_> {
             lines.extend(self.wrapped(&finding.cause, 2, Style::Plain));
             lines.extend(self.wrapped(&finding.evidence, 2, Style::Dim));
             lines.extend(self.wrapped(&format!("fix: {}", finding.fix), 2, Style::Plain));
+            if let Some(tried) = &finding.tried {
+                lines.extend(self.wrapped(&words::tried_words(tried), 2, Style::Bold));
+            }
         }
         lines
     }

@@ -87,7 +87,7 @@ impl View {
         Self::ALL.into_iter().filter(present).collect()
     }
 
-    pub(super) fn of<'a>(self, views: &'a Views, runtime: Option<&'a RuntimeViews>) -> Option<&'a Metrics> {
+    pub(crate) fn of<'a>(self, views: &'a Views, runtime: Option<&'a RuntimeViews>) -> Option<&'a Metrics> {
         let metrics = match self {
             Self::Entire => Some(&views.entire),
             Self::Tensor => Some(&views.tensor),

@@ -1,9 +1,9 @@
 //! The sentences, rows and marks that the formats for people share.
 
-use super::{Cost, Layer, Metrics, Report, Slice, Thresholds, View, figure, view::figure_of};
+use super::{Cost, Layer, Metrics, Report, Slice, Thresholds, Tried, View, figure, view::figure_of};
 
 /// How a cosine is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Good,
     Slight,
@@ -51,7 +51,7 @@ pub(super) const OUTPUT_COLUMNS: [&str; 5] =
     ["cosine", "sqnr_db", "sqnr_db_worst", "max_abs", "zero_fraction"];
 
 /// What was analyzed.
-pub(super) fn headline(report: &Report) -> String {
+pub(crate) fn headline(report: &Report) -> String {
     let plan = &report.plan;
     let mut line = format!("{} on {}: {}", report.model.file, report.target, report.mode);
     for (name, value) in [("algorithm", &plan.algorithm), ("method", &plan.method)] {
@@ -117,7 +117,7 @@ pub(super) fn dead_parts(report: &Report) -> Vec<String> {
 }
 
 /// `[:, 4:22, :] scores`.
-pub(super) fn slice_words(slice: &Slice, rank: usize) -> String {
+pub(crate) fn slice_words(slice: &Slice, rank: usize) -> String {
     let dims: Vec<String> = (0..rank.max(slice.axis + 1))
         .map(|axis| {
             if axis == slice.axis {
@@ -220,6 +220,20 @@ pub(super) fn timing_words(report: &Report) -> Option<String> {
         format!(": {}", phases.join(", "))
     };
     (timing.total_seconds > 0.0).then(|| format!("{:.1} s{parts}", timing.total_seconds))
+}
+
+/// What a fix brought.
+pub(super) fn tried_words(tried: &Tried) -> String {
+    format!(
+        "tried, number {}: {:.1} to {:.1} dB at the outputs ({:+.1}), the worst {:.1} to {:.1}; {:.1}% of the multiply-accumulates leave the integers",
+        tried.number,
+        tried.before_db,
+        tried.after_db,
+        tried.gain_db,
+        tried.worst_before_db,
+        tried.worst_after_db,
+        100.0 * tried.cost
+    )
 }
 
 #[cfg(test)]
