@@ -217,7 +217,7 @@ impl<'p> Backward<'p> {
         {
             return Ok(self.dependent_inputs(step).next().is_none());
         }
-        let Some(values) = self.values_of(step, golden)? else {
+        let Some(values) = self.values_of(step, operator, golden)? else {
             return Ok(false);
         };
         // An integer that something depends on has no gradient.
@@ -314,7 +314,12 @@ impl<'p> Backward<'p> {
     }
 
     /// The golden values around a step; `None` if one is no tensor.
-    fn values_of(&self, step: &Step, golden: &mut GoldenValues<'_>) -> Result<Option<CallValues>, ExecError> {
+    fn values_of(
+        &self,
+        step: &Step,
+        operator: &dyn Differentiable,
+        golden: &mut GoldenValues<'_>,
+    ) -> Result<Option<CallValues>, ExecError> {
         let mut value_of = |slot: &Option<usize>| {
             let Some(slot) = *slot else {
                 return Ok(Some(None));
@@ -334,7 +339,14 @@ impl<'p> Backward<'p> {
                 slots.iter().map(&mut value_of).collect();
             Ok::<_, ExecError>(values?.into_iter().collect::<Option<Vec<_>>>())
         };
-        let (inputs, outputs) = (all(&step.inputs)?, all(&step.outputs)?);
+        // The only output of floats is one of floats.
+        let reads_outputs = operator.reads_outputs() || step.outputs.len() > 1;
+        let inputs = all(&step.inputs)?;
+        let outputs = if reads_outputs {
+            all(&step.outputs)?
+        } else {
+            Some(vec![None; step.outputs.len()])
+        };
         Ok(inputs
             .zip(outputs)
             .map(|(inputs, outputs)| CallValues { inputs, outputs }))

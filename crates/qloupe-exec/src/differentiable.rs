@@ -82,6 +82,11 @@ pub trait Differentiable: Debug + Sync {
         input_idx == 0
     }
 
+    /// Whether the pullback looks at outputs. A call with one output that it does not look at gets none.
+    fn reads_outputs(&self) -> bool {
+        false
+    }
+
     /// Packs constants once, if the operator gains from it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! there to the outputs, on golden values or on those of the plan, and nothing else is. Both run in fake-quant mode: a
 //! value may be on the grid of the plan or not.
 
+mod estimate;
 mod lane;
 mod pairs;
 mod parts;
@@ -26,6 +27,7 @@ use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
 use crate::report::{Additivity, Cause, Effect, Layer, Report, ValueRange, View, figure_of};
 
+pub use estimate::Estimate;
 use lane::Lane;
 use pairs::interacting_pairs;
 pub(crate) use parts::Parts;

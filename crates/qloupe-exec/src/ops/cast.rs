@@ -48,6 +48,10 @@ impl Operator for Cast {
 }
 
 impl Differentiable for Cast {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         reshaped(ctx)
     }

@@ -36,6 +36,10 @@ impl Operator for CastLike {
 }
 
 impl Differentiable for CastLike {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         reshaped(ctx)
     }

@@ -56,6 +56,10 @@ impl Differentiable for Div {
         true
     }
 
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let b = ctx.call.require(1)?.to_f32()?;
         let of_a = Tensor::new(b.shape(), map(b.require()?, |b: f32| 1.0 / b))?;

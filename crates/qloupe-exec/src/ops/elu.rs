@@ -46,6 +46,10 @@ impl Operator for Elu {
 }
 
 impl Differentiable for Elu {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let alpha = ctx.call.float("alpha", 1.0);
         // For a negative input y + alpha is alpha * e^x.

@@ -41,6 +41,10 @@ impl Operator for LogSoftmax {
 }
 
 impl Differentiable for LogSoftmax {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
         let mut shares = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();

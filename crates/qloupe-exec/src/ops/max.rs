@@ -54,6 +54,10 @@ impl Differentiable for Max {
         true
     }
 
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         extremum_pullback(ctx)
     }

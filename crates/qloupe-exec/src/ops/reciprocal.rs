@@ -41,6 +41,10 @@ impl Operator for Reciprocal {
 }
 
 impl Differentiable for Reciprocal {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         by_output(ctx, |y| -y * y)
     }

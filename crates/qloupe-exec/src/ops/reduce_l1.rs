@@ -31,6 +31,10 @@ impl Operator for ReduceL1 {
 }
 
 impl Differentiable for ReduceL1 {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
         reduced.by(ctx.output(0)?, |x, _| indicator(x > 0.0) - indicator(x < 0.0))

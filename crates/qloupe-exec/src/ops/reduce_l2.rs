@@ -30,6 +30,10 @@ impl Operator for ReduceL2 {
 }
 
 impl Differentiable for ReduceL2 {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
         reduced.by(ctx.output(0)?, |x, y| if y > 0.0 { x / y } else { 0.0 })

@@ -67,6 +67,10 @@ impl Operator for ReduceLogSumExp {
 }
 
 impl Differentiable for ReduceLogSumExp {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, AXES_INPUT_SINCE)?;
         reduced.by(ctx.output(0)?, |x, y| (f64::from(x) - f64::from(y)).exp() as f32)

@@ -30,6 +30,10 @@ impl Operator for ReduceMin {
 }
 
 impl Differentiable for ReduceMin {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
         reduced.first_equal(ctx.output(0)?)

@@ -30,6 +30,10 @@ impl Operator for ReduceSumSquare {
 }
 
 impl Differentiable for ReduceSumSquare {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
         reduced.by(ctx.output(0)?, |x, _| 2.0 * x)

@@ -41,6 +41,10 @@ impl Operator for Sigmoid {
 }
 
 impl Differentiable for Sigmoid {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         by_output(ctx, |y| y * (1.0 - y))
     }

@@ -34,6 +34,10 @@ impl Operator for Softmax {
 }
 
 impl Differentiable for Softmax {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
         let y = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();

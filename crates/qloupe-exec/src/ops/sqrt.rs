@@ -41,6 +41,10 @@ impl Operator for Sqrt {
 }
 
 impl Differentiable for Sqrt {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         by_output(ctx, |y| 0.5 / y)
     }

@@ -41,6 +41,10 @@ impl Operator for Tanh {
 }
 
 impl Differentiable for Tanh {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
     fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
         by_output(ctx, |y| 1.0 - y * y)
     }
