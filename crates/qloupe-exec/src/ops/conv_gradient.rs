@@ -3,8 +3,10 @@
 //! Without strides it is one with the kernel turned around; with strides a transposed one, which a depthwise convolution
 //! does as one without strides over a gradient that is spread apart.
 
+use std::borrow::Cow;
+
 use qloupe_ir::Node;
-use qloupe_kernels::{ConvF32, ConvGeometry, ConvTransposeF32, ConvTransposeGeometry};
+use qloupe_kernels::{ConvF32, ConvGeometry, ConvTransposeF32, ConvTransposeGeometry, Head, run_chain};
 use qloupe_tensor::Tensor;
 
 use super::conv::{channels_second, conv_geometry, group_of, pixels_last, wrong_weight};
@@ -145,17 +147,18 @@ impl ConvGradient {
                 ),
             ));
         }
-        let mut x = vec![0.0; g.n_inputs()];
         if layout == Layout::Nhwc {
-            self.run(g, values, &mut x)?;
-            return Ok(Tensor::new(shape, x)?);
+            return Ok(Tensor::new(shape, self.run(g, values)?)?);
         }
-        self.run(g, &pixels_last(values, g.n, g.oc, outputs), &mut x)?;
+        let x = self.run(g, &pixels_last(values, g.n, g.oc, outputs))?;
         Ok(Tensor::new(shape, channels_second(&x, g.n, g.ic, pixels))?)
     }
 
     /// From `[n, oh, ow, oc]` to `[n, ih, iw, ic]`.
-    fn run(&self, g: &ConvGeometry, gradient: &[f32], x: &mut [f32]) -> Result<(), OpError> {
+    fn run(&self, g: &ConvGeometry, gradient: &[f32]) -> Result<Vec<f32>, OpError> {
+        if g.n_inputs() == 0 {
+            return Ok(Vec::new());
+        }
         let (oh, ow) = (g.oh(), g.ow());
         let backward = ConvGeometry {
             ih: oh,
@@ -182,12 +185,14 @@ impl ConvGradient {
                     pad_right: border(g.iw + ew, width + left)?,
                     ..backward
                 };
-                if (height, width) == (oh, ow) {
-                    conv.run(gradient, &geometry, NO_CLAMP, x);
+                let apart = if (height, width) == (oh, ow) {
+                    Cow::Borrowed(gradient)
                 } else {
-                    let apart = spread_apart(gradient, g, (height, width));
-                    conv.run(&apart, &geometry, NO_CLAMP, x);
-                }
+                    Cow::Owned(spread_apart(gradient, g, (height, width)))
+                };
+                // A chain of nothing but its head: the result is not filled with zeros before.
+                let mut results = run_chain(Head::Conv(conv, &apart, &geometry), &[], &[], &[true], None);
+                Ok(results.pop().flatten().unwrap_or_default())
             }
             Kernel::Transposed(conv) => {
                 let mut geometry = ConvTransposeGeometry {
@@ -200,10 +205,11 @@ impl ConvGradient {
                 if (geometry.oh(), geometry.ow()) != (g.ih, g.iw) {
                     return Err(too_wide());
                 }
-                conv.run(gradient, &geometry, NO_CLAMP, x);
+                let mut x = vec![0.0; g.n_inputs()];
+                conv.run(gradient, &geometry, NO_CLAMP, &mut x);
+                Ok(x)
             }
         }
-        Ok(())
     }
 }
 

@@ -20,19 +20,22 @@ const PARALLEL: usize = 32_768;
 const BLOCK: usize = 16_384;
 
 /// `f(value, other)` for each pair of elements, in place.
-pub(super) fn update(values: &mut [f32], others: &[f32], f: impl Fn(&mut f32, f32) + Sync) {
-    let each = |values: &mut [f32], others: &[f32]| {
-        for (value, &other) in values.iter_mut().zip(others) {
-            f(value, other);
-        }
-    };
+pub(super) fn update(values: &mut [f32], others: &[f32], f: impl Fn(&mut f32, f32) + Copy + Sync) {
     if values.len() < PARALLEL {
-        each(values, others);
+        update_piece(values, others, f);
     } else {
         values
             .par_chunks_mut(BLOCK)
             .zip(others.par_chunks(BLOCK))
-            .for_each(|(values, others)| each(values, others));
+            .for_each(|(values, others)| update_piece(values, others, f));
+    }
+}
+
+/// A function of its own, so that what `f` holds stays in registers.
+#[inline(never)]
+fn update_piece(values: &mut [f32], others: &[f32], f: impl Fn(&mut f32, f32)) {
+    for (value, &other) in values.iter_mut().zip(others) {
+        f(value, other);
     }
 }
 
@@ -58,7 +61,7 @@ pub(super) fn indicator(condition: bool) -> f32 {
 /// An input that is not floating-point.
 pub(super) fn by_input<'a>(
     ctx: &PullbackContext<'a>,
-    f: impl Fn(f32) -> f32 + Send + Sync + 'a,
+    f: impl Fn(f32) -> f32 + Copy + Send + Sync + 'a,
 ) -> Result<Pullback<'a>, OpError> {
     Ok(by_values(ctx.call.require(0)?.to_f32()?, f))
 }
@@ -69,16 +72,16 @@ pub(super) fn by_input<'a>(
 /// An output that is not floating-point.
 pub(super) fn by_output<'a>(
     ctx: &PullbackContext<'a>,
-    f: impl Fn(f32) -> f32 + Send + Sync + 'a,
+    f: impl Fn(f32) -> f32 + Copy + Send + Sync + 'a,
 ) -> Result<Pullback<'a>, OpError> {
     Ok(by_values(ctx.output(0)?.to_f32()?, f))
 }
 
-fn by_values<'a>(values: Tensor, f: impl Fn(f32) -> f32 + Send + Sync + 'a) -> Pullback<'a> {
+fn by_values<'a>(values: Tensor, f: impl Fn(f32) -> f32 + Copy + Send + Sync + 'a) -> Pullback<'a> {
     Pullback::of_first(move |gradient| {
         let shape = gradient.shape().to_vec();
         let mut gradient = gradient.into_vec::<f32>()?;
-        update(&mut gradient, values.require()?, |g, v| *g *= f(v));
+        update(&mut gradient, values.require()?, move |g, v| *g *= f(v));
         Ok(Tensor::new(&shape, gradient)?)
     })
 }

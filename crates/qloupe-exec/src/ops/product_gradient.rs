@@ -1,6 +1,6 @@
 //! Pullbacks of matrix products: `da = dy * b^T`, `db = a^T * dy`.
 
-use qloupe_kernels::GemmF32;
+use qloupe_kernels::{GemmF32, Head, run_chain};
 use qloupe_tensor::Tensor;
 
 use super::elementwise_gradient::sum_to;
@@ -97,10 +97,15 @@ impl PackedProduct {
     /// # Errors
     /// A gradient that does not fit.
     pub(super) fn times(&self, gradient: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
-        let mut out = vec![0.0; shape.iter().product()];
-        let rows = gradient.len() / self.columns.max(1);
-        self.transposed.run(gradient.require()?, rows, &mut out);
-        Ok(Tensor::new(shape, out)?)
+        let values = gradient.require::<f32>()?;
+        if shape.contains(&0) || values.is_empty() {
+            return Ok(Tensor::new(shape, vec![0.0_f32; shape.iter().product()])?);
+        }
+        let rows = values.len() / self.columns;
+        // A chain of nothing but its head: the result is not filled with zeros before.
+        let head = Head::Product(&self.transposed, values, rows);
+        let mut results = run_chain(head, &[], &[], &[true], None);
+        Ok(Tensor::new(shape, results.pop().flatten().unwrap_or_default())?)
     }
 }
 

@@ -51,11 +51,11 @@ impl Reduced {
     pub(super) fn by<'a>(
         self,
         y: &Tensor,
-        slope: impl Fn(f32, f32) -> f32 + Sync,
+        slope: impl Fn(f32, f32) -> f32 + Copy + Sync,
     ) -> Result<Pullback<'a>, OpError> {
         let results = self.spread(&y.to_f32()?)?;
         let mut slopes = results.into_vec::<f32>()?;
-        update(&mut slopes, self.x.require()?, |y, x| *y = slope(x, *y));
+        update(&mut slopes, self.x.require()?, move |y, x| *y = slope(x, *y));
         let slopes = Factor::Tensor(Tensor::new(self.x.shape(), slopes)?);
         Ok(Pullback::of_first(move |gradient| {
             slopes.times(&self.spread(&gradient)?)
