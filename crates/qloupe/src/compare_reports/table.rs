@@ -8,7 +8,7 @@ use crate::report::{Severity, View};
 const N_SHOWN: usize = 20;
 
 /// A name is not shortened below this; views go first.
-const NAME_WIDTH: usize = 24;
+const NAME_WIDTH: usize = 36;
 
 /// Columns that a view takes: two figures, a change, and the blanks between them.
 const VIEW_WIDTH: usize = 24;
@@ -159,6 +159,14 @@ impl Printer<'_> {
         lines.extend(self.left_out(moved.len() - n_shown));
         if rest > 0 {
             lines.push(format!("  {rest} that did not move"));
+        }
+        let has = |view: &View| moves.iter().any(|moved| moved.change_db(*view).is_some());
+        let hidden = View::ALL
+            .into_iter()
+            .filter(|view| has(view) && !views.contains(view));
+        let hidden: Vec<&str> = hidden.map(View::id).collect();
+        if !hidden.is_empty() {
+            lines.push(format!("  not shown at this width: {}", hidden.join(", ")));
         }
         lines
     }

@@ -59,8 +59,9 @@ impl Page<'_> {
         ];
         format!(
             "<aside class=\"panel\" id=\"layer{idx}\">\n<p class=\"steps\">{before}{after}<a class=\"close\" href=\"#row{idx}\" \
-             aria-label=\"close\">close</a></p>\n<h2 class=\"name\">{name}</h2>\n<p>{op} <span class=\"muted\">{node}, layer {idx} of {n}</span> \
+             aria-label=\"close\">close</a></p>\n<h2 class=\"name\">{name}</h2>\n<p>{op} <span class=\"muted\">{node}, layer {number} of {n}</span> \
              {verdict}</p>\n{parts}</aside>\n",
+            number = idx + 1,
             before = step(idx.checked_sub(1), "layer before"),
             after = step(Some(idx + 1), "layer after"),
             name = markup(&layer.name),
@@ -109,7 +110,7 @@ impl Page<'_> {
             }
         }
         if let Some(words) = confidence::worst_words(&layer.worst_samples) {
-            facts.push(("samples", markup(&words)));
+            facts.push(("worst samples", markup(&words)));
         }
         let facts: String = facts
             .iter()
@@ -187,17 +188,15 @@ fn spread(id: &str, value: &MetricValue) -> String {
         return String::new();
     }
     let words = |x| figure::of_metric(id, x);
-    let interval = match (value.mean_low, value.mean_high) {
-        (Some(low), Some(high)) => format!("<br>95% interval {} to {}", words(low), words(high)),
-        _ => String::new(),
-    };
+    let half = value.mean_high.map_or_else(String::new, |high| {
+        format!(" &#177; {}", figure::plain(high - value.mean))
+    });
     format!(
-        "<small>{} samples: {} to {}<br>mean {}, std {}{interval}</small>",
-        value.n,
+        "<small>{} to {}, std {}<br>mean {}{half}</small>",
         words(value.min),
         words(value.max),
+        figure::plain(value.std),
         words(value.mean),
-        figure::plain(value.std)
     )
 }
 

@@ -14,8 +14,8 @@ const BOTTOM: f64 = 26.0;
 
 /// Decibels between two lines of the grid.
 const STEP_DB: f64 = 10.0;
-/// Errors that are smaller or larger than these are drawn at the edge.
-const LIMITS_DB: (f64, f64) = (-20.0, 100.0);
+/// What lies beyond is drawn at the edge: an error of a three-thousandth is none, and would press the others together.
+const LIMITS_DB: (f64, f64) = (-20.0, 70.0);
 /// Layers up to which points are drawn large.
 const N_LARGE_POINTS: usize = 120;
 
@@ -263,6 +263,6 @@ mod tests {
         let flat = Scale::of([40.0].into_iter()).unwrap();
         assert_eq!((flat.low as i32, flat.high as i32), (40, 50));
         let deep = Scale::of([-300.0, 400.0].into_iter()).unwrap();
-        assert_eq!((deep.low as i32, deep.high as i32), (-20, 100));
+        assert_eq!((deep.low as i32, deep.high as i32), (-20, 70));
     }
 }
