@@ -166,8 +166,19 @@ impl Page<'_> {
                 markup(&runtime.local_inputs)
             )
         });
+        let n = views
+            .iter()
+            .flat_map(|(_, metrics)| metrics.values())
+            .map(|value| value.n)
+            .max();
+        let over = n.filter(|n| *n > 1).map_or_else(String::new, |n| {
+            format!(
+                "<p class=\"muted\">Below each figure: the smallest to the largest of {n} samples, and their mean with its 95% \
+                 interval.</p>\n"
+            )
+        });
         format!(
-            "<h3>Errors</h3>\n{}{inputs}",
+            "<h3>Errors</h3>\n{over}{}{inputs}",
             table("", &heads(&titles, 1), &rows)
         )
     }

@@ -115,7 +115,12 @@ impl Page<'_> {
             return String::new();
         };
         let x = |at: usize| {
-            let n = points.len().max(2) - 1;
+            // One point stands in the middle.
+            let (at, n) = if points.len() > 1 {
+                (at, points.len() - 1)
+            } else {
+                (1, 2)
+            };
             LEFT + (WIDTH - LEFT - RIGHT) * at as f64 / n as f64
         };
         let lines: String = views

@@ -57,7 +57,7 @@ impl Page<'_> {
                 thresholds.slight
             ),
             (n, _, _) => format!(
-                "Of {}, {n_wrong} have a cosine below {} (wrong) and {n_slight} one below {} (slightly inconsistent).",
+                "Of {}: {n_wrong} with a cosine below {} (wrong), {n_slight} more below {} (slightly inconsistent).",
                 figure::count(n, "layer"),
                 thresholds.wrong,
                 thresholds.slight
