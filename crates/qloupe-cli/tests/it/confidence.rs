@@ -109,7 +109,7 @@ fn wrong_labels_are_refused_before_the_work() {
 fn samples_are_enough_when_the_ranking_keeps() {
     let sandbox = Sandbox::new();
     // The same samples over and over: the ranking of a sum of equal samples cannot change.
-    let files = vec!["test/t10k_0005.png"; 12].join(" ");
+    let files = ["test/t10k_0005.png"; 12].join(" ");
     let same = ANALYZE.replace("--input test", &format!("--until-stable --input {files}"));
     let used = report(&sandbox, &same);
     assert_eq!(used.samples.n, 5, "the first, and four that change nothing");
