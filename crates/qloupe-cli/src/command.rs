@@ -6,7 +6,10 @@ mod build;
 mod compare;
 mod comparison;
 mod evaluate;
+mod explain;
 mod export;
+mod fixes;
+mod hybrid;
 mod infer;
 mod inspect;
 mod quantize;
@@ -35,7 +38,9 @@ const ALL: &[&dyn Command] = &[
     &build::Build,
     &compare::Compare,
     &evaluate::Evaluate,
+    &explain::Explain,
     &export::Export,
+    &hybrid::Hybrid,
     &infer::Infer,
     &inspect::Inspect,
 ];

@@ -4,7 +4,6 @@
 mod compare;
 mod costs;
 mod ends;
-mod findings;
 mod flips;
 mod golden;
 mod places;
@@ -15,6 +14,7 @@ mod stretch;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -37,9 +37,10 @@ use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
 pub use stability::Stability;
 use stretch::{Comparing, run_entire};
+pub use whole::{AnalyzeOptions, analyze};
 
 /// The views that `analyze` can compute.
-pub const VIEWS: &[&str] = &["entire", "local", "tensor"];
+pub const VIEWS: &[&str] = &["alone", "entire", "local", "rescued", "tensor"];
 
 /// Which views are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct ViewSet {
     pub local: bool,
     /// One quantize-dequantize of the golden value.
     pub tensor: bool,
+    /// Only one unit quantized, and everything but one: what each does to the network outputs.
+    pub effects: bool,
 }
 
 impl ViewSet {
@@ -62,12 +65,14 @@ impl ViewSet {
             entire: false,
             local: false,
             tensor: false,
+            effects: false,
         };
         for name in names {
             match name {
                 "entire" => set.entire = true,
                 "local" => set.local = true,
                 "tensor" => set.tensor = true,
+                "alone" | "rescued" => set.effects = true,
                 _ => return Err(Error::unknown_choice("view", name, VIEWS.iter().copied())),
             }
         }
@@ -106,6 +111,8 @@ struct Compared {
 
 /// What a caller may see of every compared value: golden and test as real numbers.
 pub trait Tap: Send {
+    /// The values that follow are of this batch.
+    fn begin_sample(&mut self, idx: usize);
     /// One value of one sample.
     ///
     /// # Errors

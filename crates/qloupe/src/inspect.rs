@@ -2,7 +2,7 @@
 //! run, weights that are hard to store in fewer bits, and what a target would do with each part.
 
 mod json;
-mod macs;
+pub(crate) mod macs;
 mod placement;
 mod text;
 mod weights;

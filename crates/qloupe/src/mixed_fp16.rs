@@ -29,7 +29,7 @@ pub use convert::convert_by_plan;
 use hazards::{Hazards, find_hazards};
 pub use judge::Verdict;
 use judge::{Judge, Sample};
-use search::{Kept, grow, prune};
+pub(crate) use search::{Kept, grow, prune};
 
 /// Every network output, and every part of one with a range of its own, has to come this near to the float network on
 /// every sample: its error is a hundredth of it.

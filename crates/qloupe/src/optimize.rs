@@ -26,7 +26,6 @@ use crate::samples::Dataset;
 use crate::session::Session;
 
 use answers::answers;
-pub(crate) use lanes::{Changes, add_biases};
 use score::{LEAST_GAIN_DB, Referee};
 
 /// Samples that passes learn from, at most.

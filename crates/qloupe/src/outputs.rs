@@ -159,11 +159,6 @@ impl DumpWriter {
         })
     }
 
-    /// The next values belong to this sample.
-    pub fn begin_sample(&mut self, idx: usize) {
-        self.sample = idx;
-    }
-
     /// Writes one value; `kind` is a folder, `golden` or `test`.
     ///
     /// # Errors
@@ -212,6 +207,10 @@ impl DumpWriter {
 }
 
 impl Tap for DumpWriter {
+    fn begin_sample(&mut self, idx: usize) {
+        self.sample = idx;
+    }
+
     fn value(&mut self, name: &str, golden: &Tensor, test: &Tensor) -> Result<(), Error> {
         self.write("golden", name, golden)?;
         self.write("test", name, test)

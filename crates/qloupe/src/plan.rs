@@ -3,6 +3,7 @@
 mod build;
 mod constants;
 mod file;
+mod raise;
 mod text;
 mod weights;
 
@@ -16,8 +17,9 @@ use crate::passes::{Rescale, Scaling};
 pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
 pub use file::{PlanHead, parse_plan, read_head};
+pub use raise::real_precision;
 pub use text::format_plan;
-pub(crate) use weights::{fit_biases, plan_weights};
+pub(crate) use weights::{fit_biases, per_channel_params, plan_weights, whole_range_params};
 
 /// Whether weights have one scale for each output channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

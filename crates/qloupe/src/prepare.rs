@@ -10,7 +10,7 @@ use qloupe_ir::{Dim, Extra, Model, TensorType, Topology, ValueInfo};
 use qloupe_tensor::{DType, Requantize, Tensor};
 
 use crate::Error;
-use crate::optimize::add_biases;
+use crate::one_unit::add_biases;
 use crate::passes::{
     Fused, Rescale, Scaling, fold_batch_norm::fold_batch_norm, rescale_concat,
     resolve_branches::resolve_branches, scale_values::Rewrite, upgrade_opset::upgrade_opset,

@@ -9,7 +9,8 @@ use qloupe_tensor::{QuantScheme, Range, Tensor};
 use crate::Error;
 use crate::calibrate::statistics_file::{read_statistics, write_statistics};
 use crate::calibrate::{self, Algorithm, Calibration, Statistics};
-use crate::optimize::{self, Changes, Work};
+use crate::one_unit::Changes;
+use crate::optimize::{self, Work};
 use crate::plan::{
     Method, Optimized, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head,
 };

@@ -14,7 +14,7 @@ use qloupe_tensor::Range;
 
 use crate::Error;
 use crate::prepare::Prepared;
-use names::original;
+pub(crate) use names::original;
 use places::Places;
 
 /// A format of calibrated ranges.

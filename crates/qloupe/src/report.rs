@@ -17,6 +17,7 @@ mod options;
 mod ranking;
 #[cfg(test)]
 pub(crate) mod sample;
+mod story;
 mod table;
 mod txt;
 mod view;
@@ -106,6 +107,9 @@ pub struct Report {
     pub outputs: Vec<Output>,
     /// What is wrong and what to do, the most severe first.
     pub findings: Vec<Finding>,
+    /// Whether the errors of units add up; absent where `alone` was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub additivity: Option<Additivity>,
     /// The limits that the user set, and whether they were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateResult>,
@@ -135,6 +139,7 @@ impl Default for Report {
             layers: Vec::new(),
             outputs: Vec::new(),
             findings: Vec::new(),
+            additivity: None,
             gates: Vec::new(),
             accuracy: None,
             skipped: Vec::new(),
@@ -236,6 +241,9 @@ pub struct Layer {
     /// The calibrated range in real units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<ValueRange>,
+    /// What the golden values of the samples of `alone` span; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<ValueRange>,
     /// Elements that are NaN in the golden or in the tested value, over all samples. They are in no metric.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_nan: u64,
@@ -251,6 +259,9 @@ pub struct Layer {
     /// Errors of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeViews>,
+    /// What the unit does to the network outputs; absent where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// What the local error is made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -308,17 +319,72 @@ pub struct RuntimeViews {
     pub local_inputs: String,
 }
 
+/// What one unit does to the network outputs, in two numbers that units are ranked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The part of its noise in the sum over all units, each alone, 0 to 1.
+    #[serde(with = "number")]
+    pub share: f64,
+    /// Its noise alone, relative to the energy of the outputs: the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// What is won without its error: decibels of SQNR, the mean over outputs and their slices; negative where other
+    /// errors make up for it.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+}
+
+/// Whether the errors of units add up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Additivity {
+    /// The sum of what all units do alone, over what they do together: 1 where errors just add up.
+    #[serde(with = "number")]
+    pub explained: f64,
+    /// The noise of everything quantized, as that of a unit.
+    #[serde(with = "number")]
+    pub noise: f64,
+    /// The SQNR of everything quantized in dB, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub sqnr_db: f64,
+    /// Samples that `alone` and `rescued` were measured on.
+    pub n_samples: usize,
+    /// Units that do more, or less, together than each by itself, the strongest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Pair>,
+}
+
+/// Two units that interact.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The value of the earlier one.
+    pub first: String,
+    /// The value of the later one.
+    pub second: String,
+    /// How much more noise both make together, relative to the sum; negative where they make up for each other.
+    #[serde(with = "number")]
+    pub excess: f64,
+}
+
 /// One part of a unit's local error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
-    /// `weights`, `bias`, `rounding`, `clipping`.
+    /// `weight_rounding`, `weight_clipping`, `weight_spread` (one scale for channels of different size), `weight_axis`
+    /// (scales along another axis), `dead_channels`, `bias`, `input_rounding`, `input_clipping`, `output_rounding`,
+    /// `output_clipping`, `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
+    /// `fp16_overflow`, `fp16_underflow`, `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
     #[serde(with = "number")]
     pub share: f64,
+    /// What of this share plain ranges, a scale for each channel or another precision would avoid.
+    #[serde(default, with = "number")]
+    pub avoidable: f64,
     /// The local error with this source alone.
     #[serde(with = "number")]
     pub sqnr_db: f64,
+    /// Which channels, samples, elements.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// One rewrite of a value.
@@ -454,7 +520,7 @@ pub struct Share {
 }
 
 /// How bad a finding is; the worst is the smallest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The model does not do its work.
@@ -462,6 +528,7 @@ pub enum Severity {
     /// Accuracy is lost.
     Warning,
     /// Worth knowing.
+    #[default]
     Info,
 }
 
@@ -477,7 +544,7 @@ impl Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The rule that found it.
     pub id: String,
@@ -492,6 +559,73 @@ pub struct Finding {
     pub evidence: String,
     /// What to do.
     pub fix: String,
+    /// What it costs at the network outputs: decibels of SQNR that are won without it; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect_db: Option<f64>,
+    /// What `analyze --fix` tries; absent where only the user can do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// What that brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
+}
+
+/// A fix that was made and run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Its number for `--apply`, from 1.
+    pub number: usize,
+    /// The SQNR in dB before, the mean over outputs and their slices.
+    #[serde(with = "number")]
+    pub before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub after_db: f64,
+    /// The difference.
+    #[serde(with = "number")]
+    pub gain_db: f64,
+    /// The worst output, or slice of one, before.
+    #[serde(with = "number")]
+    pub worst_before_db: f64,
+    /// The same after.
+    #[serde(with = "number")]
+    pub worst_after_db: f64,
+    /// The part of all multiply-accumulates that it takes out of the integers, 0 to 1.
+    #[serde(with = "number")]
+    pub cost: f64,
+}
+
+/// An edit of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Another range for a value.
+    SetRange {
+        /// The value.
+        value: String,
+        /// The smallest and the largest number it has to hold.
+        #[serde(flatten)]
+        range: ValueRange,
+    },
+    /// Scales of the whole range for the weights of the unit that writes a value.
+    RefitWeights {
+        /// The value.
+        value: String,
+        /// One scale for each output channel.
+        per_channel: bool,
+    },
+    /// Another precision for a value.
+    SetPrecision {
+        /// The value.
+        value: String,
+        /// `fp16` or `float`.
+        precision: String,
+    },
+    /// The members of a Concat brought to one magnitude, and back after it.
+    RescaleConcat {
+        /// The output of the Concat.
+        value: String,
+    },
 }
 
 /// One limit that the user set, and what the report says of it.
@@ -640,7 +774,7 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_every_file_is_in_it() {
-        const PARTS: [&str; 10] = [
+        const PARTS: [&str; 11] = [
             "confidence",
             "escape",
             "figure",
@@ -649,6 +783,7 @@ mod tests {
             "options",
             "ranking",
             "sample",
+            "story",
             "view",
             "words",
         ];

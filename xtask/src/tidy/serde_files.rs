@@ -7,6 +7,7 @@ use super::tree::Tree;
 
 /// The schema files, by path.
 const SCHEMA_FILES: &[&str] = &[
+    "crates/qloupe/src/hybrid/file.rs",
     "crates/qloupe/src/plan/file.rs",
     "crates/qloupe/src/recipe.rs",
     "crates/qloupe/src/report.rs",

@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{Analysis, CostOptions, Stability, ViewSet, measure_costs};
+use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
+use qloupe::findings;
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
@@ -16,12 +17,17 @@ use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
 
+use super::fixes::FixArgs;
 use super::quantize::Choices;
 use super::task_accuracy::Task;
 use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
+use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
+
+/// Samples that alone and rescued are measured on: they tell units apart that matter.
+pub(super) const N_EFFECT_SAMPLES: usize = 4;
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
@@ -53,14 +59,19 @@ pub(super) struct Arguments {
     /// and over at least four
     #[arg(long)]
     pub(super) until_stable: bool,
-    /// The views to compute: entire, local, tensor
+    /// The views to compute: entire, tensor, local, alone, rescued
     #[arg(
         long,
         value_name = "VIEWS",
         value_delimiter = ',',
-        default_value = "entire,local"
+        default_value = "entire,local,alone,rescued"
     )]
     views: Vec<String>,
+    /// Samples that alone and rescued are measured on, at most
+    #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
+    effect_samples: usize,
+    #[command(flatten)]
+    fixes: FixArgs,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
     #[arg(long, value_name = "MODE", default_value = "integer")]
     pub(super) mode: String,
@@ -120,35 +131,22 @@ impl Command for Analyze {
         let quantized = opened.quantize(&args, &dataset)?;
         let session = opened.session();
         let calibrated = start.elapsed().as_secs_f64();
-        let mut analysis = Analysis::new(
-            &session.network,
-            &quantized.prepared,
-            &quantized.plan,
+        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
+        let options = AnalyzeOptions {
             mode,
             views,
-        )?;
-        let mut dump = args.dump.as_deref().map(DumpWriter::create).transpose()?;
-        let mut stability = args.until_stable.then(Stability::default);
-        let bar = progress::bar("analyze", dataset.len(), args.model.quiet);
-        for idx in 0..dataset.n_batches() {
-            let batch = dataset.batch(idx).map_err(Error::from)?;
-            if let Some(dump) = &mut dump {
-                dump.begin_sample(idx);
-            }
-            analysis.observe(&batch, dump.as_mut().map(|d| d as &mut dyn qloupe::analyze::Tap))?;
-            bar.inc(batch.n_samples as u64);
-            if let Some(stability) = &mut stability {
-                stability.observe(&analysis);
-                if stability.is_stable() {
-                    break;
-                }
-            }
-        }
-        bar.finish_and_clear();
+            n_effect_samples: args.effect_samples,
+            until_stable: args.until_stable,
+        };
+        let stages = Stages::new(args.model.quiet);
+        let show = |stage: &str, done, all| stages.show(stage, done, all);
+        let tap = dump.as_mut().map(|dump| dump as &mut dyn Tap);
+        let report = analyze(session, &quantized, &dataset, &options, &show, tap);
+        stages.finish();
+        let mut report = report?;
         if let Some(dump) = dump {
             dump.finish()?;
         }
-        let mut report = analysis.finish();
         let first = dataset.batch(0).map_err(Error::from)?;
         let cost_options = CostOptions { n_runs: N_COST_RUNS };
         report.costs = measure_costs(
@@ -160,8 +158,18 @@ impl Command for Analyze {
         )?;
         if let Opened::Stored(stored) = &opened {
             report.findings.extend(stored.audit());
-            report.findings.sort_by_key(|finding| finding.severity);
+            findings::sort(&mut report.findings);
             report.notes.push(stored.agreement(&quantized, &first.inputs));
+        }
+        if args.fixes.is_wanted() {
+            args.fixes.run(
+                (session, &quantized, mode),
+                &dataset,
+                &args.model,
+                &mut report,
+                &show,
+            )?;
+            stages.finish();
         }
         if let Some(task) = &task {
             report.accuracy = Some(task.accuracy(&args, session, &quantized, mode)?);
@@ -173,9 +181,6 @@ impl Command for Analyze {
         {
             sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
         }
-        report
-            .notes
-            .extend(stability.map(|stability| stability.note(dataset.len())));
         report.samples.source = args.input.join(" ");
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
         if quantized.prepared.target.activation.is_none() {
@@ -262,6 +267,10 @@ impl Outputs {
         if let Some(folder) = &args.dump {
             DumpWriter::check(folder)?;
         }
+        if args.fixes.is_wanted() && args.quantized.is_some() {
+            bail!("--fix and --apply edit a plan, expected none of them with --quantized");
+        }
+        args.fixes.check(&args.model)?;
         let gates = args
             .fail_under
             .iter()

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
+use qloupe::analyze::Tap;
 use qloupe::array::{Compression, write_npz};
 use qloupe::outputs::{Collected, DumpWriter, Summary};
 use qloupe::runner::{Named, Runner};

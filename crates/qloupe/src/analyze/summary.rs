@@ -8,7 +8,8 @@ use qloupe_tensor::{QuantParams, Range};
 
 use super::ends::OutputState;
 use super::rows::Row;
-use super::{Analysis, Compared, findings};
+use super::{Analysis, Compared};
+use crate::findings::{self, Case};
 use crate::report::{Layer, ModelSummary, Phase, Report, Samples, Skipped, Timing, ValueRange};
 use crate::value_map::ValueMap;
 
@@ -55,7 +56,7 @@ impl Analysis<'_> {
             },
             ..Report::default()
         };
-        report.findings = findings::find(&report, self.prepared, self.plan);
+        report.findings = findings::find(&Case::new(&report, self.prepared, self.plan));
         report
     }
 

@@ -24,6 +24,7 @@ const ENTIRE: ViewSet = ViewSet {
     entire: true,
     local: false,
     tensor: false,
+    effects: false,
 };
 
 /// What the plans of one method begin with.

@@ -53,6 +53,7 @@ fn repaired() -> Report {
         cause: "the input is clipped".to_owned(),
         evidence: "3% of elements".to_owned(),
         fix: "calibrate on more samples".to_owned(),
+        ..Finding::default()
     });
     let renamed = report
         .layers

@@ -7,7 +7,7 @@ use qloupe_ir::Node;
 
 /// What a node multiplies and accumulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Macs {
+pub(crate) enum Macs {
     /// The operator has none that count: element-wise, moving, pooling.
     None,
     /// So many.
@@ -18,7 +18,7 @@ pub(super) enum Macs {
 
 impl Macs {
     /// The count; 0 where there is none or it is not known.
-    pub(super) fn known(self) -> u64 {
+    pub(crate) fn known(self) -> u64 {
         match self {
             Self::Counted(n) => n,
             Self::None | Self::Open => 0,
@@ -27,7 +27,7 @@ impl Macs {
 }
 
 /// Counts a node.
-pub(super) fn node_macs(node: &Node, facts: &BTreeMap<String, Fact>) -> Macs {
+pub(crate) fn node_macs(node: &Node, facts: &BTreeMap<String, Fact>) -> Macs {
     let shape = |name: Option<&str>| name.and_then(|name| facts.get(name)?.fixed_shape());
     let input = |idx| shape(node.input(idx));
     let output = || shape(node.output(0));

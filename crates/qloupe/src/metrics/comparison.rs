@@ -104,6 +104,11 @@ impl Comparison {
         }
     }
 
+    /// The energy of the reference and that of the error, summed over all samples and elements.
+    pub fn energies(&self) -> (f64, f64) {
+        (self.pooled.reference_sq(), self.pooled.error_sq())
+    }
+
     /// Pairs with a NaN, over all samples.
     pub fn n_nan(&self) -> u64 {
         self.pooled.n_nan

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 /// The candidates that are kept, by their places.
-pub(super) type Kept = BTreeSet<usize>;
+pub(crate) type Kept = BTreeSet<usize>;
 
 /// Adds to `start` the first candidates of `order`, each with those beside it: one, two, four and so on, until it is
 /// enough or nothing is left.
-pub(super) fn grow<E>(
+pub(crate) fn grow<E>(
     start: &Kept,
     order: &[usize],
     beside: &[Vec<usize>],
@@ -29,7 +29,7 @@ pub(super) fn grow<E>(
 
 /// Leaves out what is not needed, half of all first, then smaller parts. In the end the set without any single one of its
 /// members, the forced ones aside, is not enough.
-pub(super) fn prune<E>(
+pub(crate) fn prune<E>(
     kept: &Kept,
     forced: &Kept,
     mut is_enough: impl FnMut(&Kept) -> Result<bool, E>,

@@ -9,9 +9,9 @@ use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::channel_ranges::channel_ranges;
-use super::lanes::Changes;
 use super::{Pass, Work};
 use crate::Error;
+use crate::one_unit::Changes;
 use crate::plan::{fit_biases, plan_weights};
 use crate::prepare::Prepared;
 use crate::quantize::Quantized;

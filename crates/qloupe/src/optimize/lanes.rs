@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use qloupe_exec::{
-    Assignment, Bias, Form, Mode, Program, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real,
-};
+use qloupe_exec::{Assignment, Form, Mode, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real};
 use qloupe_ir::{Graph, Initializer, Node, ValueInfo};
-use qloupe_tensor::{QuantParams, Requantize, Tensor};
+use qloupe_tensor::{QuantParams, Tensor};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::one_unit::{Changes, OneUnit, program_of};
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Quantized;
-use crate::units::{UnitGroup, is_product, unit_outputs};
+use crate::units::{UnitGroup, is_product};
 
 /// A quantized product with what goes into it.
 pub(super) struct Site<'a> {
@@ -40,17 +39,6 @@ pub(super) struct Change {
     pub(super) bias: Option<Tensor>,
 }
 
-/// What changed in the network.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// Constants with other elements.
-    pub(crate) constants: BTreeMap<String, Tensor>,
-    /// Biases of nodes that had none: the first output of the node to the bias.
-    pub(crate) new_biases: BTreeMap<String, String>,
-    /// Other scales of weights.
-    pub(crate) params: BTreeMap<String, QuantParams>,
-}
-
 /// Told of each unit.
 pub(super) type Edit<'a> = &'a mut dyn FnMut(&Site<'_>) -> Result<Change, Error>;
 
@@ -71,13 +59,12 @@ pub(super) fn walk_lanes(
     let mut uses = uses(prepared);
     let mut changes = Changes::default();
     for (idx, (unit, spec)) in prepared.units.iter().zip(&assignment.units).enumerate() {
-        let compiler = Compiler {
+        let one = OneUnit {
             network,
             prepared,
             unit,
-            forms: &assignment.forms,
         };
-        let float = compiler.float(&BTreeMap::new())?;
+        let float = one.float(&Changes::default())?;
         let mut own = Changes::default();
         if let Some((data_idx, weight_name, params)) = product(prepared, unit, spec) {
             let node = &prepared.program.graph().nodes[unit.main_idx];
@@ -103,7 +90,7 @@ pub(super) fn walk_lanes(
                 own = site.named(unit, change);
             }
         }
-        let under_plan = compiler.under_plan(spec, &own)?;
+        let under_plan = one.under_plan(spec, assignment.forms.clone(), Mode::Integer, &own)?;
         let step = |lane: &mut Lane| lane.step(network, &float, &under_plan);
         lanes.par_iter_mut().try_for_each(step)?;
         let read: Vec<String> = float.units()[0].inputs().to_vec();
@@ -210,10 +197,6 @@ fn product<'a>(
     Some((data_idx, weight, params))
 }
 
-fn program_of(prepared: &Prepared, graph: Graph) -> Result<Program, qloupe_exec::ExecError> {
-    Program::from_graph(graph, &|domain| prepared.model.opset_of(domain).unwrap_or(1))
-}
-
 /// One sample on its way: values that later units read.
 struct Lane {
     float: HashMap<String, Value>,
@@ -279,103 +262,6 @@ impl Lane {
     fn forget(&mut self, name: &str) {
         self.float.remove(name);
         self.under_plan.remove(name);
-    }
-}
-
-/// Makes a program of one unit.
-struct Compiler<'a> {
-    network: &'a Network,
-    prepared: &'a Prepared,
-    unit: &'a UnitGroup,
-    forms: &'a BTreeMap<String, Form>,
-}
-
-impl Compiler<'_> {
-    fn float(&self, constants: &BTreeMap<String, Tensor>) -> Result<QuantizedProgram, Error> {
-        let spec = UnitSpec {
-            node_idxs: Vec::new(),
-            compute: UnitCompute::Float,
-            requantize: Requantize::FloatScaleZeroPointAfter,
-            float_inputs: Vec::new(),
-            weights: Vec::new(),
-            bias: None,
-        };
-        self.compile(spec, BTreeMap::new(), constants, &BTreeMap::new())
-    }
-
-    fn under_plan(&self, spec: &UnitSpec, changes: &Changes) -> Result<QuantizedProgram, Error> {
-        let mut spec = spec.clone();
-        let node = &self.prepared.program.graph().nodes[self.unit.main_idx];
-        if let Some(name) = node.output(0).and_then(|output| changes.new_biases.get(output)) {
-            spec.bias = Some(Bias::Derived(name.clone()));
-        }
-        for (name, params) in &mut spec.weights {
-            if let Some(other) = changes.params.get(name) {
-                params.clone_from(other);
-            }
-        }
-        self.compile(spec, self.forms.clone(), &changes.constants, &changes.new_biases)
-    }
-
-    fn compile(
-        &self,
-        mut spec: UnitSpec,
-        forms: BTreeMap<String, Form>,
-        constants: &BTreeMap<String, Tensor>,
-        new_biases: &BTreeMap<String, String>,
-    ) -> Result<QuantizedProgram, Error> {
-        let program = &self.prepared.program;
-        let mut nodes: Vec<Node> = self
-            .unit
-            .node_idxs
-            .iter()
-            .map(|&idx| program.graph().nodes[idx].clone())
-            .collect();
-        add_biases(&mut nodes, new_biases);
-        let written: Vec<&String> = nodes.iter().flat_map(|node| &node.outputs).collect();
-        let mut read: Vec<&str> = nodes.iter().flat_map(Node::used_values).collect();
-        read.retain(|name| !written.iter().any(|output| output == name));
-        read.sort_unstable();
-        read.dedup();
-        let constant = |name: &str| constants.get(name).or_else(|| program.constant(name)).cloned();
-        let outputs = unit_outputs(program, &self.prepared.topology, self.unit);
-        let graph = Graph {
-            inputs: read
-                .iter()
-                .filter(|name| constant(name).is_none())
-                .map(|name| ValueInfo::untyped(name))
-                .collect(),
-            outputs: outputs.iter().map(|name| ValueInfo::untyped(name)).collect(),
-            initializers: read
-                .iter()
-                .filter_map(|&name| {
-                    Some(Initializer {
-                        name: name.to_owned(),
-                        value: constant(name)?.into(),
-                    })
-                })
-                .collect(),
-            nodes,
-            ..Graph::default()
-        };
-        spec.node_idxs = (0..graph.nodes.len()).collect();
-        let located = |e| self.network.located(e);
-        let small = program_of(self.prepared, graph).map_err(located)?;
-        let assignment = Assignment {
-            forms,
-            units: vec![spec],
-        };
-        QuantizedProgram::new(&small, &assignment, Mode::Integer).map_err(located)
-    }
-}
-
-/// Gives nodes that had no bias one.
-pub(crate) fn add_biases(nodes: &mut [Node], new_biases: &BTreeMap<String, String>) {
-    for node in nodes {
-        if let Some(name) = node.output(0).and_then(|output| new_biases.get(output)) {
-            node.inputs.truncate(2);
-            node.inputs.push(name.clone());
-        }
     }
 }
 

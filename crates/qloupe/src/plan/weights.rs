@@ -56,6 +56,33 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
     Ok(list)
 }
 
+/// The whole-range scale of a weight, one for all.
+///
+/// # Errors
+/// A weight that is not finite.
+pub(crate) fn whole_range_params(prepared: &Prepared, weight: &Tensor) -> Result<QuantParams, Error> {
+    let scheme = QuantScheme::symmetric(prepared.target.weight_dtype, Granularity::PerTensor);
+    Ok(params_from_range(&weight_ranges(weight, None)?, &scheme)?.0)
+}
+
+/// The whole-range scales of a weight of a unit, one for each output channel; `None` where it has no such axis.
+///
+/// # Errors
+/// A weight that is not finite.
+pub(crate) fn per_channel_params(
+    prepared: &Prepared,
+    unit: &UnitGroup,
+    name: &str,
+    weight: &Tensor,
+) -> Result<Option<QuantParams>, Error> {
+    let Some(axis) = channel_axis(&prepared.program, unit, name, weight.rank()) else {
+        return Ok(None);
+    };
+    let scheme = QuantScheme::symmetric(prepared.target.weight_dtype, Granularity::PerChannel { axis });
+    let ranges = weight_ranges(weight, Some(axis))?;
+    Ok(Some(params_from_range(&ranges, &scheme)?.0))
+}
+
 /// Raises the scales of weights whose int32 bias would overflow under the ranges of the plan.
 ///
 /// # Errors

@@ -142,6 +142,9 @@ fn finding(id: &str, severity: Severity, layer: &str, cause: String, evidence: S
         cause,
         evidence,
         fix: fix.to_owned(),
+        effect_db: None,
+        action: None,
+        tried: None,
     }
 }
 

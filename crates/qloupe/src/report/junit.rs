@@ -318,6 +318,7 @@ mod tests {
             cause: "calibrated on nothing".to_owned(),
             evidence: "0 samples".to_owned(),
             fix: "add some".to_owned(),
+            ..Finding::default()
         });
         report
     }

@@ -176,6 +176,7 @@ pub(crate) fn sample() -> Report {
                     .to_owned(),
                 fix: "cut the model before the Concat: --crop-outputs /model.22/Mul_2_output_0,/model.22/Sigmoid_output_0"
                     .to_owned(),
+                ..Finding::default()
             },
             Finding {
                 id: "weight_range".to_owned(),
@@ -184,6 +185,9 @@ pub(crate) fn sample() -> Report {
                 cause: "few channels hold the range".to_owned(),
                 evidence: "1 of 18 channels reaches -23.1, the others stay above -4.2".to_owned(),
                 fix: "qloupe hybrid propose".to_owned(),
+                effect_db: None,
+                action: None,
+                tried: None,
             },
         ],
         skipped: vec![
@@ -265,6 +269,7 @@ pub(crate) fn on_device() -> Report {
         source: "weights".to_owned(),
         share: 0.75,
         sqnr_db: 36.5,
+        ..Cause::default()
     });
     report.layers[4].provenance.push(Provenance {
         pass: "equalize".to_owned(),

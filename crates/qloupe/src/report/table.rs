@@ -364,6 +364,9 @@ impl Printer<'_> {
             lines.extend(self.wrapped(&finding.cause, 2, Style::Plain));
             lines.extend(self.wrapped(&finding.evidence, 2, Style::Dim));
             lines.extend(self.wrapped(&format!("fix: {}", finding.fix), 2, Style::Plain));
+            if let Some(tried) = &finding.tried {
+                lines.extend(self.wrapped(&words::tried_words(tried), 2, Style::Bold));
+            }
         }
         lines
     }

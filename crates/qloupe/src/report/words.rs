@@ -1,6 +1,6 @@
 //! The sentences, rows and marks that the formats for people share.
 
-use super::{Cost, Layer, Metrics, Report, Slice, Thresholds, View, figure, view::figure_of};
+use super::{Cost, Layer, Metrics, Report, Slice, Thresholds, Tried, View, figure, view::figure_of};
 
 /// How a cosine is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,6 +220,20 @@ pub(super) fn timing_words(report: &Report) -> Option<String> {
         format!(": {}", phases.join(", "))
     };
     (timing.total_seconds > 0.0).then(|| format!("{:.1} s{parts}", timing.total_seconds))
+}
+
+/// What a fix brought.
+pub(super) fn tried_words(tried: &Tried) -> String {
+    format!(
+        "tried, number {}: {:.1} to {:.1} dB at the outputs ({:+.1}), the worst {:.1} to {:.1}; {:.1}% of the multiply-accumulates leave the integers",
+        tried.number,
+        tried.before_db,
+        tried.after_db,
+        tried.gain_db,
+        tried.worst_before_db,
+        tried.worst_after_db,
+        100.0 * tried.cost
+    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,124 @@
+//! `analyze --fix` and `--apply`: the fixes of findings, tried and written.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use qloupe::exam::Exam;
+use qloupe::fix::Fixer;
+use qloupe::plan::{constants_path, write_plan};
+use qloupe::quantize::{Quantized, Stages};
+use qloupe::report::{Action, Report};
+use qloupe::samples::Dataset;
+use qloupe::session::Session;
+use qloupe::{Error, Mode};
+
+use crate::args::ModelArgs;
+use crate::progress;
+
+/// Samples that fixes are judged on, at most.
+const MAX_SAMPLES: usize = 16;
+
+/// What to do about findings.
+#[derive(Args, Debug)]
+pub(super) struct FixArgs {
+    /// Try the fixes of the first N findings, each by itself, and say what each brings
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5")]
+    pub(super) fix: Option<usize>,
+    /// Write the plan with these fixes, by their numbers: 1 or 1,3 (tries them first)
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub(super) apply: Vec<usize>,
+    /// The plan to write [default: MODEL.fixed.plan.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) fixed_plan: Option<PathBuf>,
+}
+
+impl FixArgs {
+    /// True where fixes are to be tried.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.fix.is_some() || !self.apply.is_empty()
+    }
+
+    /// Where the plan goes.
+    pub(super) fn path(&self, model: &ModelArgs) -> PathBuf {
+        let default = || model.beside("fixed.plan.toml");
+        self.fixed_plan.clone().unwrap_or_else(default)
+    }
+
+    /// Checks before the work that the plan can be written.
+    pub(super) fn check(&self, model: &ModelArgs) -> anyhow::Result<()> {
+        if self.fixed_plan.is_some() && self.apply.is_empty() {
+            bail!("--fixed-plan says where a plan goes, expected --apply N beside it");
+        }
+        if self.apply.contains(&0) {
+            bail!("--apply: fixes are numbered from 1, got 0");
+        }
+        if !self.apply.is_empty() {
+            let path = self.path(model);
+            model.check_output(&path)?;
+            model.check_output(&constants_path(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Tries fixes, notes in the report what they bring, and writes the plan that is asked for.
+    pub(super) fn run(
+        &self,
+        (session, quantized, mode): (&Session, &Quantized, Mode),
+        dataset: &Dataset,
+        model: &ModelArgs,
+        report: &mut Report,
+        stages: Stages<'_>,
+    ) -> anyhow::Result<()> {
+        let n = dataset.n_batches();
+        let n_samples = n.min(MAX_SAMPLES);
+        let samples = (0..n_samples).map(|i| Ok(dataset.batch(i * n / n_samples)?.inputs));
+        let samples = samples.collect::<Result<Vec<_>, Error>>()?;
+        let exam = Exam::new(&session.network, samples, mode)?;
+        let fixer = Fixer::new(session, quantized, exam);
+        let n_tried = self
+            .fix
+            .unwrap_or(0)
+            .max(self.apply.iter().copied().max().unwrap_or(0));
+        fixer.try_all(&mut report.findings, n_tried, stages)?;
+        if self.apply.is_empty() {
+            return Ok(());
+        }
+        let action = |number: &usize| -> anyhow::Result<Action> {
+            let tried = |finding: &&qloupe::report::Finding| {
+                finding
+                    .tried
+                    .as_ref()
+                    .is_some_and(|tried| tried.number == *number)
+            };
+            match report
+                .findings
+                .iter()
+                .find(tried)
+                .and_then(|finding| finding.action.clone())
+            {
+                Some(action) => Ok(action),
+                None => {
+                    let n = report
+                        .findings
+                        .iter()
+                        .filter_map(|finding| finding.tried.as_ref());
+                    let n = n.map(|tried| tried.number).max().unwrap_or(0);
+                    bail!("--apply: there is no fix {number}, expected 1 to {n} of those that were tried")
+                }
+            }
+        };
+        let actions = self
+            .apply
+            .iter()
+            .map(action)
+            .collect::<anyhow::Result<Vec<Action>>>()?;
+        let Some(fixed) = fixer.apply(&actions)? else {
+            bail!("--apply: these fixes cannot be made together, expected one of them")
+        };
+        let path = self.path(model);
+        write_plan(&path, &fixed.plan)?;
+        progress::message(&format!("wrote {}", path.display()));
+        Ok(())
+    }
+}

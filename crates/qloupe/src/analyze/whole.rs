@@ -1,0 +1,79 @@
+//! A whole analysis: every sample compared value by value, then what each unit does to the outputs, and what is wrong.
+
+use std::time::Instant;
+
+use qloupe_exec::Mode;
+
+use super::{Analysis, Stability, Tap, ViewSet};
+use crate::Error;
+use crate::findings::{self, Case};
+use crate::quantize::{Quantized, Stages};
+use crate::report::{Phase, Report};
+use crate::samples::Dataset;
+use crate::sensitivity::Sensitivity;
+use crate::session::Session;
+
+/// What is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct AnalyzeOptions {
+    /// How quantized units compute.
+    pub mode: Mode,
+    /// Which views.
+    pub views: ViewSet,
+    /// Samples that `alone` and `rescued` are measured on, at most: evenly spread over all.
+    pub n_effect_samples: usize,
+    /// No more samples are read once the worst layers keep their order.
+    pub until_stable: bool,
+}
+
+/// Compares a quantized network with the float network on samples.
+///
+/// # Errors
+/// A sample that cannot be read, a run that fails, what keeps `tap` from storing a value.
+pub fn analyze(
+    session: &Session,
+    quantized: &Quantized,
+    dataset: &Dataset,
+    options: &AnalyzeOptions,
+    stages: Stages<'_>,
+    mut tap: Option<&mut (dyn Tap + '_)>,
+) -> Result<Report, Error> {
+    let Quantized { prepared, plan, .. } = quantized;
+    let network = &session.network;
+    let mut analysis = Analysis::new(network, prepared, plan, options.mode, options.views)?;
+    let n_batches = dataset.n_batches();
+    let mut stability = options.until_stable.then(Stability::default);
+    for idx in 0..n_batches {
+        let batch = dataset.batch(idx)?;
+        if let Some(tap) = &mut tap {
+            tap.begin_sample(idx);
+        }
+        analysis.observe(&batch, tap.as_mut().map(|tap| &mut **tap as &mut dyn Tap))?;
+        stages("analyze", idx + 1, n_batches);
+        if let Some(stability) = &mut stability {
+            stability.observe(&analysis);
+            if stability.is_stable() {
+                break;
+            }
+        }
+    }
+    let mut report = analysis.finish();
+    report
+        .notes
+        .extend(stability.map(|stability| stability.note(dataset.len())));
+    if options.views.effects {
+        let start = Instant::now();
+        let n = n_batches.min(options.n_effect_samples);
+        let samples = (0..n).map(|i| Ok(dataset.batch(i * n_batches / n)?.inputs));
+        let samples: Vec<_> = samples.collect::<Result<_, Error>>()?;
+        let mut sensitivity = Sensitivity::new(network, prepared, plan)?;
+        sensitivity.observe(&samples, stages)?;
+        sensitivity.finish(&mut report);
+        report.findings = findings::find(&Case::new(&report, prepared, plan));
+        report.timing.phases.push(Phase {
+            name: "effects".to_owned(),
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+    Ok(report)
+}

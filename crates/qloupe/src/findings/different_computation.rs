@@ -1,0 +1,49 @@
+//! A unit that computes something else than the float model does there.
+
+use super::case::severity_of;
+use super::{Case, Pattern};
+use crate::report::{Finding, View, figure_of};
+
+/// The causes that are known explain less than this part of the error ...
+const MOST_EXPLAINED: f64 = 0.5;
+/// ... which is larger than rounding makes.
+const MOST_SQNR_DB: f64 = 15.0;
+
+pub(super) struct DifferentComputation;
+
+impl Pattern for DifferentComputation {
+    fn id(&self) -> &'static str {
+        "different_computation"
+    }
+
+    fn title(&self) -> &'static str {
+        "a unit whose error is not one of quantization"
+    }
+
+    fn find(&self, case: &Case<'_>) -> Vec<Finding> {
+        let at = |layer: &crate::report::Layer| {
+            let local = figure_of(View::Local.of_layer(layer)?, "sqnr_db")?;
+            let residual = layer.causes.iter().find(|cause| cause.source == "residual")?;
+            if local > MOST_SQNR_DB || residual.share < 1.0 - MOST_EXPLAINED {
+                return None;
+            }
+            let effect_db = case.cost_db(layer.effect?.noise * residual.share.min(1.0))?;
+            Some(Finding {
+                id: self.id().to_owned(),
+                severity: severity_of(effect_db)?,
+                layer: Some(layer.name.clone()),
+                cause: "the quantized model computes something else here".to_owned(),
+                evidence: format!(
+                    "{local:.1} dB on golden inputs; rounding and clipping explain {:.0}% of the error",
+                    100.0 * (1.0 - residual.share).max(0.0)
+                ),
+                fix: "compare the nodes of both models here: a fused activation, an attribute, a weight"
+                    .to_owned(),
+                effect_db: Some(effect_db),
+                action: None,
+                tried: None,
+            })
+        };
+        case.report.layers.iter().filter_map(at).collect()
+    }
+}

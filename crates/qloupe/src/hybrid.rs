@@ -1,0 +1,275 @@
+//! Hybrid quantization: the least set of units of higher precision that reaches a goal, found by what was measured.
+//!
+//! Units are ranked by what each wins at the outputs for what it costs, and by what else is known of them. From each
+//! ranking the set grows until the goal is reached, with the readers of each unit or without; then whatever can be left
+//! out is left out. The cheapest set wins. What is proposed has been run.
+
+mod file;
+mod goal;
+mod ranking;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Error;
+use crate::mixed_fp16::{Kept, grow, prune};
+use crate::plan::{QuantPlan, real_precision};
+use crate::prepare::Prepared;
+use crate::quantize::{Quantized, Stages};
+use crate::report::Report;
+use crate::session::Session;
+use crate::unit_costs::unit_costs;
+use crate::units::unit_outputs;
+
+pub use file::{HybridFile, format_hybrid, read_hybrid};
+pub use goal::{Goal, Judge, Standing, Task};
+use ranking::rankings;
+
+/// One unit of a proposal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HybridUnit {
+    /// The value it writes, as the plan names it.
+    pub value: String,
+    /// Its operators, `Conv+Relu`.
+    pub unit: String,
+    /// `int8`, `fp16`, `float` or what else the plan has.
+    pub precision: String,
+    /// What is won at the outputs without its error, in dB; absent where that was not measured.
+    pub gain_db: Option<f64>,
+    /// The part of all multiply-accumulates that it does, 0 to 1.
+    pub cost: f64,
+    /// Why it has this precision.
+    pub reason: String,
+}
+
+/// A set of units that reaches the goal, or all of them where none does.
+#[derive(Debug)]
+pub struct Proposal {
+    /// Every unit, in execution order.
+    pub units: Vec<HybridUnit>,
+    /// The plan with the proposal in it.
+    pub plan: QuantPlan,
+    /// What the plan came to before.
+    pub before: Standing,
+    /// What it comes to with the proposal.
+    pub after: Standing,
+    /// What it comes to with every unit in real numbers: no proposal does better.
+    pub best: Standing,
+    /// The part of all multiply-accumulates above integers that the proposal adds.
+    pub cost: f64,
+    /// Sets that were run.
+    pub n_trials: usize,
+}
+
+/// Finds the least set of higher precision for a plan. `report` has the views of the plan.
+///
+/// # Errors
+/// A run that fails.
+pub fn propose(
+    session: &Session,
+    base: &Quantized,
+    report: &Report,
+    judge: &Judge<'_>,
+    stages: Stages<'_>,
+) -> Result<Proposal, Error> {
+    Search::new(session, base, judge, stages)?.run(report)
+}
+
+struct Search<'a> {
+    session: &'a Session,
+    base: &'a Quantized,
+    judge: &'a Judge<'a>,
+    stages: Stages<'a>,
+    /// The prepared graph, which trials share with what they compiled.
+    trial: Quantized,
+    costs: Vec<f64>,
+    known: BTreeMap<Kept, Standing>,
+}
+
+impl<'a> Search<'a> {
+    fn new(
+        session: &'a Session,
+        base: &'a Quantized,
+        judge: &'a Judge<'a>,
+        stages: Stages<'a>,
+    ) -> Result<Self, Error> {
+        let prepared = base.prepared.copied(&session.network)?;
+        Ok(Self {
+            session,
+            base,
+            judge,
+            stages,
+            costs: unit_costs(&prepared),
+            trial: Quantized::new(prepared, base.plan.clone()),
+            known: BTreeMap::new(),
+        })
+    }
+
+    fn run(mut self, report: &Report) -> Result<Proposal, Error> {
+        let none = Kept::new();
+        let candidates = candidates(&self.base.prepared, &self.base.plan);
+        let all: Kept = candidates.iter().copied().collect();
+        let before = self.standing(&none)?;
+        let best = self.standing(&all)?;
+        let kept = if self.judge.reaches(&before) {
+            none.clone()
+        } else if self.judge.reaches(&best) {
+            self.search(report, &candidates, &all)?
+        } else {
+            all
+        };
+        let after = self.standing(&kept)?;
+        let reason = format!("hybrid: {}", self.judge.goal());
+        let plan = self
+            .base
+            .plan
+            .with_raised(&self.base.prepared, kept.iter().copied(), &reason);
+        let units = described(report, &self.base.prepared, &plan, &self.costs, &kept, &reason);
+        Ok(Proposal {
+            units,
+            plan,
+            before,
+            after,
+            best,
+            cost: self.cost(&kept),
+            n_trials: self.known.len(),
+        })
+    }
+
+    /// The cheapest of the sets that the rankings lead to; the first of several.
+    fn search(&mut self, report: &Report, candidates: &[usize], all: &Kept) -> Result<Kept, Error> {
+        let readers = readers(&self.base.prepared, candidates);
+        let nobody = vec![Vec::new(); self.base.prepared.units.len()];
+        let mut cheapest = all.clone();
+        for order in rankings(report, &self.base.prepared, candidates, &self.costs) {
+            for beside in [&nobody, &readers] {
+                let grown = grow(&Kept::new(), &order, beside, |kept| self.is_enough(kept))?;
+                if !self.is_enough(&grown)? {
+                    continue;
+                }
+                let pruned = self.pruned(&grown)?;
+                if self.cost(&pruned) < self.cost(&cheapest)
+                    || pruned.len() < cheapest.len() && self.cost(&pruned) <= self.cost(&cheapest)
+                {
+                    cheapest = pruned;
+                }
+            }
+        }
+        Ok(cheapest)
+    }
+
+    /// What remains when whatever is not needed goes: by halves, then the most expensive first.
+    fn pruned(&mut self, grown: &Kept) -> Result<Kept, Error> {
+        let mut kept = prune(grown, &Kept::new(), |kept| self.is_enough(kept))?;
+        let mut dear: Vec<usize> = kept.iter().copied().collect();
+        dear.sort_by(|&a, &b| self.costs[b].total_cmp(&self.costs[a]));
+        for idx in dear {
+            let mut without = kept.clone();
+            without.remove(&idx);
+            if self.is_enough(&without)? {
+                kept = without;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn is_enough(&mut self, kept: &Kept) -> Result<bool, Error> {
+        let standing = self.standing(kept)?;
+        Ok(self.judge.reaches(&standing))
+    }
+
+    fn standing(&mut self, kept: &Kept) -> Result<Standing, Error> {
+        if let Some(known) = self.known.get(kept) {
+            return Ok(known.clone());
+        }
+        self.trial.plan = self
+            .base
+            .plan
+            .with_raised(&self.base.prepared, kept.iter().copied(), "");
+        let standing = self.judge.standing(self.session, &self.trial)?;
+        self.known.insert(kept.clone(), standing.clone());
+        (self.stages)("hybrid", self.known.len(), self.known.len().max(self.costs.len()));
+        Ok(standing)
+    }
+
+    fn cost(&self, kept: &Kept) -> f64 {
+        kept.iter().map(|&idx| self.costs[idx]).sum()
+    }
+}
+
+/// The units that the plan has in integers.
+fn candidates(prepared: &Prepared, plan: &QuantPlan) -> Vec<usize> {
+    let forms = plan.forms();
+    let is_quantized = |idx: &usize| {
+        let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[*idx]);
+        outputs
+            .iter()
+            .any(|name| forms.get(*name).is_some_and(|form| form.params().is_some()))
+    };
+    (0..prepared.units.len()).filter(is_quantized).collect()
+}
+
+/// For each unit those that read what it writes: a value is only unrounded where its reader takes it so.
+fn readers(prepared: &Prepared, candidates: &[usize]) -> Vec<Vec<usize>> {
+    let nodes = &prepared.program.graph().nodes;
+    let wanted: BTreeSet<usize> = candidates.iter().copied().collect();
+    let reads = |idx: usize, name: &str| {
+        let mut read = prepared.units[idx]
+            .node_idxs
+            .iter()
+            .flat_map(|&node| &nodes[node].inputs);
+        read.any(|input| input == name)
+    };
+    let of = |idx: usize| {
+        let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[idx]);
+        let read_by = |other: &usize| outputs.iter().any(|name| reads(*other, name));
+        wanted.iter().copied().filter(read_by).collect()
+    };
+    (0..prepared.units.len()).map(of).collect()
+}
+
+fn described(
+    report: &Report,
+    prepared: &Prepared,
+    plan: &QuantPlan,
+    costs: &[f64],
+    kept: &Kept,
+    reason: &str,
+) -> Vec<HybridUnit> {
+    let forms = plan.forms();
+    let mut units = Vec::new();
+    for (idx, unit) in prepared.units.iter().enumerate() {
+        let outputs = unit_outputs(&prepared.program, &prepared.topology, unit);
+        let Some(&value) = outputs.iter().find(|name| plan.value(name).is_some()) else {
+            continue;
+        };
+        let source = prepared.maps.get(value).map_or(value, |map| map.source.as_str());
+        let layer = report.layers.iter().find(|layer| layer.name == source);
+        let own_reason = match plan.value(value).map(|value| &value.precision) {
+            Some(crate::plan::Precision::Fp16 { reason } | crate::plan::Precision::Float { reason }) => {
+                reason.clone()
+            }
+            _ => String::new(),
+        };
+        units.push(HybridUnit {
+            value: value.to_owned(),
+            unit: unit.label(&prepared.program),
+            precision: if kept.contains(&idx) {
+                real_precision(prepared).to_owned()
+            } else {
+                match forms.get(value) {
+                    Some(qloupe_exec::Form::Quantized(params)) => params.dtype().name().to_owned(),
+                    Some(qloupe_exec::Form::Fp16 { .. }) => "fp16".to_owned(),
+                    _ => "float".to_owned(),
+                }
+            },
+            gain_db: layer.and_then(|layer| layer.effect).map(|effect| effect.gain_db),
+            cost: costs[idx],
+            reason: if kept.contains(&idx) {
+                reason.to_owned()
+            } else {
+                own_reason
+            },
+        });
+    }
+    units
+}

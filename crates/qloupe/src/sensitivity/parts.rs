@@ -1,0 +1,100 @@
+//! The parts of the network outputs that effects are measured at: each output, and the slices of it that mean something of
+//! their own.
+
+use std::collections::HashMap;
+
+use qloupe_tensor::Tensor;
+
+use crate::Error;
+use crate::analyze::{SliceSpec, find_slices};
+use crate::metrics::Moments;
+use crate::prepare::Network;
+use crate::runner::{Named, Runner};
+
+/// The parts, in the order of the outputs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    output: String,
+    slice: Option<SliceSpec>,
+    key: String,
+}
+
+impl Parts {
+    /// Finds the parts in what the float network makes of a sample.
+    pub(crate) fn find(network: &Network, inputs: &[(String, Tensor)]) -> Result<Self, Error> {
+        let mut shapes: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut see = |name: &str, tensor: &Tensor| {
+            shapes.insert(name.to_owned(), tensor.shape().to_vec());
+            Ok(())
+        };
+        let golden = Runner::Float.run(network, inputs, Some(&mut see))?;
+        let mut parts = Vec::new();
+        for (name, tensor) in golden
+            .iter()
+            .filter(|(_, tensor)| tensor.as_slice::<f32>().is_some())
+        {
+            let part = |slice: Option<SliceSpec>, key: String| Part {
+                output: name.clone(),
+                slice,
+                key,
+            };
+            parts.push(part(None, name.clone()));
+            for slice in find_slices(&network.model.graph, &shapes, name, tensor) {
+                let key = format!("{name}[{}..{}]", slice.start, slice.end);
+                parts.push(part(Some(slice), key));
+            }
+        }
+        Ok(Self { parts })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The names: that of the output, and of a slice `output[4..84]`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|part| part.key.as_str())
+    }
+
+    /// Measures outputs against the golden ones, part by part. What is not there, or has another shape, measures nothing.
+    pub(crate) fn measure(&self, golden: &Named, test: &Named) -> Vec<Moments> {
+        self.parts.iter().map(|part| part.measure(golden, test)).collect()
+    }
+}
+
+impl Part {
+    fn measure(&self, golden: &Named, test: &Named) -> Moments {
+        let find = |outputs: &Named| {
+            let found = outputs.iter().find(|(name, _)| *name == self.output);
+            found.map(|(_, tensor)| tensor.clone())
+        };
+        let (Some(golden), Some(test)) = (find(golden), find(test)) else {
+            return Moments::default();
+        };
+        let measured = match &self.slice {
+            Some(slice) => {
+                let fits = |tensor: &Tensor| {
+                    tensor
+                        .shape()
+                        .get(slice.axis)
+                        .is_some_and(|&dim| dim >= slice.end)
+                };
+                if !fits(&golden) || !fits(&test) {
+                    return Moments::default();
+                }
+                Moments::measure(&slice.cut(&golden), &slice.cut(&test), None)
+            }
+            None => {
+                let values = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap_or_default().to_vec();
+                Moments::measure(&values(&golden), &values(&test), None)
+            }
+        };
+        measured.unwrap_or_default()
+    }
+}

@@ -1,0 +1,240 @@
+//! The parts of a unit's error over all samples, in words and shares.
+
+use super::{About, Energies, Origin};
+use crate::report::Cause;
+
+/// Error beyond this many times that of plain ranges could be avoided by them: a scale twice as large as it need be.
+const AVOIDABLE: f64 = 4.0;
+/// A part below this is not told.
+const LEAST_SHARE: f64 = 0.001;
+/// Elements outside of the range are told of this many samples.
+const N_SAMPLES: usize = 3;
+/// A range differs from the values' by at most this part where only its zero point is wrong ...
+const SAME_WIDTH: f64 = 0.3;
+/// ... which has them stick out at one end by at least this part, and leaves as much unused at the other.
+const SHIFT: f64 = 0.03;
+/// Steps of 8 bits.
+const N_STEPS: f64 = 255.0;
+
+/// The energies of all samples.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sensitivity) struct Totals {
+    samples: Vec<Energies>,
+}
+
+impl Totals {
+    pub(in crate::sensitivity) fn add(&mut self, sample: Energies) {
+        self.samples.push(sample);
+    }
+
+    fn sum(&self, of: impl Fn(&Energies) -> f64) -> f64 {
+        self.samples.iter().map(of).sum()
+    }
+
+    fn count(&self, of: impl Fn(&Energies) -> u64) -> u64 {
+        self.samples.iter().map(of).sum()
+    }
+
+    /// The causes of the local error, the largest first, then what they do not explain.
+    pub(in crate::sensitivity) fn causes(&self, about: &About) -> Vec<Cause> {
+        let reference = self.sum(|e| e.reference);
+        let local = self.sum(|e| e.local);
+        if local <= 0.0 {
+            return Vec::new();
+        }
+        let sqnr_db = |energy: f64| 10.0 * (reference / energy.max(f64::MIN_POSITIVE)).log10();
+        let mut causes: Vec<Cause> = Origin::ALL
+            .iter()
+            .map(|&origin| {
+                let energy = self.sum(|e| e.parts[origin as usize]);
+                Cause {
+                    source: self.name_of(origin, about).to_owned(),
+                    share: energy / local,
+                    avoidable: self.avoidable(origin, about) * energy / local,
+                    sqnr_db: sqnr_db(energy),
+                    detail: self.detail(origin, about),
+                }
+            })
+            .filter(|cause| cause.share >= LEAST_SHARE)
+            .collect();
+        let explained: f64 = causes.iter().map(|cause| cause.share).sum();
+        causes.sort_by(|a, b| b.share.total_cmp(&a.share));
+        causes.push(Cause {
+            source: "residual".to_owned(),
+            share: 1.0 - explained,
+            avoidable: 0.0,
+            sqnr_db: sqnr_db((1.0 - explained).abs() * local),
+            detail: "errors that add up to more, or less, than each by itself".to_owned(),
+        });
+        causes
+    }
+
+    /// The part of one source's error that plain ranges, scales for each channel or another precision avoid.
+    fn avoidable(&self, origin: Origin, about: &About) -> f64 {
+        let beyond = |excess: f64| {
+            if excess > AVOIDABLE {
+                1.0 - 1.0 / excess
+            } else {
+                0.0
+            }
+        };
+        match origin {
+            Origin::WeightRounding | Origin::WeightClipping => beyond(about.weights.excess),
+            Origin::WeightSpread => {
+                let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
+                let rounding = part(Origin::WeightRounding).max(f64::MIN_POSITIVE);
+                beyond(1.0 + part(Origin::WeightSpread) / rounding)
+            }
+            Origin::Bias => beyond(about.bias_excess),
+            Origin::OutputRounding | Origin::OutputClipping => beyond(self.output_excess(about)),
+            Origin::Fp16Overflow | Origin::Fp16Underflow => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    /// The error of the output's scale over that of a scale of the whole range of these samples.
+    fn output_excess(&self, about: &About) -> f64 {
+        let Some((min, max)) = self.range().filter(|_| about.params.is_some()) else {
+            return 0.0;
+        };
+        let step = (f64::from(max.max(0.0)) - f64::from(min.min(0.0))) / N_STEPS;
+        let plain = self.count(|e| e.n_nonzero) as f64 * step * step / 12.0;
+        let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
+        (part(Origin::OutputRounding) + part(Origin::OutputClipping)) / plain.max(f64::MIN_POSITIVE)
+    }
+
+    /// The smallest and the largest golden value.
+    pub(in crate::sensitivity) fn range(&self) -> Option<(f32, f32)> {
+        let seen = self.samples.iter().filter_map(|e| e.range);
+        seen.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    fn detail(&self, origin: Origin, about: &About) -> String {
+        match origin {
+            Origin::WeightSpread => format!(
+                "one scale for all channels; those that lose most: {}",
+                list(&about.weights.worst_channels)
+            ),
+            Origin::WeightClipping => format!(
+                "{} of {} weights are outside, in channels {}",
+                about.weights.n_clipped,
+                about.weights.n_weights,
+                list(&about.weights.clipped_channels)
+            ),
+            Origin::WeightRounding => match about.weights.wrong_axis {
+                Some((axis, expected)) => {
+                    format!("the scales lie along axis {axis}, expected the output channels, axis {expected}")
+                }
+                None if !about.weights.dead_channels.is_empty() => format!(
+                    "nothing is left of channels {}",
+                    list(&about.weights.dead_channels)
+                ),
+                None if about.weights.reach > 2.0 => format!(
+                    "a scale reaches {:.1} times as far as the largest weight",
+                    about.weights.reach
+                ),
+                None => String::new(),
+            },
+            Origin::OutputRounding => self.wide_range(about),
+            Origin::OutputClipping | Origin::Fp16Overflow => {
+                self.outside(self.count(|e| e.n_clipped), self.count(|e| e.n_outputs), |e| {
+                    e.n_clipped
+                })
+            }
+            Origin::InputClipping => self.outside(
+                self.count(|e| e.n_inputs_clipped),
+                self.count(|e| e.n_inputs),
+                |e| e.n_inputs_clipped,
+            ),
+            Origin::Bias if about.bias_excess > AVOIDABLE => format!(
+                "{:.0} times the error that rounding to its scale makes",
+                about.bias_excess.sqrt()
+            ),
+            _ => String::new(),
+        }
+    }
+
+    fn name_of(&self, origin: Origin, about: &About) -> &'static str {
+        match origin {
+            Origin::WeightRounding if about.weights.wrong_axis.is_some() => "weight_axis",
+            Origin::WeightRounding if !about.weights.dead_channels.is_empty() => "dead_channels",
+            Origin::WeightRounding => "weight_rounding",
+            Origin::WeightClipping => "weight_clipping",
+            Origin::WeightSpread => "weight_spread",
+            Origin::Bias => "bias",
+            Origin::InputRounding => "input_rounding",
+            Origin::InputClipping => "input_clipping",
+            Origin::OutputRounding => "output_rounding",
+            Origin::OutputClipping if self.is_shifted(about) => "zero_point",
+            Origin::OutputClipping => "output_clipping",
+            Origin::Arithmetic if about.is_product => "requantize",
+            Origin::Arithmetic => "lut",
+            Origin::Fp16Rounding => "fp16_rounding",
+            Origin::Fp16Overflow => "fp16_overflow",
+            Origin::Fp16Underflow => "fp16_underflow",
+        }
+    }
+
+    /// True where the range of the output is about as wide as the values but lies beside them.
+    fn is_shifted(&self, about: &About) -> bool {
+        let params = about
+            .params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some());
+        let (Some((min, max)), Some(params)) = (self.range(), params) else {
+            return false;
+        };
+        let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
+        let (low, high) = params.real_range(0);
+        let width = high - low;
+        let (below, above) = ((low - min) / width, (max - high) / width);
+        let is_as_wide = ((max - min) / width - 1.0).abs() < SAME_WIDTH;
+        is_as_wide && ((below > SHIFT && above < -SHIFT) || (above > SHIFT && below < -SHIFT))
+    }
+
+    fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
+        let mut samples: Vec<usize> = (0..self.samples.len())
+            .filter(|&i| of(&self.samples[i]) > 0)
+            .collect();
+        samples.sort_by_key(|&i| std::cmp::Reverse(of(&self.samples[i])));
+        samples.truncate(N_SAMPLES);
+        let percent = 100.0 * clipped as f64 / all.max(1) as f64;
+        format!(
+            "{percent:.3}% of elements are outside, most in samples {}",
+            list(&samples)
+        )
+    }
+
+    /// Where the range of the output is wider than the values.
+    fn wide_range(&self, about: &About) -> String {
+        let Some((min, max)) = self.range() else {
+            return String::new();
+        };
+        let Some(params) = about
+            .params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some())
+        else {
+            return String::new();
+        };
+        let (low, high) = params.real_range(0);
+        let step = params.scale()[0];
+        // Ranges hold 0.
+        let used = f64::from(max.max(0.0)) - f64::from(min.min(0.0));
+        let times = (high - low) / used.max(f64::MIN_POSITIVE);
+        if times > 2.0 {
+            format!(
+                "the range is {times:.1} times as wide as the values {min:.4} to {max:.4}; a step is {step:.4}"
+            )
+        } else {
+            format!("a step is {step:.4}, the values span {min:.4} to {max:.4}")
+        }
+    }
+}
+
+fn list(numbers: &[usize]) -> String {
+    const MAX: usize = 6;
+    let shown: Vec<String> = numbers.iter().take(MAX).map(ToString::to_string).collect();
+    let more = if numbers.len() > MAX { ", .." } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
