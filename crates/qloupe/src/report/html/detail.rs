@@ -39,6 +39,7 @@ impl Page<'_> {
             badge(verdict.words(), class)
         });
         let parts = [
+            self.told(layer),
             self.facts(layer),
             self.views_table(layer),
             effects(
@@ -71,6 +72,20 @@ impl Page<'_> {
         )
     }
 
+    /// The story of the layer in plain words.
+    fn told(&self, layer: &Layer) -> String {
+        let paragraphs = self.report.story(&layer.name).unwrap_or_default();
+        let paragraphs: String = paragraphs
+            .iter()
+            .map(|text| format!("<p>{}</p>\n", markup(text)))
+            .collect();
+        if paragraphs.is_empty() {
+            paragraphs
+        } else {
+            format!("<div class=\"story\">\n{paragraphs}</div>\n")
+        }
+    }
+
     fn facts(&self, layer: &Layer) -> String {
         let mut facts: Vec<(&str, String)> = Vec::new();
         if let Some(reason) = &layer.reason {
@@ -95,6 +110,22 @@ impl Page<'_> {
             facts.push((
                 "calibrated range",
                 format!("{} to {}", figure::plain(range.min), figure::plain(range.max)),
+            ));
+        }
+        if let Some(seen) = &layer.seen {
+            facts.push((
+                "seen",
+                format!("{} to {}", figure::plain(seen.min), figure::plain(seen.max)),
+            ));
+        }
+        if let Some(effect) = &layer.effect {
+            facts.push((
+                "at the outputs",
+                format!(
+                    "{:.1} % of the noise of all units, each alone; {:+.2} dB without its error",
+                    100.0 * effect.share,
+                    effect.gain_db
+                ),
             ));
         }
         if !layer.scale.is_empty() {
@@ -280,10 +311,13 @@ fn causes(causes: &[Cause]) -> String {
         .enumerate()
         .map(|(idx, cause)| {
             format!(
-                "<td><span class=\"key cause{}\"></span> {}</td><td class=\"n\">{:.1} %</td><td class=\"n\">{}</td>",
+                "<td><span class=\"key cause{}\"></span> {}<br><span class=\"muted\">{}</span></td><td class=\"n\">{:.1} %</td>\
+                 <td class=\"n\">{:.1} %</td><td class=\"n\">{}</td>",
                 idx % 6,
-                markup(&cause.source),
+                markup(&cause.source.replace('_', " ")),
+                markup(&cause.detail),
                 cause.share * 100.0,
+                cause.avoidable * 100.0,
                 figure::decibels(cause.sqnr_db)
             )
         })
@@ -292,7 +326,15 @@ fn causes(causes: &[Cause]) -> String {
         "<h3>What the local error is made of</h3>\n<p class=\"causes\">{parts}</p>\n{}",
         table(
             "",
-            &heads(&["source", "share of the energy", "sqnr, this source alone"], 1),
+            &heads(
+                &[
+                    "source",
+                    "share of the energy",
+                    "of it avoidable",
+                    "sqnr, this source alone"
+                ],
+                1
+            ),
             &rows
         )
     )

@@ -85,7 +85,36 @@ impl Page<'_> {
             "Signal over error at the worst network output. <em>alone</em>: only this layer is quantized, low means that it \
              costs much. <em>rescued</em>: everything but this layer is quantized, high means that it is worth a higher precision.",
         ));
-        text
+        text + &self.additivity()
+    }
+
+    /// Whether errors of units add up, and which units interact.
+    fn additivity(&self) -> String {
+        let Some(additivity) = &self.report.additivity else {
+            return String::new();
+        };
+        let pairs: String = additivity
+            .pairs
+            .iter()
+            .map(|pair| {
+                format!(
+                    "<li>{} and {}: {:+.0} % noise together</li>\n",
+                    self.link(&pair.first),
+                    self.link(&pair.second),
+                    100.0 * pair.excess
+                )
+            })
+            .collect();
+        let pairs = if pairs.is_empty() {
+            pairs
+        } else {
+            format!("<p>Units that do more or less together than each by itself:</p>\n<ul>\n{pairs}</ul>\n")
+        };
+        format!(
+            "<p>The sum of what all units do alone is {:.0} % of what they do together, on {}.</p>\n{pairs}",
+            100.0 * additivity.explained,
+            figure::count(additivity.n_samples, "sample")
+        )
     }
 
     fn plot(&self, wanted: &[View], caption: &str) -> String {
