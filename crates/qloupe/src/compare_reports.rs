@@ -262,7 +262,6 @@ fn view_moves<'r>(of: impl Fn(View) -> (Option<&'r Metrics>, Option<&'r Metrics>
 }
 
 fn differences(a: &Report, b: &Report) -> Vec<Difference> {
-    let samples = |report: &Report| format!("{} from {}", report.samples.n, report.samples.source);
     let model = |report: &Report| {
         let model = &report.model;
         format!(
@@ -270,23 +269,24 @@ fn differences(a: &Report, b: &Report) -> Vec<Difference> {
             model.file, model.n_nodes, model.n_params, model.opset
         )
     };
-    let tool = |report: &Report| format!("{} {}", report.tool.name, report.tool.version);
-    let each: [(&'static str, &dyn Fn(&Report) -> String); 10] = [
-        ("schema", &|r| r.schema.clone()),
-        ("samples", &samples),
-        ("target", &|r| r.target.clone()),
-        ("mode", &|r| r.mode.clone()),
-        ("model", &model),
-        ("algorithm", &|r| r.plan.algorithm.clone()),
-        ("method", &|r| r.plan.method.clone()),
-        ("optimization level", &|r| r.plan.optimization_level.to_string()),
-        ("calibration samples", &|r| r.samples.n_calibration.to_string()),
-        ("written by", &tool),
-    ];
-    let of = |(what, value): (&'static str, &dyn Fn(&Report) -> String)| Difference {
+    let of = |what, value: &dyn Fn(&Report) -> String| Difference {
         what,
         a: value(a),
         b: value(b),
     };
-    each.into_iter().map(of).filter(|d| d.a != d.b).collect()
+    let each = [
+        of("schema", &|r| r.schema.clone()),
+        of("samples", &|r| {
+            format!("{} from {}", r.samples.n, r.samples.source)
+        }),
+        of("target", &|r| r.target.clone()),
+        of("mode", &|r| r.mode.clone()),
+        of("model", &model),
+        of("algorithm", &|r| r.plan.algorithm.clone()),
+        of("method", &|r| r.plan.method.clone()),
+        of("optimization level", &|r| r.plan.optimization_level.to_string()),
+        of("calibration samples", &|r| r.samples.n_calibration.to_string()),
+        of("written by", &|r| format!("{} {}", r.tool.name, r.tool.version)),
+    ];
+    each.into_iter().filter(|d| d.a != d.b).collect()
 }

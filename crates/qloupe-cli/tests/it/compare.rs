@@ -35,7 +35,7 @@ fn two_reports_of_one_model_show_what_moved() {
     for part in [
         "A  a.json: model.onnx on rk3588",
         "not the same",
-        "  method  channel  layer",
+        "\n  method      channel  layer\n",
         "network outputs, sqnr in dB",
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");

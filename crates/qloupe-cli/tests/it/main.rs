@@ -11,6 +11,8 @@ mod compare;
 #[cfg(test)]
 mod comparison;
 #[cfg(test)]
+mod confidence;
+#[cfg(test)]
 mod evaluate;
 #[cfg(test)]
 mod export;

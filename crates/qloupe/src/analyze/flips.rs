@@ -124,6 +124,7 @@ impl Decisions {
         if block == 0 || golden.len() != test.len() || !golden.len().is_multiple_of(block) {
             return;
         }
+        let mut scores = Vec::with_capacity(self.n_classes);
         for (golden, test) in batch
             .parts(shape, golden)
             .into_iter()
@@ -131,20 +132,23 @@ impl Decisions {
         {
             for (golden, test) in golden.chunks(block).zip(test.chunks(block)) {
                 for position in 0..n_inner {
-                    let scores = |values: &[f32]| -> Vec<f32> {
-                        values.iter().skip(position).step_by(n_inner).copied().collect()
+                    let scores_of = |values: &[f32], scores: &mut Vec<f32>| {
+                        scores.clear();
+                        scores.extend(values.iter().skip(position).step_by(n_inner));
                     };
-                    self.decide(&scores(golden), &scores(test));
+                    scores_of(golden, &mut scores);
+                    if let Some(class) = largest(&scores).filter(|&class| scores[class] >= self.least_score) {
+                        let sure = scores[class];
+                        scores_of(test, &mut scores);
+                        self.decide(class, sure, &scores);
+                    }
                 }
             }
         }
     }
 
-    /// Adds a decision: the scores of all classes at one position.
-    fn decide(&mut self, golden: &[f32], test: &[f32]) {
-        let Some(class) = largest(golden).filter(|&class| golden[class] >= self.least_score) else {
-            return;
-        };
+    /// Adds a decision for a class with a golden score, of which these are the tested scores of all classes.
+    fn decide(&mut self, class: usize, golden: f32, test: &[f32]) {
         self.n += 1;
         self.n_top1 += u64::from(largest(test) != Some(class));
         let own = test[class];
@@ -153,7 +157,7 @@ impl Decisions {
         let n_before = test.iter().enumerate().filter(is_before).count();
         self.n_top5 += u64::from(own.is_nan() || n_before >= TOP_K);
         if own.is_finite() {
-            self.shift += f64::from(own) - f64::from(golden[class]);
+            self.shift += f64::from(own) - f64::from(golden);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use super::Analysis;
+use super::{Analysis, Compared};
+use crate::metrics::Comparison;
 
 /// Units of the ranking.
 const N_RANKED: usize = 10;
@@ -66,28 +67,27 @@ impl Stability {
 
 impl Analysis<'_> {
     fn ranking(&self) -> Ranking {
-        let sqnr = |row_idx: usize| {
+        Ranking {
+            entire: self.worst_rows(|compared| &compared.entire),
+            local: self.worst_rows(|compared| &compared.local),
+        }
+    }
+
+    /// The rows of the worst units in a view; exact ones are none of them.
+    fn worst_rows(&self, view: fn(&Compared) -> &Comparison) -> Vec<usize> {
+        let sqnr_db = |row_idx: usize| {
             let compared = self.compared[row_idx].lock();
             let compared = compared.unwrap_or_else(PoisonError::into_inner);
-            (compared.entire.pooled_sqnr_db(), compared.local.pooled_sqnr_db())
+            view(&compared).pooled_sqnr_db()
         };
         let units = self.rows.iter().filter(|(_, row)| !row.node.is_empty());
-        let figures: Vec<(usize, (Option<f64>, Option<f64>))> =
-            units.map(|(idx, _)| (idx, sqnr(idx))).collect();
-        let worst = |of: &dyn Fn(&(Option<f64>, Option<f64>)) -> Option<f64>| {
-            let mut ranked: Vec<(usize, f64)> = figures
-                .iter()
-                .filter_map(|(idx, f)| Some((*idx, of(f)?)))
-                .collect();
-            ranked.retain(|(_, db)| *db != f64::INFINITY);
-            ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-            ranked.truncate(N_RANKED);
-            ranked.into_iter().map(|(idx, _)| idx).collect()
-        };
-        Ranking {
-            entire: worst(&|f| f.0),
-            local: worst(&|f| f.1),
-        }
+        let mut ranked: Vec<(usize, f64)> = units
+            .filter_map(|(row_idx, _)| Some((row_idx, sqnr_db(row_idx)?)))
+            .filter(|(_, db)| *db != f64::INFINITY)
+            .collect();
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+        ranked.truncate(N_RANKED);
+        ranked.into_iter().map(|(row_idx, _)| row_idx).collect()
     }
 }
 

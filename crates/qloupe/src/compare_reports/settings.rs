@@ -2,13 +2,16 @@
 
 use crate::report::{Layer, ValueRange};
 
+/// Factors nearer to 1 are the rounding of one scale that was computed in two ways.
+const ROUNDING: f64 = 1e-6;
+
 /// One property of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Setting {
-    /// The dtype it is stored in.
-    Dtype,
     /// Why it has no numbers.
     Reason,
+    /// The dtype it is stored in.
+    Dtype,
     /// The scales.
     Scale,
     /// The zero points.
@@ -62,6 +65,18 @@ fn compare_layer(a: &Layer, b: &Layer) -> Option<SettingsMove> {
     let mut changes = Vec::new();
     let mut size = 0.0;
     let mut add = |setting, words| changes.push(SettingChange { setting, words });
+    if a.reason.is_some() != b.reason.is_some() {
+        let words = |layer: &Layer| layer.reason.clone().unwrap_or_else(|| "measured".to_owned());
+        // Of a row that came or went nothing else is comparable.
+        return Some(SettingsMove {
+            layer: b.name.clone(),
+            changes: vec![SettingChange {
+                setting: Setting::Reason,
+                words: format!("{} -> {}", words(a), words(b)),
+            }],
+            size: f64::INFINITY,
+        });
+    }
     if a.dtype != b.dtype {
         let name = |dtype: &str| {
             if dtype.is_empty() {
@@ -74,11 +89,6 @@ fn compare_layer(a: &Layer, b: &Layer) -> Option<SettingsMove> {
             Setting::Dtype,
             format!("{} -> {}", name(&a.dtype), name(&b.dtype)),
         );
-        size = f64::INFINITY;
-    }
-    if a.reason.is_some() != b.reason.is_some() {
-        let words = |layer: &Layer| layer.reason.clone().unwrap_or_else(|| "measured".to_owned());
-        add(Setting::Reason, format!("{} -> {}", words(a), words(b)));
         size = f64::INFINITY;
     }
     if let Some((words, factor)) = scale_change(&a.scale, &b.scale) {
@@ -112,8 +122,9 @@ fn scale_change(a: &[f32], b: &[f32]) -> Option<(String, f64)> {
     let changed: Vec<f64> = a
         .iter()
         .zip(b)
-        .filter(|(a, b)| a.to_bits() != b.to_bits())
         .map(|(a, b)| f64::from(*b) / f64::from(*a))
+        // NaN, of a scale that is none, is a change.
+        .filter(|factor| factor.is_nan() || (factor - 1.0).abs() >= ROUNDING)
         .collect();
     let size = changed.iter().map(|factor| factor.log2().abs());
     let size = size.filter(|size| !size.is_nan()).fold(0.0, f64::max);

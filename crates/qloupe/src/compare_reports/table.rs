@@ -8,7 +8,7 @@ use crate::report::{Severity, View};
 const N_SHOWN: usize = 20;
 
 /// A name is not shortened below this; views go first.
-const NAME_WIDTH: usize = 24;
+const NAME_WIDTH: usize = 36;
 
 /// Columns that a view takes: two figures, a change, and the blanks between them.
 const VIEW_WIDTH: usize = 24;
@@ -157,8 +157,26 @@ impl Printer<'_> {
         }
         let mut lines = grid.lines(0, self.options.colour);
         lines.extend(self.left_out(moved.len() - n_shown));
-        if rest > 0 {
-            lines.push(format!("  {rest} that did not move"));
+        let n_without = moves.iter().filter(|moved| moved.views.is_empty()).count();
+        let rest = [
+            (rest - n_without, "that did not move"),
+            (n_without, "without figures in both"),
+        ];
+        let rest: Vec<String> = rest
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
+        if !rest.is_empty() {
+            lines.push(format!("  {}", rest.join(", ")));
+        }
+        let has = |view: &View| moves.iter().any(|moved| moved.change_db(*view).is_some());
+        let hidden = View::ALL
+            .into_iter()
+            .filter(|view| has(view) && !views.contains(view));
+        let hidden: Vec<&str> = hidden.map(View::id).collect();
+        if !hidden.is_empty() {
+            lines.push(format!("  not shown at this width: {}", hidden.join(", ")));
         }
         lines
     }
@@ -309,10 +327,10 @@ fn figures(moved: &ViewMove) -> [Cell; 3] {
         _ if change > 0.0 => Style::Green,
         _ => Style::Red,
     };
-    let text = if change.is_finite() {
-        format!("{change:+.1}")
-    } else {
-        format!("{change:+}")
+    let text = match change {
+        _ if change.abs() < super::NOISE_DB => "0.0".to_owned(),
+        _ if change.is_finite() => format!("{change:+.1}"),
+        _ => format!("{change:+}"),
     };
     [
         Cell::plain(decibels(moved.a)),
@@ -328,7 +346,7 @@ fn settings_rows(moved: &SettingsMove, room: usize) -> Vec<Vec<Cell>> {
         } else {
             String::new()
         };
-        let style = if change.setting <= super::Setting::Reason {
+        let style = if change.setting <= super::Setting::Dtype {
             Style::Yellow
         } else {
             Style::Plain

@@ -139,6 +139,19 @@ fn findings_and_settings_say_what_became_of_them() {
     assert!(words(1)[0].1.ends_with("(x2.000)"), "{:?}", words(1));
     assert_eq!(words(1)[2].1, "-58.4000..52.8000 -> -58.4000..105.6000");
     assert_eq!(moved.settings.len(), 2);
+    let mut fused = sample();
+    fused.layers[3].reason = Some("fused into \"x\"".to_owned());
+    fused.layers[3].scale.clear();
+    fused.layers[4].scale[0] *= 1.0 + f32::EPSILON;
+    let moved = compared(&sample(), &fused);
+    assert_eq!(
+        moved.settings.len(),
+        1,
+        "a last bit is no change: {:?}",
+        moved.settings
+    );
+    assert_eq!(moved.settings[0].changes[0].words, "measured -> fused into \"x\"");
+    assert_eq!(moved.settings[0].changes.len(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub(super) fn output_words(output: &Output) -> Vec<String> {
     let mut lines = Vec::new();
     let mut parts = Vec::new();
     parts.extend(interval_words(&output.views.entire, "cosine"));
-    parts.extend(worst_words(&output.worst_samples));
+    parts.extend(worst_words(&output.worst_samples).map(|words| format!("worst samples: {words}")));
     parts.extend(output.flips.as_ref().map(flip_words));
     if !parts.is_empty() {
         lines.push(format!("{}: {}", output.name, parts.join("; ")));
@@ -36,17 +36,21 @@ pub(super) fn interval_words(metrics: &Metrics, id: &str) -> Option<String> {
     ))
 }
 
-/// `worst samples: 4 (cat.jpg) 21.3 dB, 7 25.0 dB`.
+/// `4 (cat.jpg) at 21.3 dB, 7 at 25.0 dB`.
 pub(super) fn worst_words(samples: &[WorstSample]) -> Option<String> {
     let words = |sample: &WorstSample| {
         let file = sample
             .file
             .as_ref()
             .map_or_else(String::new, |file| format!(" ({file})"));
-        format!("{}{file} {} dB", sample.index, figure::decibels(sample.sqnr_db))
+        format!(
+            "{}{file} at {} dB",
+            sample.index,
+            figure::decibels(sample.sqnr_db)
+        )
     };
     let list: Vec<String> = samples.iter().map(words).collect();
-    (!list.is_empty()).then(|| format!("worst samples: {}", list.join(", ")))
+    (!list.is_empty()).then(|| list.join(", "))
 }
 
 /// `3 of 200 answers changed, 0 left the five best, score of the golden answer -0.0123`.
@@ -98,7 +102,7 @@ mod tests {
     fn an_output_says_how_sure_it_is() {
         let lines = output_words(&on_device().outputs[0]);
         let expected = [
-            "output0: mean cosine 0.99978, 95% interval 0.99948 to 1.00000; worst samples: 0 (photos/a.jpg) 33.1 dB, 1 34.0 dB",
+            "output0: mean cosine 0.99978, 95% interval 0.99948 to 1.00000; worst samples: 0 (photos/a.jpg) at 33.1 dB, 1 at 34.0 dB",
             "output0 [:, 4:22, :] scores: 7 of 40 answers changed, 2 left the five best, score of the golden answer -0.1200",
         ];
         assert_eq!(lines, expected);

@@ -207,6 +207,7 @@ mod tests {
             layer.reason = layer.reason.as_ref().map(|_| NAME.to_owned());
             for cause in &mut layer.causes {
                 NAME.clone_into(&mut cause.source);
+                NAME.clone_into(&mut cause.detail);
             }
             for rewrite in &mut layer.provenance {
                 NAME.clone_into(&mut rewrite.pass);
@@ -252,6 +253,14 @@ mod tests {
             for text in [&mut accuracy.task, &mut accuracy.output, &mut accuracy.labels] {
                 NAME.clone_into(text);
             }
+        }
+        for pair in report
+            .additivity
+            .iter_mut()
+            .flat_map(|additivity| &mut additivity.pairs)
+        {
+            NAME.clone_into(&mut pair.first);
+            NAME.clone_into(&mut pair.second);
         }
         for gate in &mut report.gates {
             NAME.clone_into(&mut gate.words);

@@ -67,28 +67,32 @@ struct Case {
 
 impl Case {
     fn written(&self, suite: &str) -> String {
-        let mut text = format!(
-            "    <testcase name=\"{}\" classname=\"qloupe.{suite}\">\n",
-            markup(&self.name)
-        );
         let body = self
             .lines
             .iter()
             .map(|line| markup(line))
             .collect::<Vec<_>>()
             .join("\n");
-        match &self.outcome {
-            Outcome::Passed if self.lines.is_empty() => {}
-            Outcome::Passed => text.push_str(&format!("      <system-out>{body}</system-out>\n")),
-            Outcome::Skipped(reason) => {
-                text.push_str(&format!("      <skipped message=\"{}\"/>\n", markup(reason)));
+        let inside = match &self.outcome {
+            Outcome::Passed if self.lines.is_empty() => String::new(),
+            Outcome::Passed => format!("<system-out>{body}</system-out>"),
+            Outcome::Skipped(reason) => format!("<skipped message=\"{}\"/>", markup(reason)),
+            Outcome::Failed(message, kind) => {
+                format!(
+                    "<failure message=\"{}\" type=\"{kind}\">{body}</failure>",
+                    markup(message)
+                )
             }
-            Outcome::Failed(message, kind) => text.push_str(&format!(
-                "      <failure message=\"{}\" type=\"{kind}\">{body}</failure>\n",
-                markup(message)
-            )),
+        };
+        let head = format!(
+            "    <testcase name=\"{}\" classname=\"qloupe.{suite}\"",
+            markup(&self.name)
+        );
+        if inside.is_empty() {
+            format!("{head}/>\n")
+        } else {
+            format!("{head}>\n      {inside}\n    </testcase>\n")
         }
-        text + "    </testcase>\n"
     }
 }
 

@@ -90,13 +90,19 @@ fn layers(report: &Report, options: &Options) -> String {
         .iter()
         .map(|view| format!("{}: {}", view.id(), view.words()))
         .collect();
-    section(
+    let table = section(
         "Layers",
         3,
         head,
         rows.collect(),
         &[words::legend(&options.thresholds), meanings.join("; ")],
-    )
+    );
+    if table.is_empty() {
+        return table;
+    }
+    // Folded: a pull request shows the summary, not hundreds of rows.
+    let n = figure::count(report.layers.len(), "layer");
+    format!("<details>\n<summary>{n}</summary>\n\n{table}\n\n</details>")
 }
 
 fn worst(report: &Report, options: &Options) -> String {

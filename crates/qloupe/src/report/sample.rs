@@ -266,10 +266,11 @@ pub(crate) fn on_device() -> Report {
     report.layers[4].n_nan = 3;
     report.layers[4].n_infinite = 1;
     report.layers[4].causes.push(Cause {
-        source: "weights".to_owned(),
+        source: "weight_rounding".to_owned(),
         share: 0.75,
+        avoidable: 0.5,
         sqnr_db: 36.5,
-        ..Cause::default()
+        detail: "channels 3 and 7".to_owned(),
     });
     report.layers[4].provenance.push(Provenance {
         pass: "equalize".to_owned(),
@@ -308,6 +309,33 @@ pub(crate) fn on_device() -> Report {
             score("float", share(18, (0.699, 0.972)), None),
             score("int8", share(17, (0.64, 0.948)), Some(share(19, (0.764, 0.991)))),
         ],
+    });
+    report.layers[4].seen = Some(ValueRange { min: -22.0, max: 1.5 });
+    report.layers[4].effect = Some(Effect {
+        share: 0.25,
+        noise: 0.003,
+        gain_db: 1.25,
+    });
+    report.additivity = Some(Additivity {
+        explained: 0.9,
+        noise: 0.012,
+        sqnr_db: 19.2,
+        n_samples: 2,
+        pairs: vec![Pair {
+            first: report.layers[3].name.clone(),
+            second: report.layers[4].name.clone(),
+            excess: -0.4,
+        }],
+    });
+    report.findings[1].effect_db = Some(1.25);
+    report.findings[1].tried = Some(Tried {
+        number: 1,
+        before_db: 19.2,
+        after_db: 20.4,
+        gain_db: 1.2,
+        worst_before_db: 0.0,
+        worst_after_db: 4.5,
+        cost: 0.013,
     });
     // The device could not dump this one.
     report.layers[2].runtime = None;

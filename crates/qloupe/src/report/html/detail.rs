@@ -39,6 +39,7 @@ impl Page<'_> {
             badge(verdict.words(), class)
         });
         let parts = [
+            self.told(layer),
             self.facts(layer),
             self.views_table(layer),
             effects(
@@ -59,8 +60,9 @@ impl Page<'_> {
         ];
         format!(
             "<aside class=\"panel\" id=\"layer{idx}\">\n<p class=\"steps\">{before}{after}<a class=\"close\" href=\"#row{idx}\" \
-             aria-label=\"close\">close</a></p>\n<h2 class=\"name\">{name}</h2>\n<p>{op} <span class=\"muted\">{node}, layer {idx} of {n}</span> \
+             aria-label=\"close\">close</a></p>\n<h2 class=\"name\">{name}</h2>\n<p>{op} <span class=\"muted\">{node}, layer {number} of {n}</span> \
              {verdict}</p>\n{parts}</aside>\n",
+            number = idx + 1,
             before = step(idx.checked_sub(1), "layer before"),
             after = step(Some(idx + 1), "layer after"),
             name = markup(&layer.name),
@@ -68,6 +70,20 @@ impl Page<'_> {
             node = markup(&words::node_words(layer)),
             parts = parts.concat(),
         )
+    }
+
+    /// The story of the layer in plain words.
+    fn told(&self, layer: &Layer) -> String {
+        let paragraphs = self.report.story(&layer.name).unwrap_or_default();
+        let paragraphs: String = paragraphs
+            .iter()
+            .map(|text| format!("<p>{}</p>\n", markup(text)))
+            .collect();
+        if paragraphs.is_empty() {
+            paragraphs
+        } else {
+            format!("<div class=\"story\">\n{paragraphs}</div>\n")
+        }
     }
 
     fn facts(&self, layer: &Layer) -> String {
@@ -96,6 +112,22 @@ impl Page<'_> {
                 format!("{} to {}", figure::plain(range.min), figure::plain(range.max)),
             ));
         }
+        if let Some(seen) = &layer.seen {
+            facts.push((
+                "seen",
+                format!("{} to {}", figure::plain(seen.min), figure::plain(seen.max)),
+            ));
+        }
+        if let Some(effect) = &layer.effect {
+            facts.push((
+                "at the outputs",
+                format!(
+                    "{:.1} % of the noise of all units, each alone; {:+.2} dB without its error",
+                    100.0 * effect.share,
+                    effect.gain_db
+                ),
+            ));
+        }
         if !layer.scale.is_empty() {
             facts.push(("scale", numbers(&layer.scale, |x| format!("{x}"))));
             facts.push(("zero point", numbers(&layer.zero_point, |x| x.to_string())));
@@ -109,7 +141,7 @@ impl Page<'_> {
             }
         }
         if let Some(words) = confidence::worst_words(&layer.worst_samples) {
-            facts.push(("samples", markup(&words)));
+            facts.push(("worst samples", markup(&words)));
         }
         let facts: String = facts
             .iter()
@@ -165,8 +197,19 @@ impl Page<'_> {
                 markup(&runtime.local_inputs)
             )
         });
+        let n = views
+            .iter()
+            .flat_map(|(_, metrics)| metrics.values())
+            .map(|value| value.n)
+            .max();
+        let over = n.filter(|n| *n > 1).map_or_else(String::new, |n| {
+            format!(
+                "<p class=\"muted\">Below each figure: the smallest to the largest of {n} samples, and their mean with its 95% \
+                 interval.</p>\n"
+            )
+        });
         format!(
-            "<h3>Errors</h3>\n{}{inputs}",
+            "<h3>Errors</h3>\n{over}{}{inputs}",
             table("", &heads(&titles, 1), &rows)
         )
     }
@@ -187,17 +230,15 @@ fn spread(id: &str, value: &MetricValue) -> String {
         return String::new();
     }
     let words = |x| figure::of_metric(id, x);
-    let interval = match (value.mean_low, value.mean_high) {
-        (Some(low), Some(high)) => format!("<br>95% interval {} to {}", words(low), words(high)),
-        _ => String::new(),
-    };
+    let half = value.mean_high.map_or_else(String::new, |high| {
+        format!(" &#177; {}", figure::plain(high - value.mean))
+    });
     format!(
-        "<small>{} samples: {} to {}<br>mean {}, std {}{interval}</small>",
-        value.n,
+        "<small>{} to {}, std {}<br>mean {}{half}</small>",
         words(value.min),
         words(value.max),
+        figure::plain(value.std),
         words(value.mean),
-        figure::plain(value.std)
     )
 }
 
@@ -270,10 +311,13 @@ fn causes(causes: &[Cause]) -> String {
         .enumerate()
         .map(|(idx, cause)| {
             format!(
-                "<td><span class=\"key cause{}\"></span> {}</td><td class=\"n\">{:.1} %</td><td class=\"n\">{}</td>",
+                "<td><span class=\"key cause{}\"></span> {}<br><span class=\"muted\">{}</span></td><td class=\"n\">{:.1} %</td>\
+                 <td class=\"n\">{:.1} %</td><td class=\"n\">{}</td>",
                 idx % 6,
-                markup(&cause.source),
+                markup(&cause.source.replace('_', " ")),
+                markup(&cause.detail),
                 cause.share * 100.0,
+                cause.avoidable * 100.0,
                 figure::decibels(cause.sqnr_db)
             )
         })
@@ -282,7 +326,15 @@ fn causes(causes: &[Cause]) -> String {
         "<h3>What the local error is made of</h3>\n<p class=\"causes\">{parts}</p>\n{}",
         table(
             "",
-            &heads(&["source", "share of the energy", "sqnr, this source alone"], 1),
+            &heads(
+                &[
+                    "source",
+                    "share of the energy",
+                    "of it avoidable",
+                    "sqnr, this source alone"
+                ],
+                1
+            ),
             &rows
         )
     )

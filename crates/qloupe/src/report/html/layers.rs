@@ -112,9 +112,10 @@ impl Page<'_> {
             .map(|(state, _)| *state)
             .collect();
         let mut row = format!(
-            "<tr id=\"row{idx}\" class=\"{class}\" data-state=\"{states}\" data-op=\"{op}\"><td class=\"n muted\" data-v=\"{idx}\">{idx}</td>\
+            "<tr id=\"row{idx}\" class=\"{class}\" data-state=\"{states}\" data-op=\"{op}\"><td class=\"n muted\" data-v=\"{idx}\">{number}</td>\
              <td><a class=\"name\" href=\"#layer{idx}\">{name}</a></td><td>{op}</td><td>{dtype}</td>",
             class = class_of(mark),
+            number = idx + 1,
             states = states.join(" "),
             op = markup(&layer.op_type),
             name = markup(&layer.name),

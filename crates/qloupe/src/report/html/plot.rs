@@ -14,8 +14,8 @@ const BOTTOM: f64 = 26.0;
 
 /// Decibels between two lines of the grid.
 const STEP_DB: f64 = 10.0;
-/// Errors that are smaller or larger than these are drawn at the edge.
-const LIMITS_DB: (f64, f64) = (-20.0, 100.0);
+/// What lies beyond is drawn at the edge: an error of a three-thousandth is none, and would press the others together.
+const LIMITS_DB: (f64, f64) = (-20.0, 70.0);
 /// Layers up to which points are drawn large.
 const N_LARGE_POINTS: usize = 120;
 
@@ -85,7 +85,36 @@ impl Page<'_> {
             "Signal over error at the worst network output. <em>alone</em>: only this layer is quantized, low means that it \
              costs much. <em>rescued</em>: everything but this layer is quantized, high means that it is worth a higher precision.",
         ));
-        text
+        text + &self.additivity()
+    }
+
+    /// Whether errors of units add up, and which units interact.
+    fn additivity(&self) -> String {
+        let Some(additivity) = &self.report.additivity else {
+            return String::new();
+        };
+        let pairs: String = additivity
+            .pairs
+            .iter()
+            .map(|pair| {
+                format!(
+                    "<li>{} and {}: {:+.0} % noise together</li>\n",
+                    self.link(&pair.first),
+                    self.link(&pair.second),
+                    100.0 * pair.excess
+                )
+            })
+            .collect();
+        let pairs = if pairs.is_empty() {
+            pairs
+        } else {
+            format!("<p>Units that do more or less together than each by itself:</p>\n<ul>\n{pairs}</ul>\n")
+        };
+        format!(
+            "<p>The sum of what all units do alone is {:.0} % of what they do together, on {}.</p>\n{pairs}",
+            100.0 * additivity.explained,
+            figure::count(additivity.n_samples, "sample")
+        )
     }
 
     fn plot(&self, wanted: &[View], caption: &str) -> String {
@@ -115,7 +144,12 @@ impl Page<'_> {
             return String::new();
         };
         let x = |at: usize| {
-            let n = points.len().max(2) - 1;
+            // One point stands in the middle.
+            let (at, n) = if points.len() > 1 {
+                (at, points.len() - 1)
+            } else {
+                (1, 2)
+            };
             LEFT + (WIDTH - LEFT - RIGHT) * at as f64 / n as f64
         };
         let lines: String = views
@@ -263,6 +297,6 @@ mod tests {
         let flat = Scale::of([40.0].into_iter()).unwrap();
         assert_eq!((flat.low as i32, flat.high as i32), (40, 50));
         let deep = Scale::of([-300.0, 400.0].into_iter()).unwrap();
-        assert_eq!((deep.low as i32, deep.high as i32), (-20, 100));
+        assert_eq!((deep.low as i32, deep.high as i32), (-20, 70));
     }
 }

@@ -57,7 +57,7 @@ impl Page<'_> {
                 thresholds.slight
             ),
             (n, _, _) => format!(
-                "Of {}, {n_wrong} have a cosine below {} (wrong) and {n_slight} one below {} (slightly inconsistent).",
+                "Of {}: {n_wrong} with a cosine below {} (wrong), {n_slight} more below {} (slightly inconsistent).",
                 figure::count(n, "layer"),
                 thresholds.wrong,
                 thresholds.slight
@@ -164,11 +164,39 @@ impl Page<'_> {
                 ));
             }
         }
+        lists.push_str(&self.largest_effects());
         if lists.is_empty() {
             lists
         } else {
             format!("<div class=\"pair\">\n{lists}</div>\n")
         }
+    }
+
+    /// The units that cost most at the network outputs, where that was measured.
+    fn largest_effects(&self) -> String {
+        let layers = self.report.layers.iter();
+        let mut ranked: Vec<_> = layers.filter_map(|layer| Some((layer, layer.effect?))).collect();
+        ranked.sort_by(|a, b| b.1.gain_db.total_cmp(&a.1.gain_db));
+        ranked.truncate(N_WORST);
+        let row = |(layer, effect): &(&super::super::Layer, super::super::Effect)| {
+            format!(
+                "<td>{}<br><span class=\"muted\">{}</span></td><td class=\"n\">{:+.2}</td><td class=\"n\">{:.1} %</td>",
+                self.link(&layer.name),
+                markup(&words::node_words(layer)),
+                effect.gain_db,
+                100.0 * effect.share
+            )
+        };
+        let rows: Vec<String> = ranked.iter().map(row).collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let head = [
+            "worst at the network outputs",
+            "dB without its error",
+            "share of the noise",
+        ];
+        table("worst", &heads(&head, 1), &rows)
     }
 
     pub(super) fn outputs(&self) -> String {
@@ -274,9 +302,15 @@ impl Page<'_> {
             Some(layer) => format!("at {}", self.link(layer)),
             None => "the whole model".to_owned(),
         };
+        let effect = finding.effect_db.map_or_else(String::new, |db| {
+            badge(&format!("{} dB at the outputs", figure::decibels(db)), "plain")
+        });
+        let tried = finding.tried.as_ref().map_or_else(String::new, |tried| {
+            format!("<br><strong>{}</strong>", markup(&words::tried_words(tried)))
+        });
         format!(
-            "<article class=\"finding {class}\">\n<p>{} <code>{}</code> {place}</p>\n<h3>{}</h3>\n<p>{}</p>\n\
-             <p class=\"fix\"><strong>Fix</strong> {}</p>\n</article>\n",
+            "<article class=\"finding {class}\">\n<p>{} <code>{}</code> {place} {effect}</p>\n<h3>{}</h3>\n<p>{}</p>\n\
+             <p class=\"fix\"><strong>Fix</strong> {}{tried}</p>\n</article>\n",
             badge(finding.severity.name(), class),
             markup(&finding.id),
             markup(&finding.cause),
