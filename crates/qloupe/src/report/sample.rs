@@ -315,6 +315,8 @@ pub(crate) fn on_device() -> Report {
         share: 0.25,
         noise: 0.003,
         gain_db: 1.25,
+        is_exact: true,
+        ..Effect::default()
     });
     report.additivity = Some(Additivity {
         explained: 0.9,
@@ -326,6 +328,7 @@ pub(crate) fn on_device() -> Report {
             second: report.layers[4].name.clone(),
             excess: -0.4,
         }],
+        ..Additivity::default()
     });
     report.findings[1].effect_db = Some(1.25);
     report.findings[1].tried = Some(Tried {
