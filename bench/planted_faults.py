@@ -53,7 +53,7 @@ WEIGHT = {
     "weight_scales_rotated": (lambda s: s[1:] + s[:1], {"weight_clipped", "weight_scale_wide", "weight_axis"}),
 }
 QDQ = {
-    "bias_scale2": {"bias_wrong"},
+    "bias_scale2": {"bias_wrong", "bias_scale"},
     "bias_zero": {"bias_wrong"},
     "bias_negated": {"bias_wrong"},
     "bias_one_channel": {"bias_wrong"},
@@ -97,7 +97,7 @@ class Model:
             onnx.save(planted_models.made(name, seed), self.path)
             self.options = []
             self.calibration, self.test = work / f"{name}.calib.npy", work / f"{name}.test.npy"
-            np.save(self.calibration, planted_models.samples(16, seed + 1))
+            np.save(self.calibration, planted_models.samples(64, seed + 1))
             np.save(self.test, planted_models.samples(8, seed + 2))
         self.clean = {}
 
@@ -303,7 +303,8 @@ def qdq_fault(kind, model, dice):
     stored[constant.input[0]].CopyFrom(numpy_helper.from_array(array, constant.input[0]))
     faulty = model.work / "faulty.onnx"
     onnx.save(proto, faulty)
-    return clean, model.analyze("--quantized", faulty), name, QDQ[kind]
+    # The audit names a bias itself.
+    return clean, model.analyze("--quantized", faulty), {name, constant.output[0], constant.input[0]}, QDQ[kind]
 
 
 def float_fault(kind, model, dice):
@@ -373,11 +374,12 @@ def run_case(kind, model, dice):
     if moved < LEAST_EFFECT_DB:
         raise Skip
     first = faulty["findings"][0] if faulty["findings"] else {}
-    right_unit = first.get("layer") == name or (name is None and first.get("id") in causes)
+    names = name if isinstance(name, set) else {name}
+    right_unit = first.get("layer") in names or (name is None and first.get("id") in causes)
     return {
         "kind": kind,
         "model": model.name,
-        "unit": name,
+        "unit": sorted(filter(None, names)),
         "moved_db": moved,
         "named": first.get("layer"),
         "id": first.get("id"),

@@ -62,6 +62,7 @@ pub const PATTERNS: &[&dyn Pattern] = &[
     &suspect::WEIGHT_AXIS,
     &suspect::WEIGHT_CLIPPED,
     &suspect::WEIGHT_SCALE_WIDE,
+    &suspect::WEIGHT_WRONG,
     &suspect::ZERO_POINT_SHIFTED,
 ];
 

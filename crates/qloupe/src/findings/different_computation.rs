@@ -4,9 +4,9 @@ use super::case::severity_of;
 use super::{Case, Pattern};
 use crate::report::{Finding, View, figure_of};
 
-/// The causes that are known explain less than this part of the error ...
-const MOST_EXPLAINED: f64 = 0.5;
-/// ... which is larger than rounding makes.
+/// At least this part of the error is there without any rounding ...
+const LEAST_SHARE: f64 = 0.5;
+/// ... and is larger than rounding makes.
 const MOST_SQNR_DB: f64 = 15.0;
 
 pub(super) struct DifferentComputation;
@@ -23,19 +23,19 @@ impl Pattern for DifferentComputation {
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let at = |layer: &crate::report::Layer| {
             let local = figure_of(View::Local.of_layer(layer)?, "sqnr_db")?;
-            let residual = layer.causes.iter().find(|cause| cause.source == "residual")?;
-            if local > MOST_SQNR_DB || residual.share < 1.0 - MOST_EXPLAINED {
+            let cause = layer.causes.iter().find(|cause| cause.source == "computation")?;
+            if local > MOST_SQNR_DB || cause.share < LEAST_SHARE {
                 return None;
             }
-            let effect_db = case.cost_db(layer.effect?.noise * residual.share.min(1.0))?;
+            let effect_db = case.cost_db(layer.effect?.noise * cause.share.min(1.0))?;
             Some(Finding {
                 id: self.id().to_owned(),
                 severity: severity_of(effect_db)?,
                 layer: Some(layer.name.clone()),
                 cause: "the quantized model computes something else here".to_owned(),
                 evidence: format!(
-                    "{local:.1} dB on golden inputs; rounding and clipping explain {:.0}% of the error",
-                    100.0 * (1.0 - residual.share).max(0.0)
+                    "{local:.1} dB on golden inputs; {:.0}% of the error is there without any rounding",
+                    100.0 * cause.share
                 ),
                 fix: "compare the nodes of both models here: a fused activation, an attribute, a weight"
                     .to_owned(),

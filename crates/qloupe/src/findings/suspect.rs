@@ -141,6 +141,17 @@ pub(super) const WEIGHT_SCALE_WIDE: Suspect = Suspect {
     action: scale_of_the_plan,
 };
 
+pub(super) const WEIGHT_WRONG: Suspect = Suspect {
+    id: "weight_wrong",
+    title: "weights that are not those of the float model",
+    source: "weight_values",
+    inputs: false,
+    at_most: Severity::Error,
+    cause: "the weights are far from those of the float model, and no scale explains it",
+    fix: "quantize the weight again from this float model; check that both models are of one training run",
+    action: in_float,
+};
+
 pub(super) const ZERO_POINT_SHIFTED: Suspect = Suspect {
     id: "zero_point_shifted",
     title: "a range as wide as the values, beside them",

@@ -21,6 +21,11 @@ use error_of::{Part, error_energy, part_of_rounding};
 pub(super) use finish::Totals;
 use weights::{WeightParts, split_weight};
 
+/// Error beyond this many times that of plain ranges could be avoided by them: a scale twice as large as it need be.
+const AVOIDABLE: f64 = 4.0;
+/// A scale that reaches at most this many times as far as the largest weight fits it.
+const OWN_REACH: f64 = 1.5;
+
 /// Where error comes from, in the order of [`Energies::parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -36,10 +41,11 @@ pub(super) enum Origin {
     Fp16Rounding,
     Fp16Overflow,
     Fp16Underflow,
+    Computation,
 }
 
 impl Origin {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::WeightRounding,
         Self::WeightClipping,
         Self::WeightSpread,
@@ -52,6 +58,7 @@ impl Origin {
         Self::Fp16Rounding,
         Self::Fp16Overflow,
         Self::Fp16Underflow,
+        Self::Computation,
     ];
 }
 
@@ -63,7 +70,7 @@ pub(super) struct Energies {
     /// That of the local error.
     pub(super) local: f64,
     /// One for each of [`Origin::ALL`].
-    pub(super) parts: [f64; 12],
+    pub(super) parts: [f64; 13],
     /// Elements of the outputs, and those of them that the plan cannot hold.
     pub(super) n_outputs: u64,
     pub(super) n_clipped: u64,
@@ -87,8 +94,8 @@ impl Energies {
 pub(super) struct Split {
     /// The unit as the user's model has it.
     pub(super) float: FloatTwin,
-    /// The same nodes that the plan runs, on the constants of the user's model; absent where nothing is read quantized.
-    clean: Option<QuantizedProgram>,
+    /// The same nodes that the plan runs, on the constants of the user's model.
+    clean: QuantizedProgram,
     /// With changed weights or a changed bias.
     changed: Vec<(Origin, QuantizedProgram)>,
     /// Under the plan, in float arithmetic and in integers.
@@ -113,6 +120,17 @@ pub(super) struct About {
 }
 
 impl About {
+    /// True where the weights are far from the float model's although their scale could hold those.
+    fn has_other_weights(&self) -> bool {
+        let WeightParts {
+            excess,
+            reach,
+            n_clipped,
+            ..
+        } = &self.weights;
+        *excess > AVOIDABLE && *reach < OWN_REACH && *n_clipped == 0
+    }
+
     /// About a value that is brought into a form.
     pub(super) fn form(form: &Form) -> Self {
         Self {
@@ -166,7 +184,7 @@ impl Split {
         };
         let mut split = Self {
             float,
-            clean: None,
+            clean: one.float(&clean_changes)?,
             changed: Vec::new(),
             integer: None,
             inputs,
@@ -183,9 +201,6 @@ impl Split {
             changes.constants.insert(name.to_owned(), tensor);
             one.float(&changes)
         };
-        if !split.inputs.is_empty() {
-            split.clean = Some(one.float(&clean_changes)?);
-        }
         for (name, params) in &spec.weights {
             let (Some(weight), Some(stored)) = (own(name), prepared.program.constant(name)) else {
                 continue;
@@ -235,11 +250,13 @@ impl Split {
         for name in unit.inputs() {
             given.insert(name.clone(), golden(name)?);
         }
+        let clean = run(&self.clean, &given)?;
+        energies.add(Origin::Computation, distance(&reference, &clean));
         for (origin, program) in &self.changed {
-            let energy = distance(&reference, &run(program, &given)?);
+            let energy = distance(&clean, &run(program, &given)?);
             energies.add(*origin, energy);
         }
-        self.run_inputs(&given, &reference, &mut energies)?;
+        self.run_inputs(&given, &clean, &mut energies)?;
         for (name, form) in &self.outputs {
             if let Some(stored) = reference.get(name).and_then(Value::as_tensor) {
                 add_rounding(stored, form, &mut energies);
@@ -276,10 +293,12 @@ impl Split {
     fn run_inputs(
         &self,
         given: &BTreeMap<String, Value>,
-        reference: &BTreeMap<String, Value>,
+        clean: &BTreeMap<String, Value>,
         energies: &mut Energies,
     ) -> Result<(), ExecError> {
-        let Some(clean) = &self.clean else { return Ok(()) };
+        if self.inputs.is_empty() {
+            return Ok(());
+        }
         for (origin, part) in [
             (Origin::InputRounding, Part::Rounding),
             (Origin::InputClipping, Part::Clipping),
@@ -300,7 +319,7 @@ impl Split {
                 changed.insert(name.clone(), kept.into());
             }
             if part == Part::Rounding || n_clipped > 0 {
-                energies.add(origin, distance(reference, &run(clean, &changed)?));
+                energies.add(origin, distance(clean, &run(&self.clean, &changed)?));
             }
         }
         Ok(())

@@ -1,16 +1,14 @@
 //! The parts of a unit's error over all samples, in words and shares.
 
-use super::{About, Energies, Origin};
+use super::{AVOIDABLE, About, Energies, Origin};
 use crate::report::Cause;
 
-/// Error beyond this many times that of plain ranges could be avoided by them: a scale twice as large as it need be.
-const AVOIDABLE: f64 = 4.0;
 /// A part below this is not told.
 const LEAST_SHARE: f64 = 0.001;
 /// Elements outside of the range are told of this many samples.
 const N_SAMPLES: usize = 3;
-/// A range differs from the values' by at most this part where only its zero point is wrong ...
-const SAME_WIDTH: f64 = 0.3;
+/// The width of a range differs from the values' by at most this part where only its zero point is wrong ...
+const SAME_WIDTH: f64 = 0.12;
 /// ... which has them stick out at one end by at least this part, and leaves as much unused at the other.
 const SHIFT: f64 = 0.03;
 /// Steps of 8 bits.
@@ -87,7 +85,7 @@ impl Totals {
             }
             Origin::Bias => beyond(about.bias_excess),
             Origin::OutputRounding | Origin::OutputClipping => beyond(self.output_excess(about)),
-            Origin::Fp16Overflow | Origin::Fp16Underflow => 1.0,
+            Origin::Fp16Overflow | Origin::Fp16Underflow | Origin::Computation => 1.0,
             _ => 0.0,
         }
     }
@@ -121,6 +119,9 @@ impl Totals {
                 about.weights.n_weights,
                 list(&about.weights.clipped_channels)
             ),
+            Origin::WeightRounding if about.has_other_weights() => {
+                "the weights are not those of the float model: no scale rounds to them".to_owned()
+            }
             Origin::WeightRounding => match about.weights.wrong_axis {
                 Some((axis, expected)) => {
                     format!("the scales lie along axis {axis}, expected the output channels, axis {expected}")
@@ -156,8 +157,11 @@ impl Totals {
 
     fn name_of(&self, origin: Origin, about: &About) -> &'static str {
         match origin {
-            Origin::WeightRounding if about.weights.wrong_axis.is_some() => "weight_axis",
+            Origin::WeightRounding | Origin::WeightClipping if about.weights.wrong_axis.is_some() => {
+                "weight_axis"
+            }
             Origin::WeightRounding if !about.weights.dead_channels.is_empty() => "dead_channels",
+            Origin::WeightRounding if about.has_other_weights() => "weight_values",
             Origin::WeightRounding => "weight_rounding",
             Origin::WeightClipping => "weight_clipping",
             Origin::WeightSpread => "weight_spread",
@@ -172,6 +176,7 @@ impl Totals {
             Origin::Fp16Rounding => "fp16_rounding",
             Origin::Fp16Overflow => "fp16_overflow",
             Origin::Fp16Underflow => "fp16_underflow",
+            Origin::Computation => "computation",
         }
     }
 
@@ -188,8 +193,8 @@ impl Totals {
         let (low, high) = params.real_range(0);
         let width = high - low;
         let (below, above) = ((low - min) / width, (max - high) / width);
-        let is_as_wide = ((max - min) / width - 1.0).abs() < SAME_WIDTH;
-        is_as_wide && ((below > SHIFT && above < -SHIFT) || (above > SHIFT && below < -SHIFT))
+        let is_as_wide = (below + above).abs() < SAME_WIDTH;
+        is_as_wide && below.abs().min(above.abs()) > SHIFT && below * above < 0.0
     }
 
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {

@@ -2,7 +2,7 @@
 
 use qloupe_tensor::{QuantParams, Rounding, Tensor, fake_quantize_linear};
 
-use super::Origin;
+use super::{AVOIDABLE, Origin};
 use crate::Error;
 use crate::plan::{per_channel_params, whole_range_params};
 use crate::prepare::Prepared;
@@ -108,7 +108,8 @@ pub(super) fn split_weight(
     let tensor = |values: Vec<f32>| Tensor::new(shape, values);
     let mut changed = Vec::new();
     match &channels {
-        Some(channels) if params.as_per_tensor().is_some() && channels.scale().len() > 1 => {
+        // Where one scale is wrong for all channels alike, it is not their difference that is to blame.
+        Some(channels) if is_spread(params, channels, about.excess) => {
             // What remains of the rounding with a scale for each channel is rounding, the rest is spread.
             let own = fake_quantize_linear(weight, channels, Rounding::TiesEven)?;
             let own = own.require::<f32>()?.to_vec();
@@ -157,6 +158,11 @@ fn dead_channels(values: &[f32], grid: &[f32], channels: &QuantParams, shape: &[
     }
     let dead = alive.iter().enumerate().filter(|(_, [was, is])| *was && !is);
     dead.map(|(channel, _)| channel).collect()
+}
+
+/// True for one scale that serves several channels as well as one can.
+fn is_spread(params: &QuantParams, channels: &QuantParams, excess: f64) -> bool {
+    params.as_per_tensor().is_some() && channels.scale().len() > 1 && excess <= AVOIDABLE
 }
 
 /// The channels with the largest error relative to themselves.
