@@ -7,10 +7,10 @@ use crate::body::Body;
 use crate::chain::ChainHead;
 use crate::element_wise::ElementSteps;
 use crate::size_limit::OutputCheck;
-use crate::stored::broadcast_nhwc;
+use crate::stored::{broadcast_nhwc, permute};
 use crate::{
-    BoundBody, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared,
-    Stored, Value, ValueContext, ValueOperator,
+    BoundBody, Differentiable, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext,
+    Prepared, PreparedPullback, Pullback, PullbackContext, Stored, Value, ValueContext, ValueOperator,
 };
 
 /// A node with its operator, ready to be called.
@@ -184,6 +184,83 @@ impl Call {
         f(&ctx).map_err(|source| self.locate(source))
     }
 
+    /// The vector-Jacobian product of the operator.
+    pub(crate) fn as_differentiable(&self) -> Option<&'static dyn Differentiable> {
+        self.operator.as_differentiable()
+    }
+
+    /// Packs constants for the way back.
+    pub(crate) fn prepare_pullback(
+        &self,
+        constants: &[Option<Tensor>],
+    ) -> Result<Option<Box<dyn PreparedPullback>>, ExecError> {
+        let Some(operator) = self.as_differentiable() else {
+            return Ok(None);
+        };
+        let ctx = PrepareContext {
+            node: &self.node,
+            opset: self.opset,
+            constants,
+        };
+        operator
+            .prepare_pullback(&ctx)
+            .map_err(|source| self.locate(source))
+    }
+
+    /// Calls `f` with the pullback at inputs and outputs, a function that brings the gradient of an output into the order of
+    /// the call, and one that makes a value's gradient of that of an input.
+    pub(crate) fn with_pullback<R>(
+        &self,
+        prepared: Option<&dyn PreparedPullback>,
+        (inputs, outputs, wanted): (&[Option<&Stored>], &[Option<&Stored>], &[bool]),
+        f: impl FnOnce(&Pullback<'_>, &IntoCall<'_>, &OutOfCall<'_>) -> Result<R, OpError>,
+    ) -> Result<R, ExecError> {
+        let Some(operator) = self.as_differentiable() else {
+            return Err(self.locate(OpError::unsupported("a gradient")));
+        };
+        let first = inputs.first().copied().flatten().map(Stored::dtype);
+        self.with_context(inputs, |call| {
+            let layout = call.layout;
+            let outputs: Vec<Option<&Tensor>> = outputs
+                .iter()
+                .map(|output| output.map(|stored| stored.in_layout(layout)))
+                .collect();
+            let ctx = PullbackContext {
+                call: EvalContext { ..*call },
+                outputs: &outputs,
+                wanted,
+            };
+            let pullback = match prepared {
+                Some(prepared) => prepared.pullback(&ctx)?,
+                None => operator.pullback(&ctx)?,
+            };
+            let out_of_call = |idx: usize, gradient: Tensor| match inputs[idx] {
+                Some(input) => self.gradient_of(idx, input, layout, first, gradient),
+                None => Ok(Stored::plain(gradient)),
+            };
+            f(&pullback, &|gradient| gradient.into_layout(layout), &out_of_call)
+        })
+    }
+
+    /// The gradient of an input, from that of what the call took for it.
+    fn gradient_of(
+        &self,
+        idx: usize,
+        input: &Stored,
+        layout: Layout,
+        first: Option<DType>,
+        gradient: Tensor,
+    ) -> Result<Stored, OpError> {
+        Ok(match self.taken_as(idx, input, layout, first) {
+            Taken::Plain => Stored::plain(gradient),
+            Taken::Nhwc => Stored::of_call(gradient, Layout::Nhwc),
+            Taken::Broadcast => {
+                let plain = permute(&gradient, Layout::Plain);
+                Stored::plain(plain.reshape(&input.shape())?)
+            }
+        })
+    }
+
     fn choose_layout(&self, inputs: &[Option<&Stored>]) -> Layout {
         let mut present = inputs.iter().flatten();
         let nhwc = match self.operator.layout() {
@@ -197,22 +274,44 @@ impl Call {
     }
 
     fn convert(&self, idx: usize, input: &Stored, layout: Layout, first: Option<DType>) -> Tensor {
+        match self.taken_as(idx, input, layout, first) {
+            Taken::Plain => input.to_plain().clone(),
+            Taken::Nhwc => input.to_nhwc().clone(),
+            Taken::Broadcast => broadcast_nhwc(input.to_plain()),
+        }
+    }
+
+    /// How a call takes an input.
+    fn taken_as(&self, idx: usize, input: &Stored, layout: Layout, first: Option<DType>) -> Taken {
         let activation = match self.operator.layout() {
             LayoutRule::Nhwc => idx < self.operator.nhwc_inputs(),
             LayoutRule::Follow | LayoutRule::Plain => true,
         };
         if layout == Layout::Plain || !activation {
-            return input.to_plain().clone();
+            return Taken::Plain;
         }
         // Operands of a broadcast have the dtype of the first input or are a condition; others are parameters
         // (starts, sizes) that keep their rank.
         let operand = self.operator.layout() == LayoutRule::Follow
             && (1..4).contains(&input.rank())
             && (Some(input.dtype()) == first || first == Some(DType::Bool));
-        if operand {
-            broadcast_nhwc(input.to_plain())
-        } else {
-            input.to_nhwc().clone()
-        }
+        if operand { Taken::Broadcast } else { Taken::Nhwc }
     }
 }
+
+/// What a call takes for an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// The tensor in ONNX order.
+    Plain,
+    /// The tensor in NHWC order.
+    Nhwc,
+    /// An operand of lower rank with leading dimensions of 1, in NHWC order.
+    Broadcast,
+}
+
+/// Brings the gradient of an output into the order of a call.
+pub(crate) type IntoCall<'a> = dyn Fn(Stored) -> Tensor + Sync + 'a;
+
+/// Makes a value's gradient of the gradient of input `idx` of a call.
+pub(crate) type OutOfCall<'a> = dyn Fn(usize, Tensor) -> Result<Stored, OpError> + Sync + 'a;

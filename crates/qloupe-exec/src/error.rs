@@ -153,6 +153,20 @@ pub enum ExecError {
         /// The tensor.
         got: String,
     },
+    /// A gradient does not fit its value.
+    #[error(
+        "gradient of value \"{name}\" does not fit, expected float32 of shape {expected:?}, got {dtype} of shape {got:?}"
+    )]
+    WrongGradient {
+        /// The value.
+        name: String,
+        /// Its shape.
+        expected: Vec<usize>,
+        /// The shape of the gradient.
+        got: Vec<usize>,
+        /// The element type of the gradient.
+        dtype: DType,
+    },
     /// The graph is malformed.
     #[error(transparent)]
     Ir(#[from] IrError),

@@ -2,9 +2,11 @@
 //!
 //! The crate knows no calibration, targets or files.
 
+mod backward;
 mod body;
 mod call;
 mod chain;
+mod differentiable;
 mod element_wise;
 mod error;
 mod infer;
@@ -21,8 +23,10 @@ mod sym_dim;
 mod value;
 mod walk;
 
+pub use backward::{Backward, GoldenValues, GradientVisitor, Incomplete};
 pub use body::BoundBody;
 pub use chain::{ChainHead, Watch};
+pub use differentiable::{Differentiable, Gradients, PreparedPullback, Pullback, PullbackContext};
 pub use element_wise::{ElementSource, ElementSteps};
 pub use error::{ExecError, OpError};
 pub use infer::{BodyInference, Fact, InferContext};

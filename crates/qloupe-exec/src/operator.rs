@@ -7,7 +7,7 @@ use qloupe_tensor::Tensor;
 
 use crate::chain::ChainHead;
 use crate::element_wise::ElementSteps;
-use crate::{BoundBody, Fact, InferContext, OpError, Value};
+use crate::{BoundBody, Differentiable, Fact, InferContext, OpError, Value};
 
 /// The physical order of 4-D tensors that are handed to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,11 @@ pub trait Operator: Debug + Sync {
     /// What a node computes element by element on float32, given its constant inputs; `None` if it does not. The node
     /// then has one output.
     fn elements(&self, _ctx: &PrepareContext<'_>) -> Option<ElementSteps> {
+        None
+    }
+
+    /// The vector-Jacobian product, for operators that have one.
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
         None
     }
 

@@ -87,6 +87,14 @@ impl Stored {
         }
     }
 
+    /// The tensor in a given order, the elements without a copy where they are in that order.
+    pub(crate) fn into_layout(self, layout: Layout) -> Tensor {
+        if self.layout == layout || self.rank() != 4 {
+            return self.primary;
+        }
+        self.in_layout(layout).clone()
+    }
+
     /// The tensor in a given order.
     pub fn in_layout(&self, layout: Layout) -> &Tensor {
         if layout == Layout::Nhwc {

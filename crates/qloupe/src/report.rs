@@ -334,6 +334,14 @@ pub struct Effect {
     /// errors make up for it.
     #[serde(with = "number")]
     pub gain_db: f64,
+    /// False where both figures are first-order estimates: then `alone` and `rescued` are absent.
+    pub is_exact: bool,
+    /// `noise` as it was estimated; absent where no estimate was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_noise: Option<f64>,
+    /// `gain_db` as it was estimated; absent where no estimate was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_gain_db: Option<f64>,
 }
 
 /// Whether the errors of units add up.
@@ -350,6 +358,9 @@ pub struct Additivity {
     pub sqnr_db: f64,
     /// Samples that `alone` and `rescued` were measured on.
     pub n_samples: usize,
+    /// The rank correlation (Spearman) of estimated and measured noise, over the units of which both are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_correlation: Option<f64>,
     /// Units that do more, or less, together than each by itself, the strongest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<Pair>,

@@ -5,6 +5,7 @@
 //! there to the outputs, on golden values or on those of the plan, and nothing else is. Both run in fake-quant mode: a
 //! value may be on the grid of the plan or not.
 
+mod estimate;
 mod lane;
 mod pairs;
 mod parts;
@@ -26,6 +27,7 @@ use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
 use crate::report::{Additivity, Cause, Effect, Layer, Report, ValueRange, View, figure_of};
 
+pub use estimate::Estimate;
 use lane::Lane;
 use pairs::interacting_pairs;
 pub(crate) use parts::Parts;
@@ -35,10 +37,55 @@ use split::{About, Totals};
 
 /// Golden values of all samples that run at once stay within this; what is let go is computed again.
 const MAX_GOLDEN_BYTES: usize = 512 << 20;
+/// Networks with at most so many sources are measured exactly.
+const MAX_AUTO_EXACT: usize = 64;
+/// Sources that are run again after an estimate: those with the most noise, and those with the largest gain.
+const N_EXACT: usize = 8;
 /// Samples that run at once.
 const MAX_LANES: usize = 4;
 /// Nothing is better, and nothing worse, than this.
 const MAX_SQNR_DB: f64 = 100.0;
+
+/// How many sources are run again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// All of a small network; of others as [`Depth::Estimated`].
+    #[default]
+    Auto,
+    /// All.
+    Exact,
+    /// All are estimated, and those that do most are run again.
+    Estimated,
+}
+
+impl Depth {
+    /// Every depth, by name.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("estimated", Self::Estimated),
+        ("exact", Self::Exact),
+    ];
+
+    /// The depth of a name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownChoice`] with all names.
+    pub fn parse(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL
+            .iter()
+            .find(|(id, _)| *id == name)
+            .map(|(_, depth)| *depth);
+        found.ok_or_else(|| Error::unknown_choice("depth", name, Self::ALL.iter().map(|(id, _)| *id)))
+    }
+
+    fn is_exact(self, n_sources: usize) -> bool {
+        match self {
+            Self::Auto => n_sources <= MAX_AUTO_EXACT,
+            Self::Exact => true,
+            Self::Estimated => false,
+        }
+    }
+}
 
 /// The effects of all sources over samples.
 #[derive(Debug)]
@@ -55,6 +102,10 @@ pub struct Sensitivity<'a> {
     /// Everything quantized, for each part of the outputs.
     entire: Vec<Comparison>,
     effects: Vec<Effects>,
+    /// First-order estimates of all sources; empty where none were made.
+    estimates: Vec<Estimate>,
+    /// Whether a source is run again, where not all are.
+    is_exact: Vec<bool>,
     additivity: Additivity,
     n_samples: usize,
 }
@@ -84,6 +135,8 @@ impl<'a> Sensitivity<'a> {
             plan,
             program: program.map_err(|e| network.located(e))?,
             effects: vec![Effects::default(); sources.len()],
+            estimates: Vec::new(),
+            is_exact: Vec::new(),
             sources,
             reference: reference_constants(network, prepared, plan)?,
             parts: None,
@@ -93,16 +146,25 @@ impl<'a> Sensitivity<'a> {
         })
     }
 
-    /// Measures every source on some samples.
+    /// Measures what the sources do, all of them or as many as `depth` says.
     ///
     /// # Errors
     /// A run that fails; inputs that do not fit.
-    pub fn observe(&mut self, samples: &[Vec<(String, Tensor)>], stages: Stages<'_>) -> Result<(), Error> {
+    pub fn observe(
+        &mut self,
+        samples: &[Vec<(String, Tensor)>],
+        depth: Depth,
+        stages: Stages<'_>,
+    ) -> Result<(), Error> {
+        if !depth.is_exact(self.sources.len()) {
+            self.estimates = self.estimate(samples, stages)?;
+            self.is_exact = largest(&self.estimates, N_EXACT);
+        }
         in_pool(|| {
             let n_groups = samples.len().div_ceil(MAX_LANES);
             for (idx, group) in samples.chunks(MAX_LANES).enumerate() {
                 let n_sources = self.sources.len();
-                let show = |done: usize| stages("sensitivity", idx * n_sources + done, n_groups * n_sources);
+                let show = |done: usize| stages("effects", idx * n_sources + done, n_groups * n_sources);
                 self.observe_group(group, &show)?;
             }
             Ok(())
@@ -134,7 +196,15 @@ impl<'a> Sensitivity<'a> {
         add(&mut self.entire, lanes.iter().map(Lane::entire));
         for (idx, (source, effects)) in self.sources.iter().zip(&mut self.effects).enumerate() {
             let variant = source.compile(self.network, self.prepared, self.plan, &self.reference)?;
-            let effect = |lane: &mut Lane<'_>| Ok((lane.effect(&variant)?, lane.split(&variant)?));
+            let is_exact = self.is_exact.get(idx) != Some(&false);
+            let effect = |lane: &mut Lane<'_>| {
+                let outputs = if is_exact {
+                    Some(lane.effect(&variant)?)
+                } else {
+                    None
+                };
+                Ok((outputs, lane.split(&variant)?))
+            };
             let measured = lanes
                 .par_iter_mut()
                 .map(effect)
@@ -145,7 +215,7 @@ impl<'a> Sensitivity<'a> {
                 .flatten()
                 .for_each(|energies| effects.totals.add(energies));
             effects.about = variant.about();
-            for effect in outputs {
+            for effect in outputs.into_iter().flatten() {
                 add(&mut effects.alone, effect.alone.into_iter());
                 add(&mut effects.rescued, std::iter::once(effect.rescued));
             }
@@ -165,10 +235,14 @@ impl<'a> Sensitivity<'a> {
         Ok(())
     }
 
-    /// The noise of each source alone at the outputs, relative to their energy: the mean over all parts.
+    /// The noise of each source alone at the outputs, relative to their energy, the mean over all parts: as it was
+    /// measured, or as it is estimated.
     fn noises(&self) -> Vec<f64> {
-        let of = |effects: &Effects| noise(&effects.alone);
-        self.effects.iter().map(of).collect()
+        let of = |(idx, effects): (usize, &Effects)| match self.estimates.get(idx) {
+            Some(estimate) if effects.alone.is_empty() => estimate.alone,
+            _ => noise(&effects.alone),
+        };
+        self.effects.iter().enumerate().map(of).collect()
     }
 
     /// The part of each source in the sum of what all do alone.
@@ -177,6 +251,20 @@ impl<'a> Sensitivity<'a> {
         let sum: f64 = noises.iter().sum();
         let share = |noise: f64| if sum > 0.0 { noise / sum } else { 0.0 };
         noises.into_iter().map(share).collect()
+    }
+
+    /// How well the order of the estimates agrees with that of what was measured; `None` where not both are known of
+    /// several sources.
+    fn rank_correlation(&self) -> Option<f64> {
+        let both = self
+            .estimates
+            .iter()
+            .zip(&self.effects)
+            .filter(|(estimate, effects)| estimate.is_estimated && !effects.alone.is_empty());
+        let (estimated, exact): (Vec<f64>, Vec<f64>) = both
+            .map(|(estimate, effects)| (estimate.alone, noise(&effects.alone)))
+            .unzip();
+        (exact.len() > 2).then(|| rank_correlation(&estimated, &exact))
     }
 
     /// Writes the effects into the rows of a report.
@@ -192,8 +280,10 @@ impl<'a> Sensitivity<'a> {
                 .collect()
         };
         let figures = noises.iter().copied().zip(shares);
-        for ((source, effects), (noise, share)) in self.sources.iter().zip(&self.effects).zip(figures) {
-            let Some(layer) = report.layers.iter_mut().find(|layer| layer.name == source.name) else {
+        let sqnr_db = score_db(&self.entire);
+        for (idx, (effects, (noise, share))) in self.effects.iter().zip(figures).enumerate() {
+            let name = &self.sources[idx].name;
+            let Some(layer) = report.layers.iter_mut().find(|layer| layer.name == *name) else {
                 continue;
             };
             layer.views.alone = by_part(&effects.alone);
@@ -204,10 +294,20 @@ impl<'a> Sensitivity<'a> {
             });
             layer.causes = effects.totals.causes(&effects.about);
             layer.causes.extend(inherited(layer));
-            layer.effect = (!effects.rescued.is_empty()).then(|| Effect {
+            let estimate = self.estimates.get(idx);
+            let is_exact = !effects.rescued.is_empty();
+            let gain_db = if is_exact {
+                Some(score_db(&effects.rescued) - sqnr_db)
+            } else {
+                estimate.map(Estimate::gain_db)
+            };
+            layer.effect = gain_db.map(|gain_db| Effect {
                 share,
                 noise,
-                gain_db: score_db(&effects.rescued) - score_db(&self.entire),
+                gain_db,
+                is_exact,
+                estimated_noise: estimate.map(|estimate| estimate.alone),
+                estimated_gain_db: estimate.map(Estimate::gain_db),
             });
         }
         let explained = if entire_noise > 0.0 {
@@ -218,11 +318,44 @@ impl<'a> Sensitivity<'a> {
         report.additivity = Some(Additivity {
             explained,
             noise: entire_noise,
-            sqnr_db: score_db(&self.entire),
+            sqnr_db,
             n_samples: self.n_samples,
+            rank_correlation: self.rank_correlation(),
             ..self.additivity
         });
     }
+}
+
+/// The sources with the most noise, those with the largest gain, and those that no estimate was made of.
+fn largest(estimates: &[Estimate], n: usize) -> Vec<bool> {
+    let mut is_largest: Vec<bool> = estimates.iter().map(|estimate| !estimate.is_estimated).collect();
+    let noise = |idx: usize| estimates[idx].alone;
+    let gain = |idx: usize| estimates[idx].gain_db();
+    for key in [&noise as &dyn Fn(usize) -> f64, &gain] {
+        let mut order: Vec<usize> = (0..estimates.len()).collect();
+        order.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
+        order.into_iter().take(n).for_each(|idx| is_largest[idx] = true);
+    }
+    is_largest
+}
+
+/// Spearman's rank correlation.
+fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
+    let (a, b) = (ranks(a), ranks(b));
+    let middle = (a.len() as f64 - 1.0) / 2.0;
+    let covariance =
+        |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
+    covariance(&a, &b) / (covariance(&a, &a) * covariance(&b, &b)).sqrt()
+}
+
+fn ranks(figures: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..figures.len()).collect();
+    order.sort_by(|&a, &b| figures[a].total_cmp(&figures[b]));
+    let mut ranks = vec![0.0; figures.len()];
+    for (rank, idx) in order.into_iter().enumerate() {
+        ranks[idx] = rank as f64;
+    }
+    ranks
 }
 
 /// Adds samples, each with one measurement for each part.

@@ -14,6 +14,7 @@ mod effects {
     use qloupe::recipe::Recipe;
     use qloupe::report::{Layer, Report};
     use qloupe::samples::Dataset;
+    use qloupe::sensitivity::Depth;
     use qloupe::session::Session;
     use qloupe::targets;
     use qloupe_exec::Mode;
@@ -58,6 +59,7 @@ mod effects {
                 mode: Mode::FakeQuant,
                 views: ViewSet::parse(["entire", "tensor", "local", "alone", "rescued"]).unwrap(),
                 n_effect_samples: N_SAMPLES,
+                depth: Depth::Exact,
                 until_stable: false,
             };
             analyze(

@@ -13,6 +13,7 @@ use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
+use qloupe::sensitivity::Depth;
 use qloupe::session::Session;
 use qloupe::targets::Target;
 use qloupe::write::write_atomically;
@@ -70,6 +71,10 @@ pub(super) struct Arguments {
     /// Samples that alone and rescued are measured on, at most
     #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
     effect_samples: usize,
+    /// How alone and rescued are found: exact runs every unit again, estimated takes gradients and runs the units that do
+    /// most again, auto is exact for networks of at most 64 units
+    #[arg(long, value_name = "DEPTH", default_value = "auto")]
+    depth: String,
     #[command(flatten)]
     fixes: FixArgs,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
@@ -124,6 +129,7 @@ impl Command for Analyze {
         let subject = Subject::check(&args)?;
         let views = ViewSet::parse(args.views.iter().map(String::as_str))?;
         let mode = quantize::parse_mode(&args.mode)?;
+        let depth = Depth::parse(&args.depth)?;
         let mut opened = subject.open(&args)?;
         let dataset = Dataset::from_args(&args.input, &opened.session().inputs).map_err(Error::from)?;
         let task = Task::choose(&args, opened.session())?;
@@ -136,6 +142,7 @@ impl Command for Analyze {
             mode,
             views,
             n_effect_samples: args.effect_samples,
+            depth,
             until_stable: args.until_stable,
         };
         let stages = Stages::new(args.model.quiet);

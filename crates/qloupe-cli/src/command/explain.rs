@@ -9,6 +9,7 @@ use qloupe::Error;
 use qloupe::analyze::{AnalyzeOptions, ViewSet, analyze};
 use qloupe::report::Report;
 use qloupe::samples::Dataset;
+use qloupe::sensitivity::Depth;
 
 use super::{Command, quantize};
 use crate::args::{ModelArgs, QuantizeArgs};
@@ -95,6 +96,7 @@ impl Arguments {
             mode,
             views: ViewSet::parse(VIEWS)?,
             n_effect_samples: self.effect_samples,
+            depth: Depth::default(),
             until_stable: false,
         };
         let stages = Stages::new(quiet);

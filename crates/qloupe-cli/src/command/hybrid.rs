@@ -13,6 +13,7 @@ use qloupe::plan::{constants_path, write_plan};
 use qloupe::qdq::export_qdq;
 use qloupe::quantize::{Quantized, read_plan};
 use qloupe::samples::{Dataset, Labelled};
+use qloupe::sensitivity::Depth;
 use qloupe::write::write_atomically;
 use qloupe::{Error, write_model};
 
@@ -152,6 +153,7 @@ impl ProposeArguments {
             mode,
             views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
             n_effect_samples: self.effect_samples,
+            depth: Depth::default(),
             until_stable: false,
         };
         let chosen = Chosen::new(samples)?;

@@ -5,7 +5,10 @@ use qloupe_tensor::Tensor;
 
 use super::float_tensor::{from_float32, to_float32};
 use super::pooling::{Pool, infer_pool};
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::pooling_gradient::averaged;
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// The sum under the window, of images column by column, divided by the number of elements under it; with `count_include_pad` by those
 /// of the padded input.
@@ -23,6 +26,10 @@ impl Operator for AveragePool {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         Ok(vec![infer_pool(ctx)?])
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -46,5 +53,14 @@ impl Operator for AveragePool {
             }),
         };
         Ok(vec![from_float32(x.dtype(), &pool.output_shape(), y)?])
+    }
+}
+
+impl Differentiable for AveragePool {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let pool = Pool::new(&ctx.call, x)?;
+        let with_padding = ctx.call.int("count_include_pad", 0) == 1;
+        Ok(averaged(pool, x.shape(), ctx.call.layout, with_padding))
     }
 }

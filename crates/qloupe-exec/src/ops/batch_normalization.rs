@@ -5,11 +5,14 @@ use qloupe_tensor::{DType, Tensor};
 
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{FLOATS, wrong_dtype};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
+use super::normalization::floats;
 use super::normalization::{floats_of_length, mean_and_variance, rounded};
 use super::rows::for_each_row;
 use crate::element_wise::ElementSource;
 use crate::{
-    ElementSteps, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext,
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
 };
 
 /// How many elements one thread takes at a time, at least.
@@ -71,6 +74,10 @@ impl Operator for BatchNormalization {
             step(BinaryKernel::Mul, ElementSource::Step(0), &slopes),
             step(BinaryKernel::Add, ElementSource::Step(1), &biases),
         ]))
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -155,6 +162,28 @@ impl Operator for BatchNormalization {
         };
         outputs.insert(0, cast(&y, dtype)?);
         Ok(outputs)
+    }
+}
+
+impl Differentiable for BatchNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        if ctx.call.int("training_mode", 0) != 0 || ctx.call.int("spatial", 1) == 0 {
+            return Err(OpError::unsupported(
+                "the gradient of BatchNormalization in training",
+            ));
+        }
+        let (scales, variances) = (floats(&ctx.call, 1)?, floats(&ctx.call, 4)?);
+        let epsilon = f64::from(ctx.call.float("epsilon", 1e-5));
+        let slopes = narrow(&slopes(&scales, &variances, epsilon));
+        let rank = ctx.call.require(0)?.rank();
+        let mut shape = vec![1; rank];
+        shape[if ctx.call.layout == Layout::Nhwc && rank == 4 {
+            3
+        } else {
+            1
+        }] = slopes.len();
+        let factor = Factor::Tensor(Tensor::new(&shape, slopes)?);
+        broadcast_pullback(ctx, vec![Some(factor)])
     }
 }
 

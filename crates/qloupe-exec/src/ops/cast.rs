@@ -5,9 +5,12 @@ use qloupe_tensor::{
 };
 
 use super::broadcast::fill_pieces;
+use super::movement_gradient::reshaped;
 use super::number::{Castable, Exact, each_castable};
 use super::parameters::dtype_of_number;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x` as the dtype `to`.
 ///
@@ -34,9 +37,23 @@ impl Operator for Cast {
         infer_cast(ctx, Some(target(ctx.node.int("to"))?))
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let to = target(ctx.node.int("to"))?;
         Ok(vec![cast_by(ctx.require(0)?, to, SmallFloatRule::of(ctx)?)?])
+    }
+}
+
+impl Differentiable for Cast {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }
 

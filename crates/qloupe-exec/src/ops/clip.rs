@@ -5,8 +5,12 @@ use qloupe_tensor::Tensor;
 
 use super::cast::cast;
 use super::elementwise::{NUMBERS, map, widened, wrong_dtype};
+use super::elementwise_gradient::{by_input, indicator};
 use super::number::{Exact, Number, each_number};
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = min(max(x, low), high)`; NaN stays NaN. The bounds are attributes below opset 11, optional inputs from then on.
 #[derive(Debug)]
@@ -43,6 +47,10 @@ impl Operator for Clip {
         ElementSteps::unary(UnaryKernel::Clip { min, max })
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let dtype = x.dtype();
@@ -56,6 +64,14 @@ impl Operator for Clip {
             }))?
         }, else return Err(wrong_dtype(0, NUMBERS, dtype)));
         Ok(vec![cast(&clipped, dtype)?])
+    }
+}
+
+impl Differentiable for Clip {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let low = bound::<f32>(&ctx.call, 1, "min")?.unwrap_or(f32::NEG_INFINITY);
+        let high = bound::<f32>(&ctx.call, 2, "max")?.unwrap_or(f32::INFINITY);
+        by_input(ctx, move |x| indicator((x >= low) & (x <= high)))
     }
 }
 

@@ -1,11 +1,16 @@
 //! Concat: tensors one after the other along an axis.
 
+use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::parameters::elements_fact;
 use super::pieces::concatenate;
+use super::pieces::cut;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// The inputs one after the other along `axis`; all other dimensions are equal.
 #[derive(Debug)]
@@ -59,6 +64,10 @@ impl Operator for Concat {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let mut tensors = Vec::with_capacity(ctx.inputs.len());
         for idx in 0..ctx.inputs.len() {
@@ -67,5 +76,26 @@ impl Operator for Concat {
         let first = ctx.require(0)?;
         let axis = ctx.axis(axis_attribute(ctx.node.int("axis"))?, first.rank())?;
         Ok(vec![concatenate(&tensors, axis)?])
+    }
+}
+
+impl Differentiable for Concat {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let mut sizes = Vec::with_capacity(ctx.call.inputs.len());
+        let rank = ctx.call.require(0)?.rank();
+        let axis = ctx.call.axis(axis_attribute(ctx.call.node.int("axis"))?, rank)?;
+        for idx in 0..ctx.call.inputs.len() {
+            sizes.push(ctx.call.require(idx)?.shape()[axis]);
+        }
+        Ok(Pullback::new(move |mut gradients| {
+            match gradients.first_mut().and_then(Option::take) {
+                Some(gradient) => Ok(cut(&gradient, axis, &sizes)?.into_iter().map(Some).collect()),
+                None => Ok(Vec::new()),
+            }
+        }))
     }
 }

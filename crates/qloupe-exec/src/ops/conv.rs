@@ -4,13 +4,15 @@ use qloupe_ir::Node;
 use qloupe_kernels::{ConvF32, ConvGeometry, nchw_to_nhwc, nhwc_to_nchw};
 use qloupe_tensor::{DType, Tensor};
 
+use super::conv_gradient::ConvGradient;
 use super::float_tensor::{from_float32, to_float32};
 use super::parameters::open_dim;
 use super::volume::conv_volume;
 use super::window::{Applied, Window, spatial};
 use crate::chain::{ChainHead, HeadKernel};
 use crate::{
-    EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared, SymDim,
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext,
+    Prepared, PreparedPullback, Pullback, PullbackContext, SymDim,
 };
 
 /// `y[n, o, ..] = b[o] + sum over kh, kw, i of w[o, i, kh, kw] * x[n, i, ..]`, by groups.
@@ -47,6 +49,10 @@ impl Operator for Conv {
         Ok(vec![Fact::new(x.dtype, Some(dims))])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let weight = ctx.require(1)?;
         PreparedConv::new(ctx.node, weight, ctx.input(2))?.eval(ctx)
@@ -59,6 +65,23 @@ impl Operator for Conv {
             return Ok(None);
         };
         Ok(Some(Box::new(PreparedConv::new(ctx.node, weight, constant(2))?)))
+    }
+}
+
+impl Differentiable for Conv {
+    fn prepare_pullback(
+        &self,
+        ctx: &PrepareContext<'_>,
+    ) -> Result<Option<Box<dyn PreparedPullback>>, OpError> {
+        match ctx.constants.get(1).and_then(Option::as_ref) {
+            Some(weight) if weight.rank() < 5 => Ok(Some(Box::new(ConvGradient::new(ctx.node, weight)?))),
+            _ => Ok(None),
+        }
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let weight = ctx.call.require(1)?;
+        ConvGradient::new(ctx.call.node, weight)?.once(ctx.call.require(0)?.shape(), ctx.call.layout)
     }
 }
 

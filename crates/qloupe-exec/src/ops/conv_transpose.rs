@@ -5,12 +5,14 @@ use qloupe_kernels::{ConvTransposeF32, ConvTransposeGeometry};
 use qloupe_tensor::{DType, Tensor};
 
 use super::conv::{channels_second, conv_geometry, group_of, pixels_last, require_bias, wrong_weight};
+use super::conv_transpose_gradient::ConvTransposeGradient;
 use super::float_tensor::{from_float32, to_float32};
 use super::parameters::open_dim;
 use super::volume::conv_transpose_volume;
 use super::window::{Applied, AutoPad, Window, sizes, spatial, split_padding};
 use crate::{
-    EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext, Prepared, SymDim,
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, PrepareContext,
+    Prepared, PreparedPullback, Pullback, PullbackContext, SymDim,
 };
 
 /// Each input pixel adds `w * x` to a window of the output; the padding is cut off.
@@ -19,14 +21,14 @@ pub(super) struct ConvTranspose;
 
 /// The window with what only a transposed one has.
 #[derive(Debug)]
-struct TransposedWindow {
-    window: Window,
+pub(super) struct TransposedWindow {
+    pub(super) window: Window,
     output_padding: Vec<usize>,
     output_shape: Option<Vec<usize>>,
 }
 
 impl TransposedWindow {
-    fn new(node: &Node, kernel: &[usize]) -> Result<Self, OpError> {
+    pub(super) fn new(node: &Node, kernel: &[usize]) -> Result<Self, OpError> {
         let rank = kernel.len();
         // Some exporters list all axes.
         let output_shape = match node.ints("output_shape") {
@@ -71,7 +73,7 @@ impl TransposedWindow {
             .unwrap_or_else(|| self.full(axis, size).minus(&SymDim::from(begin + end)))
     }
 
-    fn apply(&self, input: &[usize]) -> Result<Applied, OpError> {
+    pub(super) fn apply(&self, input: &[usize]) -> Result<Applied, OpError> {
         let mut applied = Applied {
             pads: Vec::new(),
             output: Vec::new(),
@@ -151,6 +153,10 @@ impl Operator for ConvTranspose {
         Ok(vec![Fact::new(x.dtype, Some(dims))])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let weight = ctx.require(1)?;
         PreparedConvTranspose::new(ctx.node, weight, ctx.input(2))?.eval(ctx)
@@ -167,6 +173,25 @@ impl Operator for ConvTranspose {
             weight,
             constant(2),
         )?)))
+    }
+}
+
+impl Differentiable for ConvTranspose {
+    fn prepare_pullback(
+        &self,
+        ctx: &PrepareContext<'_>,
+    ) -> Result<Option<Box<dyn PreparedPullback>>, OpError> {
+        match ctx.constants.get(1).and_then(Option::as_ref) {
+            Some(weight) if weight.rank() < 5 => {
+                Ok(Some(Box::new(ConvTransposeGradient::new(ctx.node, weight)?)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let weight = ctx.call.require(1)?;
+        ConvTransposeGradient::new(ctx.call.node, weight)?.once(ctx.call.require(0)?.shape(), ctx.call.layout)
     }
 }
 

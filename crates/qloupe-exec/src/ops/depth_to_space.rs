@@ -4,8 +4,12 @@ use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::movement::View;
+use super::movement_gradient::moved;
 use super::parameters::require_rank;
-use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// `[n, c * b * b, h, w]` to `[n, c, h * b, w * b]`: the block is the outer (`DCR`) or the inner (`CRD`) part of the
 /// channels.
@@ -48,6 +52,10 @@ impl Operator for DepthToSpace {
             _ => None,
         };
         Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -97,6 +105,12 @@ impl Operator for DepthToSpace {
             )
         };
         Ok(vec![view.copy(x, &shape)?])
+    }
+}
+
+impl Differentiable for DepthToSpace {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }
 

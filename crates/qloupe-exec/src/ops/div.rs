@@ -1,12 +1,16 @@
 //! Div: `a / b`.
 
+use qloupe_ir::Node;
 use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::{PairFunction, arithmetic, infer_arithmetic, widened};
+use super::elementwise::{map, zip_tensors};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::number::Number;
 use crate::{
-    ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext, SymDim,
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext, SymDim,
 };
 
 /// `c = a / b`, broadcast; integers truncate.
@@ -37,9 +41,35 @@ impl Operator for Div {
         ElementSteps::binary(BinaryKernel::Div, ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         require_nonzero(ctx)?;
         arithmetic::<Self>(ctx)
+    }
+}
+
+impl Differentiable for Div {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let b = ctx.call.require(1)?.to_f32()?;
+        let of_a = Tensor::new(b.shape(), map(b.require()?, |b: f32| 1.0 / b))?;
+        let of_b = if ctx.wants(1) {
+            let y = ctx.output(0)?.to_f32()?;
+            Some(Factor::Tensor(zip_tensors(&y, &b, |y: f32, b: f32| -y / b)?))
+        } else {
+            None
+        };
+        broadcast_pullback(ctx, vec![Some(Factor::Tensor(of_a)), of_b])
     }
 }
 

@@ -3,8 +3,11 @@
 use qloupe_tensor::{DType, Tensor};
 
 use super::elementwise::scalar;
+use super::movement_gradient::reshaped;
 use super::parameters::one_number;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x`, `mask = true` everywhere (below opset 10 the mask is 1, of the dtype of `x`).
 ///
@@ -35,6 +38,10 @@ impl Operator for Dropout {
         ])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let training = ctx
@@ -58,6 +65,12 @@ impl Operator for Dropout {
             outputs.push(mask);
         }
         Ok(outputs)
+    }
+}
+
+impl Differentiable for Dropout {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }
 

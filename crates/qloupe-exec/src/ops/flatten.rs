@@ -2,8 +2,11 @@
 
 use qloupe_tensor::Tensor;
 
+use super::movement_gradient::reshaped;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// `[product of the axes before axis, product of the others]`.
 #[derive(Debug)]
@@ -36,11 +39,21 @@ impl Operator for Flatten {
         )])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let axis = split_axis(ctx.int("axis", 1), x.rank())?;
         let (outer, inner) = x.shape().split_at(axis);
         let shape = [outer.iter().product(), inner.iter().product()];
         Ok(vec![x.clone().reshape(&shape)?])
+    }
+}
+
+impl Differentiable for Flatten {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }

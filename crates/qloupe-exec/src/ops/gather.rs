@@ -3,9 +3,10 @@
 use qloupe_tensor::Tensor;
 
 use super::movement::{Run, copy_runs};
+use super::movement_gradient::moved;
 use super::parameters::{elements_fact, integers, resolve_index};
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y[.., i.., ..] = data[.., indices[i..], ..]` along `axis`; negative indices count from the end.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ impl Operator for Gather {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let (data, indices) = (ctx.require(0)?, ctx.require(1)?);
         let axis = resolve_axis(ctx.int("axis", 0), data.rank())?;
@@ -53,5 +58,11 @@ impl Operator for Gather {
                 .map(move |row| Run::contiguous((o * size + row) * inner, inner))
         });
         Ok(vec![copy_runs(&[data], &shape, runs)?])
+    }
+}
+
+impl Differentiable for Gather {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }

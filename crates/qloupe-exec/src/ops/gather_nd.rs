@@ -3,9 +3,10 @@
 use qloupe_tensor::Tensor;
 
 use super::movement::{Run, copy_runs};
+use super::movement_gradient::moved;
 use super::parameters::size;
 use super::scatter::slice_positions;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y[b.., i..] = data[b.., indices[b.., i..]..]`: the last axis of `indices` holds coordinates into the axes of `data`
 /// that follow the `batch_dims`.
@@ -34,6 +35,10 @@ impl Operator for GatherND {
         Ok(vec![Fact::new(data.dtype, shape)])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let (data, indices) = (ctx.require(0)?, ctx.require(1)?);
         let batch = size(ctx.int("batch_dims", 0), 1)?;
@@ -42,5 +47,11 @@ impl Operator for GatherND {
         let shape = [leading, &data.shape()[slices.first_inner_axis..]].concat();
         let runs = slices.starts.iter().map(|&at| Run::contiguous(at, slices.len));
         Ok(vec![copy_runs(&[data], &shape, runs)?])
+    }
+}
+
+impl Differentiable for GatherND {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }

@@ -7,11 +7,15 @@ use qloupe_tensor::{DType, Tensor};
 use super::broadcast::{Broadcast, broadcast_dims};
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{NUMBERS, widened, wrong_dtype, zip};
+use super::gemm_gradient::{PackedGemm, gemm_pullback};
 use super::matrix_product::{MatrixProduct, infer_product};
 use super::movement::View;
 use super::number::{Exact, Number, each_number};
 use crate::chain::{ChainHead, HeadKernel};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared,
+    PreparedPullback, Pullback, PullbackContext, SymDim,
+};
 
 /// `y = alpha * a' * b' + beta * c`, where `a'` and `b'` are transposed by `transA` and `transB`, and `c` broadcasts.
 ///
@@ -45,6 +49,10 @@ impl Operator for Gemm {
         Ok(vec![Fact::new(dtype, Some(shape))])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let b = ctx.require(1)?;
         if computing_dtype(b.dtype()) == DType::Float32 {
@@ -73,6 +81,28 @@ impl Operator for Gemm {
             }
             _ => Ok(None),
         }
+    }
+}
+
+impl Differentiable for Gemm {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn prepare_pullback(
+        &self,
+        ctx: &PrepareContext<'_>,
+    ) -> Result<Option<Box<dyn PreparedPullback>>, OpError> {
+        let is_constant = |idx: usize| ctx.constants.get(idx).is_some_and(Option::is_some);
+        let constant_addend = ctx.node.input(2).is_none() || is_constant(2);
+        match ctx.constants.get(1).and_then(Option::as_ref) {
+            Some(b) if constant_addend => Ok(Some(Box::new(PackedGemm::new(ctx.node, b)?))),
+            _ => Ok(None),
+        }
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        gemm_pullback(ctx)
     }
 }
 

@@ -5,7 +5,11 @@ use qloupe_tensor::Tensor;
 
 use super::float_tensor::{from_float32, to_float32};
 use super::pooling::{infer_global, planes, shape_of};
-use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator};
+use super::pooling_gradient::globally_averaged;
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext,
+};
 
 /// The sum of all spatial elements of a channel, in order, divided by their number.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ impl Operator for GlobalAveragePool {
         infer_global(ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         if let (Layout::Nhwc, &[n, h, w, c]) = (ctx.layout, x.shape()) {
@@ -36,6 +44,12 @@ impl Operator for GlobalAveragePool {
         row_means(&to_float32(x, 0)?, spatial.iter().product(), &mut y);
         let shape = shape_of(n, channels, &vec![1; spatial.len()], ctx.layout);
         Ok(vec![from_float32(x.dtype(), &shape, y)?])
+    }
+}
+
+impl Differentiable for GlobalAveragePool {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        globally_averaged(ctx)
     }
 }
 

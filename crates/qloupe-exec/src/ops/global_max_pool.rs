@@ -4,7 +4,10 @@ use qloupe_tensor::Tensor;
 
 use super::global_pool::reduce_channels;
 use super::pooling::infer_global;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::pooling_gradient::globally_largest;
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// The largest spatial element of a channel; NaN wins.
 #[derive(Debug)]
@@ -23,10 +26,20 @@ impl Operator for GlobalMaxPool {
         infer_global(ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         reduce_channels(ctx, |values| {
             let larger = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
             Ok(values.fold(f32::NEG_INFINITY, larger))
         })
+    }
+}
+
+impl Differentiable for GlobalMaxPool {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        globally_largest(ctx)
     }
 }

@@ -3,7 +3,8 @@
 use qloupe_tensor::Tensor;
 
 use super::normalization::{each_row, floats, floats_of_length, rounded, standardize};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::normalization_gradient::{Center, standardized};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = scale * (x - mean) / sqrt(variance + epsilon) + bias`, statistics for each sample and group of channels.
 ///
@@ -19,6 +20,10 @@ impl Operator for GroupNormalization {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -59,6 +64,25 @@ impl Operator for GroupNormalization {
             }
         });
         Ok(vec![rounded(x.shape(), values, x.dtype())?])
+    }
+}
+
+impl Differentiable for GroupNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let channels = x.shape().get(1).copied().unwrap_or(1).max(1);
+        let inner: usize = x.shape().iter().skip(2).product::<usize>().max(1);
+        let groups = usize::try_from(ctx.call.int("num_groups", 1)).unwrap_or(1).max(1);
+        let per_group = (channels / groups).max(1);
+        let mut scale = floats(&ctx.call, 1)?;
+        if ctx.call.opset < 21 {
+            let spread = scale.iter().flat_map(|&s| std::iter::repeat_n(s, per_group));
+            scale = spread.collect();
+        }
+        let epsilon = f64::from(ctx.call.float("epsilon", 1e-5));
+        standardized(x, per_group * inner, epsilon, Center::Mean, move |row, i| {
+            scale[row % groups * per_group + i / inner]
+        })
     }
 }
 

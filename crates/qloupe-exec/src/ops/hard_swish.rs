@@ -4,7 +4,11 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use super::elementwise_gradient::{by_input, indicator};
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = x * max(0, min(1, x / 6 + 0.5))`.
 #[derive(Debug)]
@@ -27,9 +31,22 @@ impl Operator for HardSwish {
         ElementSteps::unary(UnaryKernel::HardSwish)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_kernel(ctx, UnaryKernel::HardSwish, |x| {
             x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
+        })
+    }
+}
+
+impl Differentiable for HardSwish {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_input(ctx, |x| {
+            let inside = indicator((x > -3.0) & (x < 3.0));
+            inside * (x * (1.0 / 3.0) + 0.5) + indicator(x >= 3.0)
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use qloupe_tensor::Tensor;
 
+use super::movement_gradient::reshaped;
 use crate::{
-    EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Value, ValueContext, ValueOperator,
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, Value, ValueContext, ValueOperator,
 };
 
 /// `y = x`, a value of any kind; shares the elements.
@@ -23,12 +25,22 @@ impl Operator for Identity {
         Ok(vec![ctx.require(0)?.clone()])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         Ok(vec![ctx.require(0)?.clone()])
     }
 
     fn on_values(&self) -> Option<&dyn ValueOperator> {
         Some(self)
+    }
+}
+
+impl Differentiable for Identity {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }
 

@@ -3,7 +3,8 @@
 use qloupe_tensor::Tensor;
 
 use super::normalization::{each_row, floats, floats_of_length, rounded, standardize};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::normalization_gradient::{Center, standardized};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = scale * (x - mean) / sqrt(variance + epsilon) + bias` for each sample and channel.
 ///
@@ -19,6 +20,10 @@ impl Operator for InstanceNormalization {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -39,5 +44,16 @@ impl Operator for InstanceNormalization {
             row.iter_mut().for_each(|v| *v = *v * scale + bias);
         });
         Ok(vec![rounded(x.shape(), values, x.dtype())?])
+    }
+}
+
+impl Differentiable for InstanceNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let channels = x.shape().get(1).copied().unwrap_or(1).max(1);
+        let n = x.shape().iter().skip(2).product();
+        let scale = floats_of_length(&ctx.call, 1, channels)?;
+        let epsilon = f64::from(ctx.call.float("epsilon", 1e-5));
+        standardized(x, n, epsilon, Center::Mean, move |row, _| scale[row % channels])
     }
 }

@@ -5,9 +5,12 @@ use qloupe_tensor::{DType, Tensor};
 use super::broadcast::Broadcast;
 use super::elementwise::zip;
 use super::normalization::{each_row, floats, mean_and_variance, rounded, standardize};
+use super::normalization_gradient::{Center, standardized};
 use super::rows::Around;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// `y = (x - mean) / sqrt(variance + epsilon) * scale + bias` over the axes `axis..`; outputs 1 and 2 are the mean and the
 /// inverse of the divisor, as float32.
@@ -41,6 +44,10 @@ impl Operator for LayerNormalization {
         ])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let (dtype, shape) = (x.dtype(), x.shape());
@@ -71,6 +78,17 @@ impl Operator for LayerNormalization {
             outputs.push(rounded(&dims, statistics.1, dtype)?);
         }
         Ok(outputs)
+    }
+}
+
+impl Differentiable for LayerNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let axis = resolve_axis(ctx.call.int("axis", -1), x.rank())?;
+        let n = Around::axes(x.shape(), axis, x.rank()).n;
+        let epsilon = f64::from(ctx.call.float("epsilon", 1e-5));
+        let scale = affine(&ctx.call, 1, &x.shape()[axis..])?.unwrap_or_else(|| vec![1.0; n]);
+        standardized(x, n, epsilon, Center::Mean, move |_, i| scale[i])
     }
 }
 

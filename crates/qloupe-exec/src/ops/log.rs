@@ -4,7 +4,11 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use super::elementwise_gradient::by_input;
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = ln(x)`; NaN below 0, -inf at 0.
 #[derive(Debug)]
@@ -27,7 +31,17 @@ impl Operator for Log {
         ElementSteps::unary(UnaryKernel::Log)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_kernel(ctx, UnaryKernel::Log, f64::ln)
+    }
+}
+
+impl Differentiable for Log {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_input(ctx, |x| 1.0 / x)
     }
 }

@@ -5,7 +5,8 @@ use qloupe_tensor::Tensor;
 
 use super::rows::for_each_row;
 use super::soft_rows::soft_rows;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::soft_rows::{over_gradient_rows, rows_of};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = x - m - ln(sum of e^(x - m))` with the largest `m` of the row.
 ///
@@ -26,12 +27,34 @@ impl Operator for LogSoftmax {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         soft_rows(
             ctx,
             |x, n, out| for_each_row(out, n, x.len(), &|i, out| log_softmax(&x[i * n..][..n], out)),
             log_softmax_wide,
         )
+    }
+}
+
+impl Differentiable for LogSoftmax {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
+        let mut shares = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();
+        unary_in_place(UnaryKernel::Exp, &mut shares);
+        Ok(over_gradient_rows(
+            around,
+            shares,
+            |g, _| g,
+            |g, share, sum| g - share * sum,
+        ))
     }
 }
 

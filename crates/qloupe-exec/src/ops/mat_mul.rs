@@ -1,5 +1,6 @@
 //! MatMul: the matrix product.
 
+use qloupe_ir::Node;
 use qloupe_kernels::{GemmF32, batched_matmul_f32};
 use qloupe_tensor::{DType, Tensor};
 
@@ -7,8 +8,12 @@ use super::cast::{cast, computing_dtype};
 use super::elementwise::{NUMBERS, widened, wrong_dtype};
 use super::matrix_product::{MatrixProduct, infer_product};
 use super::number::each_number;
+use super::product_gradient::{PackedProduct, product_pullback};
 use crate::chain::{ChainHead, HeadKernel};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, PrepareContext, Prepared,
+    PreparedPullback, Pullback, PullbackContext,
+};
 
 /// `y = a * b`, with the batch dimensions broadcast.
 ///
@@ -29,6 +34,10 @@ impl Operator for MatMul {
             return Ok(vec![Fact::new(dtype, None)]);
         };
         Ok(vec![Fact::new(dtype, Some(infer_product(a, b, 1)?))])
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -54,6 +63,26 @@ impl Operator for MatMul {
             dtype,
             shape: [k, n],
         })))
+    }
+}
+
+impl Differentiable for MatMul {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn prepare_pullback(
+        &self,
+        ctx: &PrepareContext<'_>,
+    ) -> Result<Option<Box<dyn PreparedPullback>>, OpError> {
+        match ctx.constants.get(1).and_then(Option::as_ref) {
+            Some(b) if b.rank() == 2 => Ok(Some(Box::new(PackedProduct::new(b)?))),
+            _ => Ok(None),
+        }
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        product_pullback(ctx)
     }
 }
 

@@ -4,7 +4,10 @@ use qloupe_kernels::{max_pool, max_pool_quantized};
 use qloupe_tensor::{DType, Element, Tensor};
 
 use super::pooling::{Pool, Taps, infer_pool};
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::pooling_gradient::{chosen, picked};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// The largest element under the window; NaN wins, padding takes no part. The second output is its flat position in
 /// the input, in ONNX order (with `storage_order` 1 the spatial part in column-major order).
@@ -79,6 +82,10 @@ impl Operator for MaxPool {
         Ok(vec![values, indices])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let pool = Pool::new(ctx, x)?;
@@ -119,6 +126,15 @@ impl Operator for MaxPool {
             0,
             format!("wrong dtype, expected a float, uint8 or int8, got {}", x.dtype()),
         ))
+    }
+}
+
+impl Differentiable for MaxPool {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let pool = Pool::new(&ctx.call, x)?;
+        let positions = chosen(&pool, x, ctx.call.layout, position_of_maximum)?;
+        Ok(picked(x.shape(), positions))
     }
 }
 

@@ -1,11 +1,15 @@
 //! Mean: the mean of all inputs.
 
+use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use super::cast::cast;
 use super::elementwise::{FLOATS, arithmetic, infer_broadcast, map, wrong_dtype};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::sum::Sum;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = (x0 + x1 + ...) / n` in this order, broadcast.
 #[derive(Debug)]
@@ -22,6 +26,10 @@ impl Operator for Mean {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         infer_broadcast(ctx, ctx.dtype(0))
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -41,5 +49,17 @@ impl Operator for Mean {
             )?
         };
         Ok(vec![mean.reshape(sum.shape())?])
+    }
+}
+
+impl Differentiable for Mean {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let share = 1.0 / ctx.call.inputs.len() as f32;
+        let factors = ctx.call.inputs.iter().map(|_| Some(Factor::Number(share)));
+        broadcast_pullback(ctx, factors.collect())
     }
 }

@@ -1,14 +1,17 @@
 //! Min: the smallest of all inputs.
 
+use qloupe_ir::Node;
 use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::extremum_pullback;
 use super::{
     elementwise::{PairFunction, arithmetic, infer_arithmetic},
     number::Number,
 };
 use crate::{
-    ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext, SymDim,
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext, SymDim,
 };
 
 /// `y = min(x0, x1, ...)`, broadcast; NaN wins.
@@ -37,8 +40,26 @@ impl Operator for Min {
         ElementSteps::binary(BinaryKernel::Min, ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         arithmetic::<Self>(ctx)
+    }
+}
+
+impl Differentiable for Min {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        extremum_pullback(ctx)
     }
 }
 

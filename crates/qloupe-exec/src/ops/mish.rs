@@ -4,7 +4,10 @@ use qloupe_kernels::{UnaryKernel, unary, unary_in_place};
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_unary;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::elementwise_gradient::{by_slopes, kernel_of};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x * tanh(softplus(x))`.
 #[derive(Debug)]
@@ -23,6 +26,10 @@ impl Operator for Mish {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_unary(
             ctx,
@@ -35,5 +42,19 @@ impl Operator for Mish {
             },
             |x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
         )
+    }
+}
+
+impl Differentiable for Mish {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_slopes(ctx, |x| {
+            let mut slopes = kernel_of(UnaryKernel::Softplus, x, |x| x);
+            unary_in_place(UnaryKernel::Tanh, &mut slopes);
+            let sigmoids = kernel_of(UnaryKernel::Sigmoid, x, |x| x);
+            for ((slope, sigmoid), x) in slopes.iter_mut().zip(sigmoids).zip(x) {
+                *slope += x * sigmoid * (1.0 - *slope * *slope);
+            }
+            slopes
+        })
     }
 }

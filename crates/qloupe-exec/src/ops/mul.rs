@@ -1,13 +1,18 @@
 //! Mul: `a * b`.
 
+use qloupe_ir::Node;
 use qloupe_kernels::BinaryKernel;
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::{
     elementwise::{PairFunction, arithmetic, infer_arithmetic},
     number::Number,
 };
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `c = a * b`, broadcast; integers wrap.
 #[derive(Debug)]
@@ -30,8 +35,23 @@ impl Operator for Mul {
         ElementSteps::binary(BinaryKernel::Mul, ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         arithmetic::<Self>(ctx)
+    }
+}
+
+impl Differentiable for Mul {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let factor = |idx: usize| Ok::<_, OpError>(Some(Factor::Tensor(ctx.call.require(idx)?.to_f32()?)));
+        broadcast_pullback(ctx, vec![factor(1)?, factor(0)?])
     }
 }
 

@@ -3,11 +3,15 @@
 use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::by_input;
 use super::{
     elementwise::{NumberFunction, numeric},
     number::Number,
 };
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = -x`; integers wrap.
 #[derive(Debug)]
@@ -30,8 +34,18 @@ impl Operator for Neg {
         ElementSteps::unary(UnaryKernel::Neg)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         numeric::<Self>(ctx)
+    }
+}
+
+impl Differentiable for Neg {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_input(ctx, |_| -1.0)
     }
 }
 

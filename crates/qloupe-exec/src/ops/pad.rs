@@ -4,9 +4,12 @@ use qloupe_tensor::Tensor;
 
 use super::axis_maps::runs;
 use super::movement::{copy_runs, number, reserved};
+use super::movement_gradient::moved;
 use super::parameters::{KnownList, integer_list, open_dim};
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// Adds (or, where negative, removes) elements at both ends of the axes: a constant, or copies of the tensor's own.
 #[derive(Debug)]
@@ -109,6 +112,10 @@ impl Operator for Pad {
         Ok(vec![Fact::new(x.dtype, Some(dims.collect()))])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let mode = match ctx.string("mode", "constant") {
@@ -148,6 +155,24 @@ impl Operator for Pad {
             .collect::<Result<Vec<_>, _>>()?;
         let shape: Vec<usize> = maps.iter().map(Vec::len).collect();
         Ok(vec![copy_runs(&[x, &fill], &shape, runs(x.shape(), &maps))?])
+    }
+}
+
+impl Differentiable for Pad {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let mut node = ctx.call.node.clone();
+        node.attributes.retain(|attribute| attribute.name != "value");
+        let mut inputs = ctx.call.inputs.to_vec();
+        if let Some(fill) = inputs.get_mut(2) {
+            *fill = None;
+        }
+        let call = EvalContext {
+            node: &node,
+            opset: ctx.call.opset,
+            layout: ctx.call.layout,
+            inputs: &inputs,
+        };
+        moved(self, &call)
     }
 }
 

@@ -94,7 +94,7 @@ impl Pool {
         y
     }
 
-    fn taps(&self, at: &[usize]) -> Taps {
+    pub(super) fn taps(&self, at: &[usize]) -> Taps {
         let strides = strides_of(&self.input);
         let mut taps = Taps {
             pixels: Vec::new(),

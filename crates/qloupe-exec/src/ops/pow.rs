@@ -1,12 +1,17 @@
 //! Pow: `a` to the power of `b`.
 
+use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
 use super::broadcast::Broadcast;
 use super::cast::{cast, computing_dtype};
+use super::elementwise::zip_tensors;
 use super::elementwise::{NUMBERS, infer_broadcast, map, wrong_dtype, zip};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::number::{Castable, Exact, Number};
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `c = a^b`, broadcast, of the dtype of `a`; the exponent may have another dtype.
 ///
@@ -27,6 +32,10 @@ impl Operator for Pow {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         infer_broadcast(ctx, ctx.dtype(0))
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -53,6 +62,28 @@ impl Operator for Pow {
             _ => return Err(wrong_dtype(0, NUMBERS, dtype)),
         };
         Ok(vec![cast(&power, dtype)?])
+    }
+}
+
+impl Differentiable for Pow {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let (a, b) = (ctx.call.require(0)?.to_f32()?, ctx.call.require(1)?.to_f32()?);
+        let power = |a: f32, b: f32| f64::from(a).powf(f64::from(b));
+        let of_a = match b.require::<f32>()? {
+            &[2.0] => Tensor::new(a.shape(), map(a.require()?, |a: f32| 2.0 * a))?,
+            _ => zip_tensors(&a, &b, |a: f32, b: f32| b * power(a, b - 1.0) as f32)?,
+        };
+        let of_b = if ctx.wants(1) {
+            let logarithm = |a: f32, b: f32| (power(a, b) * f64::from(a).ln()) as f32;
+            Some(Factor::Tensor(zip_tensors(&a, &b, logarithm)?))
+        } else {
+            None
+        };
+        broadcast_pullback(ctx, vec![Some(Factor::Tensor(of_a)), of_b])
     }
 }
 

@@ -1,11 +1,16 @@
 //! PRelu: Relu with a learned slope.
 
+use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::broadcast::Broadcast;
 use super::elementwise::{PairFunction, arithmetic};
+use super::elementwise::{map, zip_tensors};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::number::Number;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x` for `x >= 0`, `slope * x` below; the slope broadcasts to `x`.
 #[derive(Debug)]
@@ -24,6 +29,10 @@ impl Operator for PRelu {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let (x, slope) = (ctx.require(0)?, ctx.require(1)?);
         if Broadcast::new([x.shape(), slope.shape()])?.shape() != x.shape() {
@@ -37,6 +46,22 @@ impl Operator for PRelu {
             ));
         }
         arithmetic::<Self>(ctx)
+    }
+}
+
+impl Differentiable for PRelu {
+    fn covers(&self, _node: &Node, _input_idx: usize) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let (x, slope) = (ctx.call.require(0)?.to_f32()?, ctx.call.require(1)?.to_f32()?);
+        let of_x = zip_tensors(&x, &slope, |x: f32, slope: f32| if x < 0.0 { slope } else { 1.0 })?;
+        let of_slope = Tensor::new(x.shape(), map(x.require()?, |x: f32| x.min(0.0)))?;
+        broadcast_pullback(
+            ctx,
+            vec![Some(Factor::Tensor(of_x)), Some(Factor::Tensor(of_slope))],
+        )
     }
 }
 

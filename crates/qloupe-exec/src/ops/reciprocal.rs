@@ -4,7 +4,11 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_map;
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use super::elementwise_gradient::by_output;
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = 1 / x`; infinite at 0.
 #[derive(Debug)]
@@ -27,7 +31,21 @@ impl Operator for Reciprocal {
         ElementSteps::unary(UnaryKernel::Reciprocal)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_map(ctx, f32::recip, f64::recip)
+    }
+}
+
+impl Differentiable for Reciprocal {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_output(ctx, |y| -y * y)
     }
 }

@@ -4,8 +4,9 @@ use qloupe_tensor::{DType, Tensor};
 
 use super::cast::cast;
 use super::reduction::{Axes, fold_axis, infer_reduction, widened};
+use super::reduction_gradient::Reduced;
 use super::rows::Around;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// The opset from which on the axes are an input.
 const AXES_INPUT_SINCE: i64 = 18;
@@ -26,6 +27,10 @@ impl Operator for ReduceLogSumExp {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         infer_reduction(ctx, AXES_INPUT_SINCE)
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -58,5 +63,16 @@ impl Operator for ReduceLogSumExp {
             })
             .collect();
         Ok(vec![cast(&Tensor::new(&axes.output, results)?, x.dtype())?])
+    }
+}
+
+impl Differentiable for ReduceLogSumExp {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let reduced = Reduced::new(ctx, AXES_INPUT_SINCE)?;
+        reduced.by(ctx.output(0)?, |x, y| (f64::from(x) - f64::from(y)).exp() as f32)
     }
 }

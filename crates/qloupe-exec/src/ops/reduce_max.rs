@@ -4,7 +4,8 @@ use qloupe_tensor::Tensor;
 
 use super::number::{Exact, Number};
 use super::reduction::{Reduction, infer_reduction, reduce};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::reduction_gradient::Reduced;
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = largest x`; NaN wins; bools are 0 and 1. See the module `reduction` for axes and numerics.
 #[derive(Debug)]
@@ -19,8 +20,23 @@ impl Operator for ReduceMax {
         infer_reduction(ctx, Self::AXES_INPUT_SINCE)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         reduce::<Self>(ctx)
+    }
+}
+
+impl Differentiable for ReduceMax {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
+        reduced.first_equal(ctx.output(0)?)
     }
 }
 

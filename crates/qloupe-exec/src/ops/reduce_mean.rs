@@ -4,7 +4,8 @@ use qloupe_tensor::Tensor;
 
 use super::number::{Exact, Number};
 use super::reduction::{Reduction, infer_reduction, reduce};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::reduction_gradient::Reduced;
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = sum of x / n`; NaN of no elements, integers truncate. See the module `reduction` for axes and numerics.
 #[derive(Debug)]
@@ -19,8 +20,20 @@ impl Operator for ReduceMean {
         infer_reduction(ctx, Self::AXES_INPUT_SINCE)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         reduce::<Self>(ctx)
+    }
+}
+
+impl Differentiable for ReduceMean {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let reduced = Reduced::new(ctx, Self::AXES_INPUT_SINCE)?;
+        let share = 1.0 / reduced.n() as f32;
+        Ok(reduced.times(share))
     }
 }
 

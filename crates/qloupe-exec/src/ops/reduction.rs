@@ -165,6 +165,13 @@ impl Axes {
         Ok(Self { reduced, output })
     }
 
+    /// The shape of the result with every reduced axis kept as a dimension of 1.
+    pub(super) fn kept_shape(&self, shape: &[usize]) -> Vec<usize> {
+        let dims = shape.iter().zip(&self.reduced);
+        dims.map(|(&size, &reduced)| if reduced { 1 } else { size })
+            .collect()
+    }
+
     /// The tensor with the reduced axes next to each other, as `[outer, n, inner]`.
     ///
     /// # Errors

@@ -3,11 +3,15 @@
 use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::{by_input, indicator};
 use super::{
     elementwise::{NumberFunction, float_kernel, numeric},
     number::Number,
 };
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = max(x, 0)`; NaN stays NaN.
 #[derive(Debug)]
@@ -30,12 +34,22 @@ impl Operator for Relu {
         ElementSteps::unary(UnaryKernel::Relu)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         if ctx.require(0)?.dtype().is_float() {
             float_kernel(ctx, UnaryKernel::Relu, |x| if x < 0.0 { 0.0 } else { x })
         } else {
             numeric::<Self>(ctx)
         }
+    }
+}
+
+impl Differentiable for Relu {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_input(ctx, |x| indicator(x > 0.0))
     }
 }
 

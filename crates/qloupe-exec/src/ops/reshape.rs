@@ -2,8 +2,11 @@
 
 use qloupe_tensor::Tensor;
 
+use super::movement_gradient::reshaped;
 use super::parameters::{elements_fact, integers, open_dim};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// The elements of `data` under a new shape: 0 copies the dimension of the input (unless `allowzero`), -1 takes what
 /// remains.
@@ -122,11 +125,21 @@ impl Operator for Reshape {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let data = ctx.require(0)?;
         let target = integers(ctx.require(1)?, 1)?;
         let shape = resolve(data.shape(), &target, ctx.int("allowzero", 0) == 1)?;
         Ok(vec![data.clone().reshape(&shape)?])
+    }
+}
+
+impl Differentiable for Reshape {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }
 

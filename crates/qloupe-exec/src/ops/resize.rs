@@ -12,7 +12,11 @@ use super::float_tensor::{from_float32, to_float32};
 use super::movement::{copy_runs, number};
 use super::parameters::{integers, open_dim, resolve_axes};
 use super::resize_axis::{Axis, Coordinates, Method, Mode};
-use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, SymDim};
+use super::resize_gradient::resize_pullback;
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// The tensor resampled along its axes by `scales` or to `sizes`. Linear and cubic interpolation run axis by axis, the
 /// last one first.
@@ -168,24 +172,27 @@ fn interpolate(x: &[f32], inner: usize, size: usize, taps: &[Vec<(usize, f32)>])
     y
 }
 
-fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-    let x = ctx.require(0)?;
-    let method = Method::new(
-        ctx.node,
-        if ctx.node.op_type == "Upsample" {
-            9
-        } else {
-            ctx.opset
-        },
-    )?;
-    let nhwc = ctx.layout == Layout::Nhwc;
-    let axes = match *x.shape() {
-        [n, h, w, c] if nhwc => {
+/// The method, and the axes in the order of the call.
+///
+/// # Errors
+/// Attributes and inputs that do not fit.
+pub(super) fn plan_of_call(ctx: &EvalContext<'_>) -> Result<(Method, Vec<Axis>), OpError> {
+    let is_upsample = ctx.node.op_type == "Upsample";
+    let method = Method::new(ctx.node, if is_upsample { 9 } else { ctx.opset })?;
+    let axes = match *ctx.require(0)?.shape() {
+        [n, h, w, c] if ctx.layout == Layout::Nhwc => {
             let plan = plan(ctx, &[n, c, h, w])?;
             vec![plan[0], plan[2], plan[3], plan[1]]
         }
-        _ => plan(ctx, x.shape())?,
+        ref shape => plan(ctx, shape)?,
     };
+    Ok((method, axes))
+}
+
+fn resample(ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
+    let x = ctx.require(0)?;
+    let (method, axes) = plan_of_call(ctx)?;
+    let nhwc = ctx.layout == Layout::Nhwc;
     let shape: Vec<usize> = axes.iter().map(|a| a.output).collect();
     require_room(&shape)?;
     let extrapolation = ctx.float("extrapolation_value", 0.0);
@@ -311,8 +318,18 @@ impl Operator for Resize {
         infer_resized(ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         resample(ctx)
+    }
+}
+
+impl Differentiable for Resize {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        resize_pullback(self, ctx)
     }
 }
 
@@ -333,8 +350,18 @@ impl Operator for Upsample {
         infer_resized(ctx)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         resample(ctx)
+    }
+}
+
+impl Differentiable for Upsample {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        resize_pullback(self, ctx)
     }
 }
 

@@ -4,9 +4,10 @@ use qloupe_tensor::Tensor;
 
 use super::layer_normalization::{affine, scale_and_shift};
 use super::normalization::{each_row, floats, rounded, sum_of};
+use super::normalization_gradient::{Center, standardized};
 use super::rows::Around;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = x / sqrt(mean of x^2 + epsilon) * scale` over the axes `axis..`.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ impl Operator for RMSNormalization {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -34,6 +39,17 @@ impl Operator for RMSNormalization {
             scale_and_shift(row, scale.as_deref(), None);
         });
         Ok(vec![rounded(x.shape(), values, x.dtype())?])
+    }
+}
+
+impl Differentiable for RMSNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let x = ctx.call.require(0)?;
+        let axis = resolve_axis(ctx.call.int("axis", -1), x.rank())?;
+        let n = Around::axes(x.shape(), axis, x.rank()).n;
+        let epsilon = f64::from(ctx.call.float("epsilon", 1e-5));
+        let scale = affine(&ctx.call, 1, &x.shape()[axis..])?.unwrap_or_else(|| vec![1.0; n]);
+        standardized(x, n, epsilon, Center::Zero, move |_, i| scale[i])
     }
 }
 

@@ -6,7 +6,9 @@ use super::normalization::{floats, rounded};
 use super::rms_normalization::{RMSNormalization, inverse_rms};
 use super::rows::Around;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// `y = x / sqrt(mean of x^2 + epsilon) * scale` over the axes `axis..`; output 1 is the inverse of the divisor.
 ///
@@ -36,6 +38,10 @@ impl Operator for SimplifiedLayerNormalization {
         ])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let mut outputs = RMSNormalization.eval(ctx)?;
         if ctx.node.output(1).is_some() {
@@ -54,6 +60,12 @@ impl Operator for SimplifiedLayerNormalization {
             )?);
         }
         Ok(outputs)
+    }
+}
+
+impl Differentiable for SimplifiedLayerNormalization {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        RMSNormalization.pullback(ctx)
     }
 }
 

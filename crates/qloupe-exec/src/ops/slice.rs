@@ -3,8 +3,12 @@
 use qloupe_tensor::Tensor;
 
 use super::movement::{View, strides_of};
+use super::movement_gradient::moved;
 use super::parameters::{KnownList, elements_fact, integer_list, open_dim, resolve_axes};
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// `x[start:end:step]` along each of `axes`, with the clipping of NumPy.
 #[derive(Debug)]
@@ -124,6 +128,10 @@ impl Operator for Slice {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let absent = |name: &'static str| OpError::attribute(name, "absent, expected a list of integers");
@@ -157,6 +165,12 @@ impl Operator for Slice {
             }
         }
         Ok(vec![View::new(first, &shape, strides).copy(x, &shape)?])
+    }
+}
+
+impl Differentiable for Slice {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }
 

@@ -4,9 +4,9 @@ use qloupe_tensor::{DType, Tensor};
 
 use super::cast::{cast, computing_dtype};
 use super::elementwise::{FLOATS, wrong_dtype};
-use super::rows::Around;
+use super::rows::{Around, for_each_row};
 use crate::operator::resolve_axis;
-use crate::{EvalContext, OpError};
+use crate::{EvalContext, OpError, Pullback};
 
 /// Applies `narrow(x, row length, out)` to contiguous rows of f32, or `wide` to each row of f64 in place.
 ///
@@ -57,7 +57,41 @@ pub(super) fn over_rows(
     }
 }
 
-fn rows_of(ctx: &EvalContext<'_>, shape: &[usize]) -> Result<Around, OpError> {
+/// The pullback of rows: each gradient becomes `result(gradient, y, sum of term(gradient, y) over the row)`.
+pub(super) fn over_gradient_rows<'a>(
+    around: Around,
+    y: Vec<f32>,
+    term: impl Fn(f32, f32) -> f32 + Send + Sync + 'a,
+    result: impl Fn(f32, f32, f32) -> f32 + Send + Sync + 'a,
+) -> Pullback<'a> {
+    let Around { n, inner, .. } = around;
+    Pullback::of_first(move |gradient| {
+        let shape = gradient.shape().to_vec();
+        let mut values = gradient.into_vec::<f32>()?;
+        let work = values.len();
+        for_each_row(&mut values, n * inner, work, &|row, values| {
+            let y = &y[row * n * inner..][..values.len()];
+            let mut sums = vec![0.0_f64; inner];
+            for (values, y) in values.chunks(inner.max(1)).zip(y.chunks(inner.max(1))) {
+                for ((sum, &g), &y) in sums.iter_mut().zip(values).zip(y) {
+                    *sum += f64::from(term(g, y));
+                }
+            }
+            for (values, y) in values.chunks_mut(inner.max(1)).zip(y.chunks(inner.max(1))) {
+                for ((&sum, g), &y) in sums.iter().zip(values).zip(y) {
+                    *g = result(*g, y, sum as f32);
+                }
+            }
+        });
+        Ok(Tensor::new(&shape, values)?)
+    })
+}
+
+/// Which elements make a row.
+///
+/// # Errors
+/// An axis outside the rank.
+pub(super) fn rows_of(ctx: &EvalContext<'_>, shape: &[usize]) -> Result<Around, OpError> {
     if shape.is_empty() {
         return Ok(Around {
             outer: 1,

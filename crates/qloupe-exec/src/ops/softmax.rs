@@ -3,9 +3,10 @@
 use qloupe_tensor::Tensor;
 
 use super::rows::Around;
+use super::soft_rows::{over_gradient_rows, rows_of};
 use super::soft_rows::{over_rows, soft_rows};
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `y = e^(x - m) / sum of e^(x - m)` with the largest `m` of the row.
 ///
@@ -23,8 +24,29 @@ impl Operator for Softmax {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         soft_rows(ctx, narrow, wide)
+    }
+}
+
+impl Differentiable for Softmax {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let around = rows_of(&ctx.call, ctx.call.require(0)?.shape())?;
+        let y = ctx.output(0)?.to_f32()?.require::<f32>()?.to_vec();
+        Ok(over_gradient_rows(
+            around,
+            y,
+            |g, y| g * y,
+            |g, y, sum| y * (g - sum),
+        ))
     }
 }
 

@@ -3,7 +3,10 @@
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_map;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::elementwise_gradient::by_input;
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x / (1 + |x|)`.
 #[derive(Debug)]
@@ -22,7 +25,20 @@ impl Operator for Softsign {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_map(ctx, |x| x / (1.0 + x.abs()), |x| x / (1.0 + x.abs()))
+    }
+}
+
+impl Differentiable for Softsign {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_input(ctx, |x| {
+            let divisor = 1.0 + x.abs();
+            1.0 / (divisor * divisor)
+        })
     }
 }

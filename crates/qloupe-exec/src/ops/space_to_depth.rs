@@ -4,8 +4,12 @@ use qloupe_tensor::Tensor;
 
 use super::depth_to_space::block_size;
 use super::movement::View;
+use super::movement_gradient::moved;
 use super::parameters::require_rank;
-use crate::{EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, Layout, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// `[n, c, h * b, w * b]` to `[n, b * b * c, h, w]`: the inverse of DepthToSpace in mode `DCR` (or, by the attribute of
 /// newer operator sets, `CRD`).
@@ -34,6 +38,10 @@ impl Operator for SpaceToDepth {
             _ => None,
         };
         Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -75,5 +83,11 @@ impl Operator for SpaceToDepth {
             (View::transposed(&parts, &order), [n, b * b * c, h, w])
         };
         Ok(vec![view.copy(x, &shape)?])
+    }
+}
+
+impl Differentiable for SpaceToDepth {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }

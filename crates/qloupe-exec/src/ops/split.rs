@@ -3,9 +3,13 @@
 use qloupe_tensor::Tensor;
 
 use super::parameters::{KnownList, integer_list, open_dim, size};
+use super::pieces::concatenate;
 use super::pieces::cut;
 use crate::operator::resolve_axis;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// Pieces along `axis`: sizes from `split`, or `num_outputs` equal pieces of which the last may be smaller.
 #[derive(Debug)]
@@ -73,6 +77,10 @@ impl Operator for Split {
         Ok(pieces.into_iter().map(fact).collect())
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let axis = ctx.axis(ctx.int("axis", 0), x.rank())?;
@@ -80,6 +88,29 @@ impl Operator for Split {
         let split = integer_list(ctx, 1, "split")?;
         let sizes = sizes(total, split, ctx.node.outputs.len())?;
         cut(x, axis, &sizes)
+    }
+}
+
+impl Differentiable for Split {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let shape = ctx.call.require(0)?.shape();
+        let axis = ctx.call.axis(ctx.call.int("axis", 0), shape.len())?;
+        let split = integer_list(&ctx.call, 1, "split")?;
+        let sizes = sizes(shape[axis], split, ctx.call.node.outputs.len())?;
+        Ok(Pullback::new(move |gradients| {
+            let mut pieces = Vec::with_capacity(sizes.len());
+            for (gradient, &size) in gradients.into_iter().zip(&sizes) {
+                pieces.push(match gradient {
+                    Some(gradient) => gradient,
+                    None => {
+                        let mut piece = shape.to_vec();
+                        piece[axis] = size;
+                        Tensor::new(&piece, vec![0.0_f32; piece.iter().product()])?
+                    }
+                });
+            }
+            Ok(vec![Some(concatenate(&pieces.iter().collect::<Vec<_>>(), axis)?)])
+        }))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use qloupe_tensor::Tensor;
 
+use super::movement_gradient::reshaped;
 use super::parameters::{KnownList, elements_fact, integer_list, resolve_axes};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// Removes `axes`, all of size 1; without `axes`, every dimension of 1.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ impl Operator for Squeeze {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let removed = match integer_list(ctx, 1, "axes")? {
@@ -53,5 +58,11 @@ impl Operator for Squeeze {
         let kept = (0..x.rank()).filter(|axis| !removed.contains(axis));
         let shape: Vec<usize> = kept.map(|axis| x.shape()[axis]).collect();
         Ok(vec![x.clone().reshape(&shape)?])
+    }
+}
+
+impl Differentiable for Squeeze {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }

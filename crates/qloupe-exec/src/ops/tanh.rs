@@ -4,7 +4,11 @@ use qloupe_kernels::UnaryKernel;
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_kernel;
-use crate::{ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, PrepareContext};
+use super::elementwise_gradient::by_output;
+use crate::{
+    Differentiable, ElementSteps, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator,
+    PrepareContext, Pullback, PullbackContext,
+};
 
 /// `y = tanh(x)`.
 #[derive(Debug)]
@@ -27,7 +31,21 @@ impl Operator for Tanh {
         ElementSteps::unary(UnaryKernel::Tanh)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         float_kernel(ctx, UnaryKernel::Tanh, f64::tanh)
+    }
+}
+
+impl Differentiable for Tanh {
+    fn reads_outputs(&self) -> bool {
+        true
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        by_output(ctx, |y| 1.0 - y * y)
     }
 }

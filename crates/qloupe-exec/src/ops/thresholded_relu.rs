@@ -3,7 +3,10 @@
 use qloupe_tensor::Tensor;
 
 use super::elementwise::float_map;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator};
+use super::elementwise_gradient::{by_input, indicator};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback, PullbackContext,
+};
 
 /// `y = x` for `x > alpha`, 0 elsewhere; `alpha` is 1 by default.
 #[derive(Debug)]
@@ -22,6 +25,10 @@ impl Operator for ThresholdedRelu {
         ctx.same_as_input()
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let alpha = ctx.float("alpha", 1.0);
         let wide = f64::from(alpha);
@@ -30,5 +37,12 @@ impl Operator for ThresholdedRelu {
             |x| if x > alpha { x } else { 0.0 },
             |x| if x > wide { x } else { 0.0 },
         )
+    }
+}
+
+impl Differentiable for ThresholdedRelu {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let alpha = ctx.call.float("alpha", 1.0);
+        by_input(ctx, move |x| indicator(x > alpha))
     }
 }

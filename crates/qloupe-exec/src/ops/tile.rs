@@ -2,9 +2,10 @@
 
 use qloupe_tensor::Tensor;
 
+use super::elementwise_gradient::sum_to;
 use super::movement::{View, strides_of};
 use super::parameters::{integers, size};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// `x` repeated `repeats[i]` times along axis `i`.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ impl Operator for Tile {
             _ => None,
         };
         Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -56,6 +61,20 @@ impl Operator for Tile {
             view_strides.extend([0, stride as isize]);
         }
         Ok(vec![View::new(0, &view_shape, view_strides).copy(x, &shape)?])
+    }
+}
+
+impl Differentiable for Tile {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let shape = ctx.call.require(0)?.shape();
+        Ok(Pullback::of_first(move |gradient| {
+            let (mut apart, mut kept) = (Vec::new(), Vec::new());
+            for (&dim, &total) in shape.iter().zip(gradient.shape()) {
+                apart.extend([total / dim.max(1), dim]);
+                kept.extend([1, dim]);
+            }
+            Ok(sum_to(gradient.reshape(&apart)?, &kept)?.reshape(shape)?)
+        }))
     }
 }
 

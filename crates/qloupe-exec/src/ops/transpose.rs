@@ -4,7 +4,8 @@ use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::movement::View;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use super::movement_gradient::permuted;
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// Axis `i` of the output is axis `perm[i]` of the input; without `perm` the axes are reversed.
 #[derive(Debug)]
@@ -41,11 +42,22 @@ impl Operator for Transpose {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let perm = permutation(ctx.node, x.rank())?;
         let shape: Vec<usize> = perm.iter().map(|&axis| x.shape()[axis]).collect();
         Ok(vec![View::transposed(x.shape(), &perm).copy(x, &shape)?])
+    }
+}
+
+impl Differentiable for Transpose {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let rank = ctx.call.require(0)?.rank();
+        Ok(permuted(&permutation(ctx.call.node, rank)?))
     }
 }
 

@@ -3,8 +3,9 @@
 use qloupe_tensor::Tensor;
 
 use super::movement::{Run, copy_runs, number};
+use super::movement_gradient::moved;
 use super::parameters::integers;
-use crate::{EvalContext, Fact, InferContext, OpError, Operator};
+use crate::{Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext};
 
 /// Keeps the elements on and above (`upper` 1) or on and below diagonal `k`; the others become 0.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ impl Operator for Trilu {
 
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         ctx.same_as_input()
+    }
+
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
@@ -58,5 +63,11 @@ impl Operator for Trilu {
             }
         });
         Ok(vec![copy_runs(&[x, &zero], x.shape(), runs)?])
+    }
+}
+
+impl Differentiable for Trilu {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        moved(self, &ctx.call)
     }
 }

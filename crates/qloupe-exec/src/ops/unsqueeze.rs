@@ -2,8 +2,11 @@
 
 use qloupe_tensor::Tensor;
 
+use super::movement_gradient::reshaped;
 use super::parameters::{KnownList, elements_fact, integer_list, resolve_axes};
-use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, OpError, Operator, Pullback, PullbackContext, SymDim,
+};
 
 /// Inserts dimensions of 1 so that they are `axes` of the output.
 #[derive(Debug)]
@@ -42,12 +45,22 @@ impl Operator for Unsqueeze {
         }])
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = ctx.require(0)?;
         let axes = integer_list(ctx, 1, "axes")?
             .ok_or_else(|| OpError::attribute("axes", "absent, expected a list of integers"))?;
         let shape = insert(x.shape(), &axes, &1)?;
         Ok(vec![x.clone().reshape(&shape)?])
+    }
+}
+
+impl Differentiable for Unsqueeze {
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        reshaped(ctx)
     }
 }
 

@@ -1,11 +1,17 @@
 //! Where: one of two values, by a condition.
 
+use qloupe_ir::Node;
 use qloupe_tensor::{DType, Data, Element, Tensor};
 
 use super::broadcast::Broadcast;
+use super::elementwise::map;
 use super::elementwise::{infer_broadcast, typed, wrong_dtype, zip_elements};
+use super::elementwise_gradient::{Factor, broadcast_pullback};
 use super::number::each_castable;
-use crate::{EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, SymDim};
+use crate::{
+    Differentiable, EvalContext, Fact, InferContext, LayoutRule, OpError, Operator, Pullback,
+    PullbackContext, SymDim,
+};
 
 /// `y = condition ? a : b`, broadcast; values of any dtype that has a Rust type, or strings.
 #[derive(Debug)]
@@ -29,6 +35,10 @@ impl Operator for Where {
         Ok(facts)
     }
 
+    fn as_differentiable(&self) -> Option<&dyn Differentiable> {
+        Some(self)
+    }
+
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
         let dtype = ctx.require(1)?.dtype();
         if dtype == DType::String {
@@ -38,6 +48,21 @@ impl Operator for Where {
             dtype, T => select::<T>(ctx),
             else Err(wrong_dtype(1, "a number, bool or string", dtype))
         )
+    }
+}
+
+impl Differentiable for Where {
+    fn covers(&self, _node: &Node, input_idx: usize) -> bool {
+        input_idx > 0
+    }
+
+    fn pullback<'a>(&self, ctx: &PullbackContext<'a>) -> Result<Pullback<'a>, OpError> {
+        let condition = ctx.call.require(0)?;
+        let factor = |taken: bool| {
+            let taken = map(condition.require::<bool>()?, |c| f32::from(u8::from(c == taken)));
+            Ok::<_, OpError>(Some(Factor::Tensor(Tensor::new(condition.shape(), taken)?)))
+        };
+        broadcast_pullback(ctx, vec![None, factor(true)?, factor(false)?])
     }
 }
 

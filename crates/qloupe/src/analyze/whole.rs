@@ -10,7 +10,7 @@ use crate::findings::{self, Case};
 use crate::quantize::{Quantized, Stages};
 use crate::report::{Phase, Report};
 use crate::samples::Dataset;
-use crate::sensitivity::Sensitivity;
+use crate::sensitivity::{Depth, Sensitivity};
 use crate::session::Session;
 
 /// What is computed.
@@ -22,6 +22,8 @@ pub struct AnalyzeOptions {
     pub views: ViewSet,
     /// Samples that `alone` and `rescued` are measured on, at most: evenly spread over all.
     pub n_effect_samples: usize,
+    /// How many units are run again for them.
+    pub depth: Depth,
     /// No more samples are read once the worst layers keep their order.
     pub until_stable: bool,
 }
@@ -67,7 +69,7 @@ pub fn analyze(
         let samples = (0..n).map(|i| Ok(dataset.batch(i * n_batches / n)?.inputs));
         let samples: Vec<_> = samples.collect::<Result<_, Error>>()?;
         let mut sensitivity = Sensitivity::new(network, prepared, plan)?;
-        sensitivity.observe(&samples, stages)?;
+        sensitivity.observe(&samples, options.depth, stages)?;
         sensitivity.finish(&mut report);
         report.findings = findings::find(&Case::new(&report, prepared, plan));
         report.timing.phases.push(Phase {

@@ -2,7 +2,7 @@
 
 use super::view::figure_of;
 use super::words::Mark;
-use super::{Layer, Report, Thresholds, View};
+use super::{Effect, Layer, Report, Thresholds, View};
 
 /// Half of an error's energy: a unit whose local error is at most this far below its entire error makes most of it.
 const HALF_DB: f64 = 3.010_299_956_639_812;
@@ -59,6 +59,18 @@ pub(crate) fn worst_layers(report: &Report, view: View, n: usize) -> Vec<(&Layer
     // NaN is the worst: nothing could be compared.
     let key = |db: f64| if db.is_nan() { f64::NEG_INFINITY } else { db };
     ranked.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)));
+    ranked.truncate(n);
+    ranked
+}
+
+/// The `n` layers that make most of the noise at the network outputs, with what they do there.
+pub(crate) fn most_effective(report: &Report, n: usize) -> Vec<(&Layer, Effect)> {
+    let mut ranked: Vec<(&Layer, Effect)> = report
+        .layers
+        .iter()
+        .filter_map(|layer| Some((layer, layer.effect?)))
+        .collect();
+    ranked.sort_by(|a, b| b.1.noise.total_cmp(&a.1.noise));
     ranked.truncate(n);
     ranked
 }

@@ -1,7 +1,7 @@
 //! The table for a terminal.
 
 use super::grid::{Align, Cell, Grid, Style, shorten, width, wrap};
-use super::ranking::{Verdict, worst_layers};
+use super::ranking::{Verdict, most_effective, worst_layers};
 use super::view::figure_of;
 use super::words::{self, Mark};
 use super::{Layer, Metrics, Options, Report, ReportFormat, Severity, View, confidence, figure};
@@ -33,6 +33,7 @@ impl ReportFormat for Table {
             printer.head(),
             printer.layers(),
             printer.worst(),
+            printer.effects(),
             printer.outputs(),
             printer.accuracy(),
             printer.findings(),
@@ -281,6 +282,35 @@ impl Printer<'_> {
             }
         }
         grid.lines(0, self.options.colour)
+    }
+
+    /// The units that make most of the noise at the outputs.
+    fn effects(&self) -> Vec<String> {
+        let ranked = most_effective(self.report, N_WORST);
+        let Some(additivity) = self.report.additivity.as_ref().filter(|_| !ranked.is_empty()) else {
+            return Vec::new();
+        };
+        let bold = |text: &str| Cell::new(text, Style::Bold);
+        let mut grid = Grid::new(vec![Align::Left, Align::Right, Align::Right, Align::Left]);
+        grid.push(vec![
+            bold("most noise at the network outputs"),
+            bold("alone"),
+            bold("rescued"),
+            bold("most of its own error"),
+        ]);
+        let room = self.options.width.saturating_sub(2 + 2 * 10 + 30).max(NAME_WIDTH);
+        for (layer, effect) in ranked {
+            let cause = layer.causes.first().map_or("", |cause| cause.source.as_str());
+            grid.push(vec![
+                Cell::plain(format!("  {}", shorten(&words::node_words(layer), room))),
+                Cell::plain(format!("{:.1}%", 100.0 * effect.share)),
+                Cell::plain(format!("{:+.2} dB", effect.gain_db)),
+                Cell::new(cause.replace('_', " "), Style::Dim),
+            ]);
+        }
+        let mut lines = grid.lines(0, self.options.colour);
+        lines.extend(self.wrapped(&words::additivity_words(additivity), 2, Style::Dim));
+        lines
     }
 
     fn outputs(&self) -> Vec<String> {

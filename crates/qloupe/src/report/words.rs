@@ -1,6 +1,8 @@
 //! The sentences, rows and marks that the formats for people share.
 
-use super::{Cost, Layer, Metrics, Report, Slice, Thresholds, Tried, View, figure, view::figure_of};
+use super::{
+    Additivity, Cost, Layer, Metrics, Report, Slice, Thresholds, Tried, View, figure, view::figure_of,
+};
 
 /// How a cosine is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,6 +222,28 @@ pub(super) fn timing_words(report: &Report) -> Option<String> {
         format!(": {}", phases.join(", "))
     };
     (timing.total_seconds > 0.0).then(|| format!("{:.1} s{parts}", timing.total_seconds))
+}
+
+/// Whether the errors of units add up, and which do not.
+pub(super) fn additivity_words(additivity: &Additivity) -> String {
+    let mut words = format!(
+        "measured on {} samples; the sum of all units is {:.0}% of what they do together",
+        additivity.n_samples,
+        100.0 * additivity.explained
+    );
+    if let Some(correlation) = additivity.rank_correlation {
+        words += &format!("; estimates and measurements have a rank correlation of {correlation:.2}");
+    }
+    if let Some(pair) = additivity.pairs.first() {
+        let verb = if pair.excess > 0.0 { "more" } else { "less" };
+        words += &format!(
+            "; \"{}\" and \"{}\" make {:.0}% {verb} together than each by itself",
+            pair.first,
+            pair.second,
+            100.0 * pair.excess.abs()
+        );
+    }
+    words
 }
 
 /// What a fix brought.

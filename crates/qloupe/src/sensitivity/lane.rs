@@ -79,6 +79,19 @@ impl<'a> Lane<'a> {
         self.entire.clone()
     }
 
+    /// The golden outputs, and those of the plan in the units of the user's graph.
+    pub(super) fn outputs(&mut self) -> Result<(Named, Named), Error> {
+        let network = self.network;
+        let quantized = self.run_quantized(Changed::new());
+        let quantized = quantized.map_err(|e| network.located(e))?;
+        Ok((self.golden.clone(), quantized))
+    }
+
+    /// A golden value of the user's graph.
+    pub(super) fn golden_value(&mut self, name: &str) -> Result<Value, ExecError> {
+        self.float.golden(name)
+    }
+
     /// What a source does alone, and what is left without it.
     pub(super) fn effect(&mut self, variant: &Variant) -> Result<Effect, Error> {
         let network = self.network;

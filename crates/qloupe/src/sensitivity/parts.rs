@@ -1,7 +1,7 @@
 //! The parts of the network outputs that effects are measured at: each output, and the slices of it that mean something of
 //! their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use qloupe_tensor::Tensor;
 
@@ -62,6 +62,24 @@ impl Parts {
         self.parts.iter().map(|part| part.key.as_str())
     }
 
+    /// How much the squared error of each element of an output counts in the noise: the mean over parts of the energy of the
+    /// error over that of the part.
+    pub(super) fn weights(&self, golden: &Named) -> BTreeMap<String, Vec<f64>> {
+        let mut weights: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (name, tensor) in golden {
+            let Some(values) = tensor.as_slice::<f32>() else {
+                continue;
+            };
+            let of_output = weights
+                .entry(name.clone())
+                .or_insert_with(|| vec![0.0; values.len()]);
+            for part in self.parts.iter().filter(|part| part.output == *name) {
+                part.weigh(tensor.shape(), values, self.parts.len(), of_output);
+            }
+        }
+        weights
+    }
+
     /// Measures outputs against the golden ones, part by part. What is not there, or has another shape, measures nothing.
     pub(crate) fn measure(&self, golden: &Named, test: &Named) -> Vec<Moments> {
         self.parts.iter().map(|part| part.measure(golden, test)).collect()
@@ -69,6 +87,25 @@ impl Parts {
 }
 
 impl Part {
+    /// Adds the weight of its elements.
+    fn weigh(&self, shape: &[usize], values: &[f32], n_parts: usize, weights: &mut [f64]) {
+        let is_inside = |idx: usize| match &self.slice {
+            Some(slice) if slice.axis < shape.len() => {
+                let inner: usize = shape[slice.axis + 1..].iter().product();
+                (slice.start..slice.end).contains(&(idx / inner.max(1) % shape[slice.axis].max(1)))
+            }
+            Some(_) => false,
+            None => true,
+        };
+        let square = |v: f32| f64::from(v) * f64::from(v);
+        let inside = || values.iter().enumerate().filter(|(idx, _)| is_inside(*idx));
+        let energy: f64 = inside().map(|(_, &v)| square(v)).filter(|e| e.is_finite()).sum();
+        let weight = 1.0 / (energy.max(f64::MIN_POSITIVE) * n_parts as f64);
+        if energy > 0.0 {
+            inside().for_each(|(idx, _)| weights[idx] += weight);
+        }
+    }
+
     fn measure(&self, golden: &Named, test: &Named) -> Moments {
         let find = |outputs: &Named| {
             let found = outputs.iter().find(|(name, _)| *name == self.output);

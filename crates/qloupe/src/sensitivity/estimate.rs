@@ -1,0 +1,383 @@
+//! What each source does to the outputs, to first order: from gradients of the float network, without running it again.
+//!
+//! For the error `e` that a source makes at its own value and the Jacobian `J` from there to the outputs, the noise alone
+//! is `|J e|^2`: the mean of `(J^T v . e)^2` over random signs `v` at the outputs (Hutchinson's estimator). With the error
+//! `E` of the whole plan at the outputs, what is left without the source is `|E|^2 - 2 (J^T E . e) + |J e|^2`. Elements are
+//! weighted as in the exact figures: each output, and each slice of one, by its own energy, and all alike.
+//!
+//! A source whose gradient is incomplete is run again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use qloupe_exec::{Backward, ExecError, Stored, Value, in_pool};
+use qloupe_tensor::Tensor;
+use rayon::prelude::*;
+
+use super::lane::{Changed, Effect, Lane};
+use super::parts::Parts;
+use super::source::Variant;
+use super::{MAX_GOLDEN_BYTES, Sensitivity};
+use crate::Error;
+use crate::quantize::Stages;
+use crate::runner::Named;
+
+/// Random signs times samples, at least.
+const N_DRAWS: usize = 16;
+/// Golden values that are likely to be asked for again.
+const N_RECENT: usize = 12;
+
+/// What a source does to the outputs, relative to their energy: the mean over outputs and their slices, and over samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// The row of the report that the source is told at.
+    pub name: String,
+    /// Its noise alone.
+    pub alone: f64,
+    /// The noise that is left of the whole plan without it.
+    pub rescued: f64,
+    /// The noise of the whole plan.
+    pub entire: f64,
+    /// False where it was run again on some sample.
+    pub is_estimated: bool,
+}
+
+impl Estimate {
+    /// What is won without the source, in decibels.
+    pub fn gain_db(&self) -> f64 {
+        let left = self.rescued.max(f64::MIN_POSITIVE);
+        10.0 * (self.entire.max(f64::MIN_POSITIVE) / left).log10()
+    }
+}
+
+/// The error of a source at a value that it writes.
+struct OwnError {
+    source_idx: usize,
+    error: Stored,
+}
+
+/// Sums over samples.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    alone: f64,
+    rescued: f64,
+    is_exact: bool,
+}
+
+impl Sensitivity<'_> {
+    /// Estimates every source on some samples.
+    ///
+    /// # Errors
+    /// A run that fails; inputs that do not fit.
+    pub fn estimate(
+        &self,
+        samples: &[Vec<(String, Tensor)>],
+        stages: Stages<'_>,
+    ) -> Result<Vec<Estimate>, Error> {
+        in_pool(|| self.estimate_here(samples, stages))
+    }
+
+    fn estimate_here(
+        &self,
+        samples: &[Vec<(String, Tensor)>],
+        stages: Stages<'_>,
+    ) -> Result<Vec<Estimate>, Error> {
+        let Some(first) = samples.first() else {
+            return Ok(Vec::new());
+        };
+        let network = self.network;
+        let parts = Parts::find(network, first)?;
+        let backward = Backward::new(&network.program).map_err(|e| network.located(e))?;
+        let compile =
+            |source: &super::Source| source.compile(network, self.prepared, self.plan, &self.reference);
+        let variants: Vec<Variant> = self.sources.iter().map(compile).collect::<Result<_, _>>()?;
+        let mut sums = vec![Sums::default(); variants.len()];
+        let mut entire = 0.0;
+        for (sample_idx, inputs) in samples.iter().enumerate() {
+            stages("estimate", sample_idx, samples.len());
+            let limit_bytes = MAX_GOLDEN_BYTES / 2;
+            let mut lane = Lane::new(network, self.prepared, &self.program, &parts, inputs, limit_bytes)?;
+            let n_probes = N_DRAWS.div_ceil(samples.len());
+            let seeds = Seeds::new(&parts, &mut lane, n_probes, sample_idx)?;
+            entire += seeds.entire;
+            let of_sample = self.estimate_sample(&backward, &variants, &mut lane, &seeds)?;
+            for (sums, of_sample) in sums.iter_mut().zip(of_sample) {
+                sums.alone += of_sample.alone;
+                sums.rescued += of_sample.rescued;
+                sums.is_exact |= of_sample.is_exact;
+            }
+        }
+        stages("estimate", samples.len(), samples.len());
+        let n = samples.len() as f64;
+        let estimate = |(source, sums): (&super::Source, Sums)| Estimate {
+            name: source.name.clone(),
+            alone: sums.alone / n,
+            rescued: sums.rescued / n,
+            entire: entire / n,
+            is_estimated: !sums.is_exact,
+        };
+        Ok(self.sources.iter().zip(sums).map(estimate).collect())
+    }
+
+    fn estimate_sample(
+        &self,
+        backward: &Backward<'_>,
+        variants: &[Variant],
+        lane: &mut Lane<'_>,
+        seeds: &Seeds,
+    ) -> Result<Vec<Sums>, Error> {
+        let network = self.network;
+        let located = |e| network.located(e);
+        let mut errors: BTreeMap<String, Vec<OwnError>> = BTreeMap::new();
+        let mut written: Vec<Option<Vec<String>>> = Vec::with_capacity(variants.len());
+        for (source_idx, variant) in variants.iter().enumerate() {
+            let changed = lane.own(variant, &[]).map_err(located)?;
+            let names = |changed: &Changed| changed.iter().map(|(name, _)| name.clone()).collect();
+            written.push(changed.as_ref().map(names));
+            for (name, value) in changed.into_iter().flatten() {
+                let golden = lane.golden_value(&name).map_err(located)?;
+                let error = value
+                    .as_tensor()
+                    .zip(golden.as_tensor())
+                    .and_then(|(test, golden)| difference(test, golden));
+                if let Some(error) = error {
+                    errors
+                        .entry(name)
+                        .or_default()
+                        .push(OwnError { source_idx, error });
+                }
+            }
+        }
+        let n_seeds = seeds.gradients.len();
+        let mut products = vec![vec![0.0_f64; n_seeds]; variants.len()];
+        let mut visit = |name: &str, gradients: &[Option<Stored>]| {
+            for own in errors.remove(name).unwrap_or_default() {
+                let each = gradients
+                    .par_iter()
+                    .map(|gradient| gradient.as_ref().map_or(0.0, |g| product(g, &own.error)));
+                let each: Vec<f64> = each.collect();
+                for (sum, product) in products[own.source_idx].iter_mut().zip(each) {
+                    *sum += product;
+                }
+            }
+        };
+        let mut recent: VecDeque<(String, Value)> = VecDeque::new();
+        let incomplete = {
+            let mut golden = |name: &str| -> Result<Value, ExecError> {
+                if let Some((_, value)) = recent.iter().find(|(recent, _)| recent == name) {
+                    return Ok(value.clone());
+                }
+                let value = lane.golden_value(name)?;
+                recent.truncate(N_RECENT - 1);
+                recent.push_front((name.to_owned(), value.clone()));
+                Ok(value)
+            };
+            backward
+                .run(&mut golden, &seeds.gradients, &mut visit)
+                .map_err(located)?
+        };
+        let incomplete: BTreeSet<String> = incomplete.into_iter().map(|i| i.value).collect();
+        let mut all = Vec::with_capacity(variants.len());
+        for ((variant, written), products) in variants.iter().zip(written).zip(products) {
+            let is_whole = written.is_some_and(|names| names.iter().all(|name| !incomplete.contains(name)));
+            let sums = match products.split_last() {
+                Some((with_error, probes)) if is_whole => {
+                    let n_probes = probes.len().max(1) as f64;
+                    let alone = probes.iter().map(|p| p * p).sum::<f64>() / n_probes;
+                    Sums {
+                        alone,
+                        rescued: (seeds.entire - 2.0 * with_error + alone).max(0.0),
+                        is_exact: false,
+                    }
+                }
+                _ => {
+                    let Effect { alone, rescued } = lane.effect(variant)?;
+                    Sums {
+                        alone: alone.map_or(0.0, |parts| noise_of(&parts)),
+                        rescued: noise_of(&rescued),
+                        is_exact: true,
+                    }
+                }
+            };
+            all.push(sums);
+        }
+        Ok(all)
+    }
+}
+
+/// Noise over signal of one sample, the mean over parts.
+fn noise_of(parts: &[crate::metrics::Moments]) -> f64 {
+    let mut comparisons = Vec::new();
+    super::add(&mut comparisons, std::iter::once(parts.to_vec()));
+    super::noise(&comparisons)
+}
+
+/// The gradients at the outputs of a sample that go back through the network: random signs, and last the error itself.
+struct Seeds {
+    gradients: Vec<Vec<(String, Tensor)>>,
+    /// The noise of the whole plan.
+    entire: f64,
+}
+
+impl Seeds {
+    fn new(parts: &Parts, lane: &mut Lane<'_>, n_probes: usize, sample_idx: usize) -> Result<Self, Error> {
+        let (golden, quantized) = lane.outputs()?;
+        let weights = parts.weights(&golden);
+        let mut entire = 0.0;
+        let mut gradients: Vec<Vec<(String, Tensor)>> = vec![Vec::new(); n_probes + 1];
+        for (output_idx, (name, y)) in golden.iter().enumerate() {
+            let Some(weights) = weights.get(name) else {
+                continue;
+            };
+            for (probe, gradients) in gradients.iter_mut().take(n_probes).enumerate() {
+                let mut signs = Signs::new([sample_idx, probe, output_idx]);
+                let values = weights.iter().map(|w| signs.next() * w.sqrt() as f32);
+                gradients.push((name.clone(), Tensor::new(y.shape(), values.collect())?));
+            }
+            let Some(errors) = error_of(name, y, &quantized) else {
+                continue;
+            };
+            entire += errors.iter().zip(weights).map(|(e, w)| e * e * w).sum::<f64>();
+            let weighted = errors.iter().zip(weights).map(|(e, w)| (e * w) as f32);
+            gradients[n_probes].push((name.clone(), Tensor::new(y.shape(), weighted.collect())?));
+        }
+        Ok(Self { gradients, entire })
+    }
+}
+
+/// The error of an output. `None` where it has another shape.
+fn error_of(name: &str, golden: &Tensor, quantized: &Named) -> Option<Vec<f64>> {
+    let (_, test) = quantized.iter().find(|(other, _)| other == name)?;
+    if test.shape() != golden.shape() {
+        return None;
+    }
+    let pairs = test.as_slice::<f32>()?.iter().zip(golden.as_slice::<f32>()?);
+    let finite = |v: f64| if v.is_finite() { v } else { 0.0 };
+    Some(
+        pairs
+            .map(|(&t, &g)| finite(f64::from(t) - f64::from(g)))
+            .collect(),
+    )
+}
+
+/// What a source adds to a golden value.
+fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
+    if test.shape() != golden.shape() {
+        return None;
+    }
+    let (a, b) = (test.physical(), golden.in_layout(test.layout()));
+    let pairs = a.as_slice::<f32>()?.iter().zip(b.as_slice::<f32>()?);
+    let tensor = Tensor::new(a.shape(), pairs.map(|(a, b)| a - b).collect()).ok()?;
+    Some(Stored::of_call(tensor, test.layout()))
+}
+
+/// The sum of the products of all elements.
+fn product(gradient: &Stored, error: &Stored) -> f64 {
+    let gradient = gradient.in_layout(error.layout());
+    let (Some(a), Some(b)) = (gradient.as_slice::<f32>(), error.physical().as_slice::<f32>()) else {
+        return 0.0;
+    };
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// Random signs by a linear congruential generator (Knuth, MMIX), the same on every machine.
+struct Signs(u64);
+
+impl Signs {
+    fn new(seed: [usize; 3]) -> Self {
+        let mut signs = Self(0x9E37_79B9_7F4A_7C15);
+        for part in seed {
+            signs.0 ^= part as u64;
+            signs.step();
+            signs.step();
+        }
+        signs
+    }
+
+    fn step(&mut self) {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+    }
+
+    fn next(&mut self) -> f32 {
+        self.step();
+        if self.0 >> 63 == 0 { 1.0 } else { -1.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Depth, rank_correlation};
+    use super::*;
+    use crate::plan::Method;
+    use crate::prepare::Crop;
+    use crate::quantize::{QuantizeOptions, quantize};
+    use crate::recipe::Recipe;
+    use crate::samples::Dataset;
+    use crate::session::Session;
+    use crate::{calibrate, targets};
+
+    /// Least rank correlation of estimated and exact noise alone.
+    const LEAST_CORRELATION_ALONE: f64 = 0.9;
+    /// Least rank correlation of what is left without a source: differences of nearly equal numbers.
+    const LEAST_CORRELATION_RESCUED: f64 = 0.6;
+
+    #[test]
+    fn signs_are_balanced_and_repeatable() {
+        let sum = |seed: [usize; 3]| {
+            let mut signs = Signs::new(seed);
+            (0..10_000).map(|_| signs.next()).sum::<f32>()
+        };
+        let sums: Vec<f32> = (0..4).map(|probe| sum([1, probe, 0])).collect();
+        assert!(
+            sums.iter().all(|s| s.abs() < 400.0),
+            "four standard deviations: {sums:?}"
+        );
+        let again: Vec<f32> = (0..4).map(|probe| sum([1, probe, 0])).collect();
+        assert_eq!(format!("{sums:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn estimates_rank_sources_as_exact_figures_do() {
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+        let recipe = Recipe::read(&testdata.join("fmnist/recipe.toml")).unwrap();
+        for model in ["fmnist_resnet", "fmnist_mbv2"] {
+            let path = testdata.join("models").join(model).with_extension("onnx");
+            let session = Session::open(&path, &Crop::default(), &Default::default(), &recipe).unwrap();
+            let dataset = Dataset::open(&testdata.join("fmnist/calib"), &session.inputs).unwrap();
+            let options = QuantizeOptions {
+                algorithm: calibrate::find("min_max").unwrap(),
+                method: Method::Layer,
+                optimization_level: 0,
+                ..QuantizeOptions::new(targets::find("onnxruntime").unwrap())
+            };
+            let quantized = quantize(&session, &dataset, &options, &|_, _, _| ()).unwrap();
+            let samples: Vec<_> = (0..4).map(|idx| dataset.batch(idx).unwrap().inputs).collect();
+            let mut sensitivity =
+                Sensitivity::new(&session.network, &quantized.prepared, &quantized.plan).unwrap();
+            let estimates = sensitivity.estimate(&samples, &|_, _, _| ()).unwrap();
+            sensitivity
+                .observe(&samples, Depth::Exact, &|_, _, _| ())
+                .unwrap();
+            assert!(estimates.iter().all(|e| e.is_estimated), "{model}: {estimates:?}");
+            let alone: Vec<f64> = estimates.iter().map(|e| e.alone).collect();
+            let rescued: Vec<f64> = estimates.iter().map(|e| e.rescued).collect();
+            let exact = sensitivity.noises();
+            let left: Vec<f64> = sensitivity
+                .effects
+                .iter()
+                .map(|effects| super::super::noise(&effects.rescued))
+                .collect();
+            let of_alone = rank_correlation(&alone, &exact);
+            let of_rescued = rank_correlation(&rescued, &left);
+            assert!(
+                of_alone >= LEAST_CORRELATION_ALONE && of_rescued >= LEAST_CORRELATION_RESCUED,
+                "{model}: {of_alone:.3} alone, {of_rescued:.3} rescued of {} sources",
+                estimates.len()
+            );
+        }
+    }
+}
