@@ -315,12 +315,15 @@ pub(crate) fn on_device() -> Report {
         share: 0.25,
         noise: 0.003,
         gain_db: 1.25,
+        is_exact: true,
+        ..Effect::default()
     });
     report.additivity = Some(Additivity {
         explained: 0.9,
         noise: 0.012,
         sqnr_db: 19.2,
         n_samples: 2,
+        rank_correlation: None,
         pairs: vec![Pair {
             first: report.layers[3].name.clone(),
             second: report.layers[4].name.clone(),
