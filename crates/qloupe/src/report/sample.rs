@@ -323,6 +323,7 @@ pub(crate) fn on_device() -> Report {
         noise: 0.012,
         sqnr_db: 19.2,
         n_samples: 2,
+        rank_correlation: None,
         pairs: vec![Pair {
             first: report.layers[3].name.clone(),
             second: report.layers[4].name.clone(),

@@ -122,9 +122,10 @@ impl Page<'_> {
             facts.push((
                 "at the outputs",
                 format!(
-                    "{:.1} % of the noise of all units, each alone; {:+.2} dB without its error",
+                    "{:.1} % of the noise of all units, each alone; {:+.2} dB without its error{}",
                     100.0 * effect.share,
-                    effect.gain_db
+                    effect.gain_db,
+                    if effect.is_exact { "" } else { " (estimated)" }
                 ),
             ));
         }

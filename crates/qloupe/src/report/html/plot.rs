@@ -110,8 +110,11 @@ impl Page<'_> {
         } else {
             format!("<p>Units that do more or less together than each by itself:</p>\n<ul>\n{pairs}</ul>\n")
         };
+        let correlation = additivity.rank_correlation.map_or_else(String::new, |rank| {
+            format!(" Estimated and measured noise rank alike by {rank:.3} (Spearman).")
+        });
         format!(
-            "<p>The sum of what all units do alone is {:.0} % of what they do together, on {}.</p>\n{pairs}",
+            "<p>The sum of what all units do alone is {:.0} % of what they do together, on {}.{correlation}</p>\n{pairs}",
             100.0 * additivity.explained,
             figure::count(additivity.n_samples, "sample")
         )

@@ -191,11 +191,7 @@ impl Page<'_> {
         if rows.is_empty() {
             return String::new();
         }
-        let head = [
-            "worst at the network outputs",
-            "dB without its error",
-            "share of the noise",
-        ];
+        let head = ["worst at the outputs", "gain, dB", "noise"];
         table("worst", &heads(&head, 1), &rows)
     }
 
