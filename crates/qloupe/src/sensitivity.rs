@@ -16,7 +16,8 @@ mod twin;
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::{QuantizedProgram, in_pool};
+use qloupe_exec::{Assignment, QuantizedProgram, in_pool};
+use qloupe_ir::Topology;
 use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
@@ -32,7 +33,7 @@ use lane::Lane;
 use pairs::interacting_pairs;
 pub(crate) use parts::Parts;
 use reference::reference_constants;
-use source::{Source, base_assignment, sources};
+use source::{Context, Source, base_assignment, sources};
 use split::{About, Totals};
 
 /// Golden values of all samples that run at once stay within this; what is let go is computed again.
@@ -41,6 +42,8 @@ const MAX_GOLDEN_BYTES: usize = 512 << 20;
 const MAX_AUTO_EXACT: usize = 64;
 /// Sources that are run again after an estimate: those with the most noise, and those with the largest gain.
 const N_EXACT: usize = 8;
+/// Samples that errors are split into their causes on, where most sources are estimated.
+const N_SPLIT: usize = 2;
 /// Samples that run at once.
 const MAX_LANES: usize = 4;
 /// Nothing is better, and nothing worse, than this.
@@ -96,6 +99,10 @@ pub struct Sensitivity<'a> {
     /// Everything quantized.
     program: QuantizedProgram,
     sources: Vec<Source>,
+    /// The plan for every unit.
+    assignment: Assignment,
+    /// Who produces and consumes what in the user's graph.
+    topology: Topology,
     /// Constants of the user's model where those of the graph under test differ.
     reference: BTreeMap<String, Tensor>,
     parts: Option<Parts>,
@@ -138,6 +145,11 @@ impl<'a> Sensitivity<'a> {
             estimates: Vec::new(),
             is_exact: Vec::new(),
             sources,
+            assignment: prepared.assignment(plan),
+            topology: Topology::new(&network.model.graph).map_err(|source| Error::Graph {
+                file: network.file.clone(),
+                source,
+            })?,
             reference: reference_constants(network, prepared, plan)?,
             parts: None,
             entire: Vec::new(),
@@ -171,6 +183,17 @@ impl<'a> Sensitivity<'a> {
         })
     }
 
+    fn context(&self) -> Context<'_> {
+        Context {
+            network: self.network,
+            prepared: self.prepared,
+            plan: self.plan,
+            assignment: &self.assignment,
+            topology: &self.topology,
+            reference: &self.reference,
+        }
+    }
+
     fn observe_group(&mut self, group: &[Vec<(String, Tensor)>], show: &dyn Fn(usize)) -> Result<(), Error> {
         if self.parts.is_none()
             && let Some(first) = group.first()
@@ -178,6 +201,20 @@ impl<'a> Sensitivity<'a> {
             self.parts = Some(Parts::find(self.network, first)?);
         }
         let Some(parts) = &self.parts else { return Ok(()) };
+        let context = Context {
+            network: self.network,
+            prepared: self.prepared,
+            plan: self.plan,
+            assignment: &self.assignment,
+            topology: &self.topology,
+            reference: &self.reference,
+        };
+        let is_estimated = !self.is_exact.is_empty();
+        let n_split = if is_estimated {
+            N_SPLIT.saturating_sub(self.n_samples)
+        } else {
+            group.len()
+        };
         let limit_bytes = MAX_GOLDEN_BYTES / (2 * group.len().max(1));
         let lane = |inputs: &Vec<(String, Tensor)>| {
             Lane::new(
@@ -195,18 +232,24 @@ impl<'a> Sensitivity<'a> {
             .collect::<Result<Vec<Lane<'_>>, Error>>()?;
         add(&mut self.entire, lanes.iter().map(Lane::entire));
         for (idx, (source, effects)) in self.sources.iter().zip(&mut self.effects).enumerate() {
-            let variant = source.compile(self.network, self.prepared, self.plan, &self.reference)?;
+            let variant = source.compile(&context)?;
             let is_exact = self.is_exact.get(idx) != Some(&false);
-            let effect = |lane: &mut Lane<'_>| {
+            let effect = |(lane_idx, lane): (usize, &mut Lane<'_>)| {
                 let outputs = if is_exact {
                     Some(lane.effect(&variant)?)
                 } else {
                     None
                 };
-                Ok((outputs, lane.split(&variant)?))
+                let parts = if lane_idx < n_split {
+                    lane.split(&variant)?
+                } else {
+                    None
+                };
+                Ok((outputs, parts))
             };
             let measured = lanes
                 .par_iter_mut()
+                .enumerate()
                 .map(effect)
                 .collect::<Result<Vec<_>, Error>>()?;
             let (outputs, parts): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
@@ -223,13 +266,7 @@ impl<'a> Sensitivity<'a> {
         }
         if self.n_samples == 0 {
             let shares = self.shares();
-            self.additivity.pairs = interacting_pairs(
-                (self.network, self.prepared, self.plan),
-                &self.reference,
-                &self.sources,
-                &shares,
-                &mut lanes,
-            )?;
+            self.additivity.pairs = interacting_pairs(&context, &self.sources, &shares, &mut lanes)?;
         }
         self.n_samples += group.len();
         Ok(())

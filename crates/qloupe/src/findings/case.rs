@@ -10,8 +10,9 @@ use crate::prepare::Prepared;
 use crate::report::{Finding, Layer, Report, Severity};
 use crate::units::UnitGroup;
 
-/// Costs from which on a pattern is worth knowing, loses accuracy, or breaks the model.
+/// Costs from which on a pattern is worth knowing, loses accuracy, or breaks the model; a fault is told from less on.
 const INFO_DB: f64 = 0.05;
+const FAULT_DB: f64 = 0.005;
 const WARNING_DB: f64 = 0.5;
 const ERROR_DB: f64 = 3.0;
 /// No cost is told above this: everything is lost.
@@ -149,7 +150,7 @@ pub(super) fn severity_of(effect_db: f64) -> Option<Severity> {
     match effect_db {
         db if db >= ERROR_DB => Some(Severity::Error),
         db if db >= WARNING_DB => Some(Severity::Warning),
-        db if db >= INFO_DB => Some(Severity::Info),
+        db if db >= FAULT_DB => Some(Severity::Info),
         _ => None,
     }
 }

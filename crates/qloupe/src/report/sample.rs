@@ -329,7 +329,6 @@ pub(crate) fn on_device() -> Report {
             second: report.layers[4].name.clone(),
             excess: -0.4,
         }],
-        ..Additivity::default()
     });
     report.findings[1].effect_db = Some(1.25);
     report.findings[1].tried = Some(Tried {

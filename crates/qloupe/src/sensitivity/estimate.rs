@@ -87,8 +87,8 @@ impl Sensitivity<'_> {
         let network = self.network;
         let parts = Parts::find(network, first)?;
         let backward = Backward::new(&network.program).map_err(|e| network.located(e))?;
-        let compile =
-            |source: &super::Source| source.compile(network, self.prepared, self.plan, &self.reference);
+        let context = self.context();
+        let compile = |source: &super::Source| source.compile(&context);
         let variants: Vec<Variant> = self.sources.iter().map(compile).collect::<Result<_, _>>()?;
         let mut sums = vec![Sums::default(); variants.len()];
         let mut entire = 0.0;

@@ -1,17 +1,12 @@
 //! Sources whose errors do not simply add up: both at once do more, or less, than each by itself.
 
-use std::collections::BTreeMap;
-
 use qloupe_exec::Value;
-use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use super::lane::Lane;
-use super::source::{Source, Variant};
+use super::source::{Context, Source, Variant};
 use super::{add, noise};
 use crate::Error;
-use crate::plan::QuantPlan;
-use crate::prepare::{Network, Prepared};
 use crate::report::Pair;
 
 /// Sources of which pairs are tried: those that do most alone.
@@ -21,8 +16,7 @@ const LEAST_EXCESS: f64 = 0.25;
 
 /// Tries all pairs of the sources with the largest shares; the strongest interaction first.
 pub(super) fn interacting_pairs(
-    (network, prepared, plan): (&Network, &Prepared, &QuantPlan),
-    reference: &BTreeMap<String, Tensor>,
+    context: &Context<'_>,
     sources: &[Source],
     shares: &[f64],
     lanes: &mut [Lane<'_>],
@@ -31,7 +25,7 @@ pub(super) fn interacting_pairs(
     top.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
     top.truncate(N_TOP);
     top.sort_unstable();
-    let compile = |&idx: &usize| sources[idx].compile(network, prepared, plan, reference);
+    let compile = |&idx: &usize| sources[idx].compile(context);
     let variants: Vec<Variant> = top.iter().map(compile).collect::<Result<_, _>>()?;
     let mut pairs = Vec::new();
     for (i, first) in variants.iter().enumerate() {
@@ -53,7 +47,7 @@ pub(super) fn interacting_pairs(
                 Ok(Some([lane.alone(one)?, lane.alone(two)?, lane.alone(both)?]))
             };
             let measured: Result<Vec<_>, qloupe_exec::ExecError> = lanes.par_iter_mut().map(run).collect();
-            let measured = measured.map_err(|e| network.located(e))?;
+            let measured = measured.map_err(|e| context.network.located(e))?;
             let mut noises = [0.0; 3];
             for (which, sum) in noises.iter_mut().enumerate() {
                 let mut comparisons = Vec::new();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::{Assignment, Cast, Form, MOVING_OPERATORS, Mode, QuantizedProgram, UnitCompute};
+use qloupe_ir::Topology;
 use qloupe_tensor::Tensor;
 
 use super::split::{About, Split};
@@ -11,11 +12,41 @@ use crate::Error;
 use crate::one_unit::{Changes, OneUnit};
 use crate::plan::{Precision, QuantPlan};
 use crate::prepare::{Network, Prepared};
-use crate::units::unit_outputs;
+use crate::units::{UnitGroup, unit_outputs};
 
 /// Operators beside [`MOVING_OPERATORS`] whose results are elements of what they read: on numbers of a grid they make no
 /// error of their own.
 const CHOOSING: &[&str] = &["Concat", "GlobalMaxPool", "MaxPool", "Relu"];
+
+/// What sources are compiled from.
+pub(super) struct Context<'a> {
+    pub(super) network: &'a Network,
+    pub(super) prepared: &'a Prepared,
+    pub(super) plan: &'a QuantPlan,
+    /// The plan for every unit.
+    pub(super) assignment: &'a Assignment,
+    /// Who produces and consumes what in the user's graph.
+    pub(super) topology: &'a Topology,
+    /// Constants of the user's model where those of the graph under test differ.
+    pub(super) reference: &'a BTreeMap<String, Tensor>,
+}
+
+impl Context<'_> {
+    /// The forms of what a unit reads and writes.
+    pub(super) fn forms_of(&self, unit: &UnitGroup) -> BTreeMap<String, Form> {
+        let nodes = unit
+            .node_idxs
+            .iter()
+            .map(|&idx| &self.prepared.program.graph().nodes[idx]);
+        let names = nodes.flat_map(|node| {
+            node.used_values()
+                .into_iter()
+                .chain(node.outputs.iter().map(String::as_str))
+        });
+        let form = |name: &str| Some((name.to_owned(), self.assignment.forms.get(name)?.clone()));
+        names.filter_map(form).collect()
+    }
+}
 
 /// Something that makes an error of its own.
 #[derive(Clone, Debug)]
@@ -85,23 +116,23 @@ pub(super) fn sources(network: &Network, prepared: &Prepared, plan: &QuantPlan) 
 impl Source {
     /// # Errors
     /// Parameters that do not fit.
-    pub(super) fn compile(
-        &self,
-        network: &Network,
-        prepared: &Prepared,
-        plan: &QuantPlan,
-        reference: &BTreeMap<String, Tensor>,
-    ) -> Result<Variant, Error> {
-        let Assignment { mut forms, mut units } = prepared.assignment(plan);
+    pub(super) fn compile(&self, context: &Context<'_>) -> Result<Variant, Error> {
+        let Context {
+            network,
+            prepared,
+            assignment,
+            ..
+        } = *context;
         let idx = match self.kind {
             Kind::Input => {
-                let form = forms.remove(&self.name).unwrap_or(Form::FLOAT);
+                let form = assignment.forms.get(&self.name).cloned().unwrap_or(Form::FLOAT);
                 return Ok(Variant::Input(self.name.clone(), form));
             }
             Kind::Unit(idx) => idx,
         };
         let unit = &prepared.units[idx];
-        let mut spec = units.swap_remove(idx);
+        let mut spec = assignment.units[idx].clone();
+        let mut forms = context.forms_of(unit);
         let written: BTreeSet<&str> = unit_outputs(&prepared.program, &prepared.topology, unit)
             .into_iter()
             .collect();
@@ -115,10 +146,10 @@ impl Source {
             prepared,
             unit,
         };
-        let float = FloatTwin::new(network, prepared, unit)?;
+        let float = FloatTwin::new(context, unit)?;
         Ok(Variant::Unit {
             own: Box::new(one.under_plan(&spec, forms, Mode::FakeQuant, &Changes::default())?),
-            split: Box::new(Split::new((network, prepared, plan), idx, reference, float)?),
+            split: Box::new(Split::new(context, idx, float)?),
         })
     }
 }

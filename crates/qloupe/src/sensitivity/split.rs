@@ -11,11 +11,11 @@ use qloupe_exec::{
 };
 use qloupe_tensor::{QuantParams, Tensor, quantize_bias};
 
+use super::source::Context;
 use super::twin::FloatTwin;
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit};
-use crate::plan::QuantPlan;
-use crate::prepare::{Network, Prepared};
+use crate::prepare::Prepared;
 
 use error_of::{Part, error_energy, part_of_rounding};
 pub(super) use finish::Totals;
@@ -145,16 +145,18 @@ impl Split {
     ///
     /// # Errors
     /// Parameters that do not fit.
-    pub(super) fn new(
-        (network, prepared, plan): (&Network, &Prepared, &QuantPlan),
-        unit_idx: usize,
-        reference: &BTreeMap<String, Tensor>,
-        float: FloatTwin,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(context: &Context<'_>, unit_idx: usize, float: FloatTwin) -> Result<Self, Error> {
+        let Context {
+            network,
+            prepared,
+            plan,
+            assignment,
+            reference,
+            ..
+        } = *context;
         let unit = &prepared.units[unit_idx];
-        let mut assignment = prepared.assignment(plan);
-        let spec = assignment.units.swap_remove(unit_idx);
-        let forms = assignment.forms;
+        let spec = assignment.units[unit_idx].clone();
+        let forms = context.forms_of(unit);
         let one = OneUnit {
             network,
             prepared,

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use qloupe_exec::{ExecError, Program, Stored, Value};
-use qloupe_ir::Topology;
 
+use super::source::Context;
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit, graph_of, program_of};
-use crate::prepare::{Network, Prepared};
+use crate::prepare::Prepared;
 use crate::units::{UnitGroup, unit_outputs};
 use crate::value_map::ValueMap;
 
@@ -58,7 +58,10 @@ pub(super) fn source_of<'a>(prepared: &'a Prepared, name: &'a str) -> &'a str {
 impl FloatTwin {
     /// The nodes of the user's graph between the values that a unit reads and writes; where there are none that do just
     /// this, the nodes of the unit.
-    pub(super) fn new(network: &Network, prepared: &Prepared, unit: &UnitGroup) -> Result<Self, Error> {
+    pub(super) fn new(context: &Context<'_>, unit: &UnitGroup) -> Result<Self, Error> {
+        let Context {
+            network, prepared, ..
+        } = *context;
         let one = OneUnit {
             network,
             prepared,
@@ -67,7 +70,7 @@ impl FloatTwin {
         let of_unit = one.float(&Changes::default())?;
         let read: Vec<String> = of_unit.units()[0].inputs().to_vec();
         let outputs = unit_outputs(&prepared.program, &prepared.topology, unit);
-        if let Some(twin) = Self::original(network, prepared, unit, (&read, &outputs))? {
+        if let Some(twin) = Self::original(context, unit, (&read, &outputs))? {
             return Ok(twin);
         }
         let nodes = unit.node_idxs.iter();
@@ -83,16 +86,17 @@ impl FloatTwin {
     }
 
     fn original(
-        network: &Network,
-        prepared: &Prepared,
+        context: &Context<'_>,
         unit: &UnitGroup,
         (read, written): (&[String], &[&str]),
     ) -> Result<Option<Self>, Error> {
+        let Context {
+            network,
+            prepared,
+            topology,
+            ..
+        } = *context;
         let graph = &network.model.graph;
-        let topology = Topology::new(graph).map_err(|source| Error::Graph {
-            file: network.file.clone(),
-            source,
-        })?;
         let inputs: Vec<Place> = read.iter().map(|name| Place::new(prepared, name)).collect();
         let outputs: Vec<Place> = written.iter().map(|name| Place::new(prepared, name)).collect();
         let is_known = |place: &Place| {
