@@ -2,8 +2,8 @@
 //!
 //! For the error `e` that a source makes at its own value and the Jacobian `J` from there to the outputs, the noise alone
 //! is `|J e|^2`: the mean of `(J^T v . e)^2` over random signs `v` at the outputs (Hutchinson's estimator). With the error
-//! `E` of the whole plan at the outputs, what is left without the source is `|E|^2 - 2 (J^T E . e) + |J e|^2`. Elements are
-//! weighted as in the exact figures: each output, and each slice of one, by its own energy, and all alike.
+//! `E` of the whole plan at the outputs, and the error `f` that the source makes on the values of the plan (it rounds other
+//! numbers there), what is left without the source is `|E|^2 - 2 (J^T E . f) + |J f|^2`. Elements are weighted as in the exact figures: each output, and each slice of one, by its own energy, and all alike.
 //!
 //! A source whose gradient is incomplete is run again.
 
@@ -52,8 +52,13 @@ impl Estimate {
 /// The error of a source at a value that it writes.
 struct OwnError {
     source_idx: usize,
+    /// On the values of the plan, or else on golden ones.
+    is_of_plan: bool,
     error: Stored,
 }
+
+/// The products of a source's errors with the gradients of every seed: on golden values, and on those of the plan.
+type Products = [Vec<f64>; 2];
 
 /// Sums over samples.
 #[derive(Clone, Debug, Default)]
@@ -140,22 +145,34 @@ impl Sensitivity<'_> {
                     .zip(golden.as_tensor())
                     .and_then(|(test, golden)| difference(test, golden));
                 if let Some(error) = error {
-                    errors
-                        .entry(name)
-                        .or_default()
-                        .push(OwnError { source_idx, error });
+                    errors.entry(name).or_default().push(OwnError {
+                        source_idx,
+                        is_of_plan: false,
+                        error,
+                    });
+                }
+            }
+            for (name, test, real) in lane.under_plan(variant).map_err(located)? {
+                if let Some(error) = difference(&test, &real) {
+                    errors.entry(name).or_default().push(OwnError {
+                        source_idx,
+                        is_of_plan: true,
+                        error,
+                    });
                 }
             }
         }
         let n_seeds = seeds.gradients.len();
-        let mut products = vec![vec![0.0_f64; n_seeds]; variants.len()];
+        let none: Products = [vec![0.0; n_seeds], vec![0.0; n_seeds]];
+        let mut products = vec![none; variants.len()];
         let mut visit = |name: &str, gradients: &[Option<Stored>]| {
             for own in errors.remove(name).unwrap_or_default() {
                 let each = gradients
                     .par_iter()
                     .map(|gradient| gradient.as_ref().map_or(0.0, |g| product(g, &own.error)));
                 let each: Vec<f64> = each.collect();
-                for (sum, product) in products[own.source_idx].iter_mut().zip(each) {
+                let sums = &mut products[own.source_idx][usize::from(own.is_of_plan)];
+                for (sum, product) in sums.iter_mut().zip(each) {
                     *sum += product;
                 }
             }
@@ -179,16 +196,13 @@ impl Sensitivity<'_> {
         let mut all = Vec::with_capacity(variants.len());
         for ((variant, written), products) in variants.iter().zip(written).zip(products) {
             let is_whole = written.is_some_and(|names| names.iter().all(|name| !incomplete.contains(name)));
-            let sums = match products.split_last() {
-                Some((with_error, probes)) if is_whole => {
-                    let n_probes = probes.len().max(1) as f64;
-                    let alone = probes.iter().map(|p| p * p).sum::<f64>() / n_probes;
-                    Sums {
-                        alone,
-                        rescued: (seeds.entire - 2.0 * with_error + alone).max(0.0),
-                        is_exact: false,
-                    }
-                }
+            let [golden, under_plan] = &products;
+            let sums = match under_plan.split_last() {
+                Some((with_error, probes)) if is_whole => Sums {
+                    alone: mean_square(&golden[..probes.len()]),
+                    rescued: (seeds.entire - 2.0 * with_error + mean_square(probes)).max(0.0),
+                    is_exact: false,
+                },
                 _ => {
                     let Effect { alone, rescued } = lane.effect(variant)?;
                     Sums {
@@ -202,6 +216,10 @@ impl Sensitivity<'_> {
         }
         Ok(all)
     }
+}
+
+fn mean_square(numbers: &[f64]) -> f64 {
+    numbers.iter().map(|x| x * x).sum::<f64>() / numbers.len().max(1) as f64
 }
 
 /// Noise over signal of one sample, the mean over parts.

@@ -207,6 +207,27 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// What a source writes under the plan, by the names of the user's graph and in its units, and what it would write
+    /// there without any error of its own.
+    pub(super) fn under_plan(
+        &mut self,
+        variant: &Variant,
+    ) -> Result<Vec<(String, Stored, Stored)>, ExecError> {
+        let mut written = Vec::new();
+        for (name, real) in self.real(variant)? {
+            let value = self.quantized.golden(&name)?;
+            if let (Some(test), Some(real)) = (value.as_tensor(), real.as_tensor()) {
+                let test = self.program.to_float(&name, test);
+                written.push((
+                    source_of(self.prepared, &name).to_owned(),
+                    to_original(self.prepared, &name, &test),
+                    to_original(self.prepared, &name, real),
+                ));
+            }
+        }
+        Ok(written)
+    }
+
     /// What a source would write without any error, on the values of the plan.
     fn real(&mut self, variant: &Variant) -> Result<Changed, ExecError> {
         match variant {
