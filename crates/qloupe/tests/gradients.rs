@@ -11,7 +11,7 @@ mod gradients {
     /// Largest relative difference of the slope along the gradient from its length: kinks and curvature on the way.
     const TOLERANCE: f64 = 0.03;
     /// The change of a value for a difference, relative to its own size.
-    const STEP: f64 = 1e-3;
+    const STEP: f64 = 1e-4;
 
     fn floats(n: usize, seed: u32) -> Vec<f32> {
         let number = |i: u32| ((i + seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
