@@ -153,6 +153,9 @@ pub enum ExecError {
         /// The tensor.
         got: String,
     },
+    /// Somebody ended it: see [`crate::Interruption`].
+    #[error("the run was interrupted")]
+    Interrupted,
     /// The graph is malformed.
     #[error(transparent)]
     Ir(#[from] IrError),

@@ -2,6 +2,7 @@
 
 mod build;
 mod constants;
+mod edit;
 mod file;
 mod text;
 mod weights;
