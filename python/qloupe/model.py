@@ -31,6 +31,8 @@ class Input:
     layout: Optional[str]
     #: ``rgb``, ``bgr``, ``gray``; None where pictures cannot feed it.
     channels: Optional[str]
+    #: True where the recipe normalizes arrays as it does pictures.
+    normalizes_arrays: bool
     #: True where the recipe gives every element.
     is_fed_by_recipe: bool
 
@@ -136,7 +138,7 @@ class Model:
     def infer(self, inputs: AnySamples, *, progress: Progress = True) -> Dict[str, Array]:
         """Runs the float model; the outputs by name.
 
-        Arrays of the shape of the inputs are one run. Files, and arrays with an axis for samples, are run one by one and
+        Arrays of the shape and dtype of the inputs are one run. Files, and arrays with an axis for samples, are run one by one and
         joined along the first axis.
         """
         arrays = single_run(self, inputs)
@@ -252,7 +254,7 @@ class Model:
 
 
 def single_run(model: Model, inputs: AnySamples) -> Optional[Dict[str, Array]]:
-    """Arrays of exactly the shapes of the inputs; None for everything that is several samples."""
+    """Arrays of exactly the shapes and dtypes of the inputs, taken as they are; None for everything that is several samples."""
     if isinstance(inputs, Mapping):
         arrays = arrays_of(inputs)
     elif hasattr(inputs, "shape"):
@@ -263,7 +265,7 @@ def single_run(model: Model, inputs: AnySamples) -> Optional[Dict[str, Array]]:
 
     def fits(name: str, array: Array) -> bool:
         spec = specs.get(name)
-        if spec is None or array.dtype.name != spec.dtype or array.ndim != len(spec.shape):
+        if spec is None or spec.normalizes_arrays or array.dtype.name != spec.dtype or array.ndim != len(spec.shape):
             return False
         return all(want is None or want == got for want, got in zip(spec.shape, array.shape))
 

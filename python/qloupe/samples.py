@@ -58,6 +58,12 @@ class Samples:
         """What the user should know: defaults that pictures get, arrays that are ignored."""
         return self._handle.notes()
 
+    def first(self, n: int) -> "Samples":
+        """The first samples, or all where there are fewer."""
+        if n < 1:
+            raise OptionsError(f"first: expected at least 1 sample, got {n}")
+        return Samples(self._handle.first(n))
+
     def file(self, index: int) -> Optional[str]:
         """The file of a sample, when it holds no other."""
         return self._handle.file(index)

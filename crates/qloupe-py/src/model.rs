@@ -94,7 +94,7 @@ impl Model {
     }
 
     /// The inputs: `name`, `dtype`, `shape` (open dimensions are None), `layout` of pictures (None where they cannot feed
-    /// it), `channels` of them, and whether the recipe feeds it a value.
+    /// it), `channels` of them, whether the recipe normalizes arrays, and whether it feeds the input a value.
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         for spec in &self.session.inputs {
@@ -109,6 +109,7 @@ impl Model {
             });
             input.set_item("layout", layout)?;
             input.set_item("channels", image.map(|image| image.channel_order.name()))?;
+            input.set_item("normalizes_arrays", spec.recipe.normalize_arrays)?;
             input.set_item("is_fed_by_recipe", spec.constant.is_some())?;
             list.append(input)?;
         }

@@ -34,6 +34,15 @@ impl Samples {
         &self.source
     }
 
+    /// The first samples, or all where there are fewer.
+    #[pyo3(signature = (n, /))]
+    fn first(&self, n: usize) -> Self {
+        Self {
+            dataset: Arc::new(self.dataset.first(n)),
+            source: self.source.clone(),
+        }
+    }
+
     /// The file of a sample, when it holds no other.
     #[pyo3(signature = (index, /))]
     fn file(&self, index: usize) -> Option<String> {

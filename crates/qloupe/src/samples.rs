@@ -98,6 +98,17 @@ impl Dataset {
         })
     }
 
+    /// The first `n` samples, or all where there are fewer.
+    pub fn first(&self, n: usize) -> Self {
+        let column = |column: &Vec<Item>| column.iter().take(n).cloned().collect();
+        Self {
+            inputs: self.inputs.clone(),
+            columns: self.columns.iter().map(column).collect(),
+            n_rows: self.n_rows,
+            notes: self.notes.clone(),
+        }
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.columns.iter().map(Vec::len).max().unwrap_or(0)

@@ -23,13 +23,13 @@ const GIVEN: &str = "given array";
 const FILE_KINDS: &str = ".jpg, .png, .bmp, .npy, .npz or .safetensors";
 
 /// One sample of one input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Item {
     place: SamplePlace,
     content: Content,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Content {
     Image(PathBuf),
     /// An array of a file, whole or one part of its leading axis.
