@@ -10,6 +10,20 @@ _Progress = Optional[Callable[[str, int, int], None]]
 _Printed = Tuple[str, str]
 _Path = str | os.PathLike[str]
 
+__all__ = [
+    "Model",
+    "Quantized",
+    "Report",
+    "Samples",
+    "algorithms",
+    "export_formats",
+    "metrics",
+    "report_formats",
+    "run_command_line",
+    "targets",
+    "thread_count",
+]
+
 def algorithms() -> List[Tuple[str, str, List[str]]]: ...
 def export_formats() -> List[Tuple[str, str, bool, bool]]: ...
 def metrics() -> List[Tuple[str, str, str]]: ...
@@ -39,7 +53,7 @@ class Report:
         colour: bool = False,
         width: int = 120,
         txt_style: str = "2",
-        thresholds: Tuple[float, float] = (0.99, 0.98),
+        thresholds: Tuple[float, float] = ...,
     ) -> str: ...
     def gate(self, limit: str, /) -> Tuple[bool, str]: ...
 

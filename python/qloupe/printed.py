@@ -32,9 +32,9 @@ class Inspection(Printed):
     """What is in a model, and what a target makes of it."""
 
     @property
-    def unsupported(self) -> List[str]:
-        """Operators that qloupe does not have."""
-        return cast(List[str], self.data["unsupported"])
+    def unsupported(self) -> Dict[str, int]:
+        """Operators that qloupe does not have, and how many there are of each."""
+        return cast(Dict[str, int], self.data["unsupported"])
 
     @property
     def operators(self) -> List[Data]:

@@ -249,5 +249,11 @@ def _output(entry: Mapping[str, Any]) -> Output:
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
-    names = ("id", "severity", "layer", "cause", "evidence", "fix")
-    return Finding(**{name: entry.get(name) for name in names})
+    return Finding(
+        id=entry["id"],
+        severity=entry["severity"],
+        layer=entry.get("layer"),
+        cause=entry["cause"],
+        evidence=entry["evidence"],
+        fix=entry["fix"],
+    )

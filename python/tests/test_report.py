@@ -46,7 +46,10 @@ def test_texts_are_those_of_the_command_line(report, tmp_path):
         report.save(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 500
     back = qloupe.load_report(tmp_path / "a.json")
-    assert back.data == report.data
+    assert [layer.name for layer in back.layers] == [layer.name for layer in report.layers]
+    for layer in report.layers:
+        for view, metrics in layer.views.items():
+            assert back[layer.name].views[view] == pytest.approx(metrics, rel=1e-12)
     assert json.loads(report.to_json()) == report.data
 
 
@@ -59,7 +62,7 @@ def test_gates_judge(report):
 def test_reports_are_compared(report, quantized):
     name = report.worst(1, view="local")[0].name
     other = quantized.with_precisions({name: "fp16"}).analyze(
-        [TESTDATA / "fmnist" / "test" / f"t10k_000{i}.png" for i in (0, 1)], costs=False
+        [TESTDATA / "fmnist" / "test" / f"t10k_{i:04}.png" for i in (5, 14)], costs=False
     )
     rows = report.compare(other, view="local")
     assert rows[0][0] == name and rows[0][2] > rows[0][1]
@@ -97,7 +100,7 @@ def test_plots_draw_what_was_measured(report, quantized):
     measured = [layer for layer in report.layers if layer.metric("cosine") is not None]
     assert len(entire.get_xdata()) == len(measured) and len(local.get_xdata()) > 0
     name = next(value.name for value in quantized.values if value.unit.startswith("Conv"))
-    picture = TESTDATA / "fmnist" / "test" / "t10k_0000.png"
+    picture = TESTDATA / "fmnist" / "test" / "t10k_0005.png"
     assert len(plots.histograms(quantized, picture, name).patches) == 2
     channels = report[name].shape[1]
     assert len(plots.per_channel(quantized, picture, name).patches) == channels

@@ -238,23 +238,21 @@ def test_hybrid_files(said, workspace):
     (workspace / "pickle.data").write_bytes(b"\x80\x04N.")
     cfg = (workspace / "model.quantization.cfg").read_text()
 
-    def edited(layers):
-        (workspace / "edited.cfg").write_text(cfg.replace("custom_quantize_layers: {}", f"custom_quantize_layers:\n{layers}"))
-        return "edited.cfg"
+    def edited(name, layer):
+        text = cfg.replace("custom_quantize_layers: {}", f"custom_quantize_layers:\n    {layer}")
+        (workspace / name).write_text(text)
+        return name
 
     cases = [
         (("nope.model", "model.data", "model.quantization.cfg"), "model_input 'nope.model' does not exist, expected the file of hybrid_quantization_step1"),
         (("model.model", "nope.data", "model.quantization.cfg"), "data_input 'nope.data' cannot be read: No such file or directory"),
         (("model.model", "pickle.data", "model.quantization.cfg"), "data_input 'pickle.data' is none of qloupe's, expected the file of hybrid_quantization_step1"),
-        (("model.model", "model.data", edited("    functional_1/Add_2: float16")), None),
-        (("model.model", "model.data", edited("    functional_1/Add_1: float8")), "edited.cfg: custom_quantize_layers: 'functional_1/Add_1': expected float16 or int8, got 'float8'"),
+        (("model.model", "model.data", edited("edited.cfg", "functional_1/Add_l: float16")), "edited.cfg: custom_quantize_layers: 'functional_1/Add_l' is no value of the model, did you mean 'functional_1/Add_1:0'?"),
+        (("model.model", "model.data", edited("other.cfg", "functional_1/Add_1:0: float8")), "other.cfg: custom_quantize_layers: 'functional_1/Add_1:0': expected float16 or int8, got 'float8'"),
     ]
     for arguments, sentence in cases:
-        if arguments[2] == "edited.cfg":
-            edited("    functional_1/Add_l: float16" if sentence is None else "    functional_1/Add_1: float8")
         assert configured().hybrid_quantization_step2(*arguments) == -1, arguments
-        expected = sentence or "edited.cfg: custom_quantize_layers: 'functional_1/Add_l' is no value of the model, did you mean 'functional_1/Add_1'?"
-        assert said()[0] == f"E hybrid_quantization_step2: {expected}"
+        assert said()[0] == f"E hybrid_quantization_step2: {sentence}"
     assert loaded().hybrid_quantization_step1(dataset="dataset.txt", custom_hybrid=[["input"]]) == -1
     assert said() == ["E hybrid_quantization_step1: custom_hybrid: expected pairs of an input and an output tensor, got ['input']"]
 

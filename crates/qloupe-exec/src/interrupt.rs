@@ -19,7 +19,10 @@ pub struct Interruption(());
 
 impl Interruption {
     /// Interrupts all runs.
-    #[expect(clippy::new_without_default, reason = "what it does to the process should be read at the call")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "what it does to the process should be read at the call"
+    )]
     pub fn new() -> Self {
         N_INTERRUPTIONS.fetch_add(1, Ordering::Relaxed);
         Self(())

@@ -20,7 +20,12 @@ pub(crate) fn export_formats() -> Vec<(&'static str, &'static str, bool, bool)> 
         .iter()
         .map(|&format| {
             let cfg = needs(format, export::ExportOption::Cfg);
-            (format.id(), format.title(), cfg, needs(format, export::ExportOption::Dataset))
+            (
+                format.id(),
+                format.title(),
+                cfg,
+                needs(format, export::ExportOption::Dataset),
+            )
         })
         .collect()
 }

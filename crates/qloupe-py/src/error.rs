@@ -24,7 +24,9 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let class = describe(error, &fields)?;
     fields.set_item("help", help_of(error))?;
     let class = py.import(MODULE)?.getattr(class)?;
-    Ok(PyErr::from_value(class.call((error.to_string(),), Some(&fields))?))
+    Ok(PyErr::from_value(
+        class.call((error.to_string(),), Some(&fields))?,
+    ))
 }
 
 /// The class of an error; its data goes to `fields`.
@@ -122,10 +124,16 @@ fn help_of(error: &Error) -> Option<&'static str> {
         Error::Exec {
             source: ExecError::Node { .. },
             ..
-        } => "where the size of the input is at fault, fix it with load(.., shapes={..}) or with a resize in the recipe",
-        Error::NotFinite { .. } => "look at the sample, at the mean and std of the recipe, and with Model.inspect() at the weights",
+        } => {
+            "where the size of the input is at fault, fix it with load(.., shapes={..}) or with a resize in the recipe"
+        }
+        Error::NotFinite { .. } => {
+            "look at the sample, at the mean and std of the recipe, and with Model.inspect() at the weights"
+        }
         Error::NanConstant { .. } => "export the model again; Model.inspect() lists every such constant",
-        Error::Quantized { .. } => "load_quantized() reads a quantized model and shows where it loses accuracy",
+        Error::Quantized { .. } => {
+            "load_quantized() reads a quantized model and shows where it loses accuracy"
+        }
         Error::Plan { .. } => "Model.build() makes a plan that fits the model",
         Error::Graph { .. } => "Model.inspect() lists the values of the graph",
         _ => return None,

@@ -42,7 +42,11 @@ impl Asked {
             return Ok(PRECISIONS.iter().copied().filter(can_run).collect());
         };
         if let Some(unknown) = named.iter().find(|name| !PRECISIONS.contains(&name.as_str())) {
-            return Err(Error::unknown_choice("precision", unknown, PRECISIONS.iter().copied()));
+            return Err(Error::unknown_choice(
+                "precision",
+                unknown,
+                PRECISIONS.iter().copied(),
+            ));
         }
         if named.iter().any(|name| name == "int8") && !has_quantized {
             let what = "precision int8 needs a plan, expected quantized=Model.build(..), got none";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use qloupe::bench::{BenchOptions, make_inputs};
+use qloupe::bench::BenchOptions;
 use qloupe::mixed_fp16::quantize_to_mixed_fp16;
 use qloupe::passes::resolve_branches::resolve_branches;
 use qloupe::plan::Method;
@@ -20,7 +20,7 @@ use qloupe::{Error, calibrate, inspect, targets};
 
 use crate::error::to_python;
 use crate::evaluate::{self, Asked};
-use crate::quantized::{Quantized, measured, run_arrays, run_samples};
+use crate::quantized::{Quantized, made_up_inputs, measured, run_arrays, run_samples};
 use crate::samples::Samples;
 use crate::tensor::from_arrays;
 use crate::work;
@@ -131,7 +131,9 @@ impl Model {
     #[pyo3(signature = (target=None))]
     fn inspect(&self, py: Python<'_>, target: Option<&str>) -> PyResult<Printed> {
         py.detach(|| {
-            let Origin { path, crop, shapes, .. } = &self.origin;
+            let Origin {
+                path, crop, shapes, ..
+            } = &self.origin;
             let target = target.map(targets::find).transpose()?;
             let mut model = load_model(path, crop)?;
             resolve_branches(&mut model, shapes);
@@ -166,7 +168,11 @@ impl Model {
 
     /// Runs the float model once on arrays by input name.
     #[pyo3(signature = (arrays, /))]
-    fn infer_arrays<'py>(&self, py: Python<'py>, arrays: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    fn infer_arrays<'py>(
+        &self,
+        py: Python<'py>,
+        arrays: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         run_arrays(py, &self.session, &Runner::Float, arrays)
     }
 
@@ -214,9 +220,11 @@ impl Model {
             let session = self.resolved(dataset.as_deref())?;
             let made = match (&dataset, options.target.activation) {
                 (Some(dataset), None) => quantize_to_mixed_fp16(&session, dataset, &options, stages)?,
-                (Some(dataset), Some(_)) if as_converted => quantize_as_converted(&session, dataset, &options, stages)?,
+                (Some(dataset), Some(_)) if as_converted => {
+                    quantize_as_converted(&session, dataset, &options, stages)?
+                }
                 (Some(dataset), Some(_)) => quantize(&session, dataset, &options, stages)?,
-                (None, None) => quantize_to_fp16(&session, &make_inputs(&session.inputs)?)?,
+                (None, None) => quantize_to_fp16(&session, &made_up_inputs(&session)?)?,
                 (None, Some(_)) => {
                     let id = options.target.id;
                     let what = format!("calibration samples are missing for target {id}, expected a dataset");
@@ -232,7 +240,11 @@ impl Model {
     fn read_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<Quantized> {
         let read = py.detach(|| read_plan(&path, &self.session));
         let made = read.map_err(|error| to_python(py, &error))?;
-        Ok(Quantized::new(self.origin.clone(), Arc::clone(&self.session), made))
+        Ok(Quantized::new(
+            self.origin.clone(),
+            Arc::clone(&self.session),
+            made,
+        ))
     }
 
     /// How often the model is right in each precision.
@@ -301,7 +313,14 @@ impl Model {
         let mode = evaluate::mode_of(mode).map_err(|error| to_python(py, &error))?;
         work::run(py, progress.as_ref(), |stages| {
             let session = self.resolved(Some(&datasets.0))?;
-            evaluate::compare(&session, (&datasets.0, &datasets.1), &options, labels, mode, stages)
+            evaluate::compare(
+                &session,
+                (&datasets.0, &datasets.1),
+                &options,
+                labels,
+                mode,
+                stages,
+            )
         })
     }
 
@@ -337,7 +356,8 @@ impl Model {
             return Ok(Arc::clone(&self.session));
         };
         let Origin { shapes, recipe, .. } = &self.origin;
-        let mut session = Session::of_model(self.session.network.file.clone(), model.clone(), shapes, recipe)?;
+        let mut session =
+            Session::of_model(self.session.network.file.clone(), model.clone(), shapes, recipe)?;
         session.resolve_branches(&dataset.batch(0)?.inputs)?;
         Ok(Arc::new(session))
     }

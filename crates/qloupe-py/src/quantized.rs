@@ -100,7 +100,11 @@ impl Quantized {
     /// What the user should know.
     fn notes(&self) -> Vec<String> {
         let target = &self.prepared.target;
-        let proof = if target.activation.is_none() { proof_of(&self.plan) } else { Vec::new() };
+        let proof = if target.activation.is_none() {
+            proof_of(&self.plan)
+        } else {
+            Vec::new()
+        };
         let notes = self.notes.iter().chain(&self.prepared.changes).cloned();
         notes.chain(proof).chain(target.note.map(str::to_owned)).collect()
     }
@@ -123,14 +127,18 @@ impl Quantized {
     /// What to feed on the board: a JSON object and a line for each input.
     fn board_inputs(&self) -> Vec<Printed> {
         let inputs = qloupe::feed::board_inputs(&self.session, &self.plan).into_iter();
-        inputs.map(|input| (input.to_json().to_string(), input.to_string())).collect()
+        inputs
+            .map(|input| (input.to_json().to_string(), input.to_string()))
+            .collect()
     }
 
     /// The same with other precisions of some values: `fp16`, `float`, `int8`.
     #[pyo3(signature = (precisions, /))]
     fn with_precisions(&self, py: Python<'_>, precisions: Vec<(String, String)>) -> PyResult<Self> {
         self.edited(py, |plan| {
-            precisions.iter().try_for_each(|(name, precision)| plan.set_precision(name, precision))
+            precisions
+                .iter()
+                .try_for_each(|(name, precision)| plan.set_precision(name, precision))
         })
     }
 
@@ -220,10 +228,15 @@ impl Quantized {
         let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
         let dataset = Arc::clone(&samples.dataset);
         if index >= dataset.n_batches() {
-            let what = format!("sample {index}: there are {} runs of the samples", dataset.n_batches());
+            let what = format!(
+                "sample {index}: there are {} runs of the samples",
+                dataset.n_batches()
+            );
             return Err(wrong_options(py, what));
         }
-        let found = work::run(py, None, |_| values_of(self, &dataset.batch(index)?, &names, mode))?;
+        let found = work::run(py, None, |_| {
+            values_of(self, &dataset.batch(index)?, &names, mode)
+        })?;
         let pairs = PyDict::new(py);
         for (name, golden, test) in found {
             let arrays = to_arrays(py, vec![("golden".to_owned(), golden), ("test".to_owned(), test)])?;
@@ -390,8 +403,13 @@ pub(crate) fn run_arrays<'py>(
     arrays: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut inputs = from_arrays(arrays)?;
-    let fed = session.inputs.iter().filter_map(|spec| Some((spec.name.clone(), spec.constant.clone()?)));
-    let fed: Vec<_> = fed.filter(|(name, _)| inputs.iter().all(|(given, _)| given != name)).collect();
+    let fed = session
+        .inputs
+        .iter()
+        .filter_map(|spec| Some((spec.name.clone(), spec.constant.clone()?)));
+    let fed: Vec<_> = fed
+        .filter(|(name, _)| inputs.iter().all(|(given, _)| given != name))
+        .collect();
     inputs.extend(fed);
     let outputs = work::run(py, None, |_| runner.run(&session.network, &inputs, None))?;
     to_arrays(py, outputs)
@@ -411,7 +429,9 @@ pub(crate) fn run_samples<'py>(
         for idx in 0..dataset.n_batches() {
             let batch = dataset.batch(idx)?;
             let outputs = runner.run(&session.network, &batch.inputs, None)?;
-            split(&batch, outputs).into_iter().for_each(|sample| collected.add(sample));
+            split(&batch, outputs)
+                .into_iter()
+                .for_each(|sample| collected.add(sample));
             stages("infer", idx + 1, dataset.n_batches());
         }
         collected.join()
@@ -427,9 +447,20 @@ fn split(batch: &Batch, outputs: Named) -> Vec<Named> {
     }
     let of = |sample: usize| {
         let outputs = outputs.iter().zip(&parts);
-        outputs.map(|((name, _), parts)| (name.clone(), parts[sample].clone())).collect()
+        outputs
+            .map(|((name, _), parts)| (name.clone(), parts[sample].clone()))
+            .collect()
     };
     (0..batch.n_samples).map(of).collect()
+}
+
+/// Inputs of one sample that are made up; an open batch is 1.
+pub(crate) fn made_up_inputs(session: &Session) -> Result<Named, Error> {
+    let mut inputs = session.inputs.clone();
+    for batch in inputs.iter_mut().filter_map(|input| input.shape.first_mut()) {
+        *batch = batch.or(Some(1));
+    }
+    make_inputs(&inputs)
 }
 
 /// Latency and memory, of the float model or of one under a plan.
@@ -441,9 +472,12 @@ pub(crate) fn measured(
     stages: Stages<'_>,
 ) -> Result<Printed, Error> {
     let network = &session.network;
-    let inputs = make_inputs(&session.inputs)?;
+    let inputs = made_up_inputs(session)?;
     let program = match quantized {
-        Some((quantized, mode)) => Some((quantized, quantized.prepared.quantized(network, &quantized.plan, mode)?)),
+        Some((quantized, mode)) => Some((
+            quantized,
+            quantized.prepared.quantized(network, &quantized.plan, mode)?,
+        )),
         None => None,
     };
     let subject = match &program {
@@ -454,7 +488,9 @@ pub(crate) fn measured(
         },
         None => Subject::Float(network),
     };
-    let measurement = measure(subject, &inputs, options, &mut |done, all| stages("bench", done, all))?;
+    let measurement = measure(subject, &inputs, options, &mut |done, all| {
+        stages("bench", done, all)
+    })?;
     let bench = Bench {
         model: network.file.clone(),
         mode: mode.to_owned(),

@@ -44,10 +44,14 @@ impl Report {
         txt_style: &str,
         thresholds: (f64, f64),
     ) -> PyResult<String> {
-        let unknown = |what, name: &str, choices: Vec<&str>| to_python(py, &Error::unknown_choice(what, name, choices));
+        let unknown =
+            |what, name: &str, choices: Vec<&str>| to_python(py, &Error::unknown_choice(what, name, choices));
         let ids = || report::FORMATS.iter().map(|format| format.id()).collect();
         let found = format_of(format).ok_or_else(|| unknown("report format", format, ids()))?;
-        let style = TXT_STYLES.iter().find(|(id, _)| *id == txt_style).map(|(_, style)| *style);
+        let style = TXT_STYLES
+            .iter()
+            .find(|(id, _)| *id == txt_style)
+            .map(|(_, style)| *style);
         let styles = || TXT_STYLES.iter().map(|(id, _)| *id).collect();
         let options = Options {
             colour,

@@ -46,7 +46,9 @@ impl Samples {
     /// The file of a sample, when it holds no other.
     #[pyo3(signature = (index, /))]
     fn file(&self, index: usize) -> Option<String> {
-        let file = (index < self.dataset.len()).then(|| self.dataset.file(index)).flatten();
+        let file = (index < self.dataset.len())
+            .then(|| self.dataset.file(index))
+            .flatten();
         file.map(|file| file.display().to_string())
     }
 

@@ -37,7 +37,9 @@ fn from_array(name: &str, array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         )*};
     }
     try_elements!(f32, f64, f16, u8, i8, u16, i16, u32, i32, u64, i64, bool);
-    let dtype = array.getattr("dtype").map_or_else(|_| "no array".to_owned(), |dtype| dtype.to_string());
+    let dtype = array
+        .getattr("dtype")
+        .map_or_else(|_| "no array".to_owned(), |dtype| dtype.to_string());
     Err(PyTypeError::new_err(format!(
         "input \"{name}\": wrong dtype, expected an array of numbers, got {dtype}"
     )))
@@ -55,7 +57,9 @@ fn to_array(py: Python<'_>, tensor: Tensor) -> PyResult<Bound<'_, PyAny>> {
     let shape = tensor.shape().to_vec();
     macro_rules! numbers {
         ($element:ty) => {{
-            let values = tensor.into_vec::<$element>().map_err(|error| PyTypeError::new_err(error.to_string()))?;
+            let values = tensor
+                .into_vec::<$element>()
+                .map_err(|error| PyTypeError::new_err(error.to_string()))?;
             Ok(PyArray1::from_vec(py, values).reshape(shape)?.into_any())
         }};
     }
@@ -75,12 +79,16 @@ fn to_array(py: Python<'_>, tensor: Tensor) -> PyResult<Bound<'_, PyAny>> {
         Data::String(texts) => {
             let options = PyDict::new(py);
             options.set_item("dtype", "object")?;
-            let flat = py.import("numpy")?.call_method("array", (texts.as_ref().clone(),), Some(&options))?;
+            let flat = py
+                .import("numpy")?
+                .call_method("array", (texts.as_ref().clone(),), Some(&options))?;
             flat.call_method1("reshape", (shape,))
         }
         // numpy has no type for these: bfloat16 and smaller floats widen without loss, other codes have no numbers.
         Data::BFloat16(_) | Data::Opaque(..) => {
-            let wide = tensor.to_f32().map_err(|error| PyTypeError::new_err(error.to_string()))?;
+            let wide = tensor
+                .to_f32()
+                .map_err(|error| PyTypeError::new_err(error.to_string()))?;
             to_array(py, wide)
         }
     }

@@ -83,7 +83,7 @@ def _entry(value: Value) -> List[str]:
 
 def _key(name: str) -> str:
     """A name as a YAML key."""
-    plain = all(c.isalnum() or c in "_./-" for c in name) and not name[:1] in "-"
+    plain = all(c.isalnum() or c in "_./-:" for c in name) and name[:1] not in "-:" and not name.endswith(":")
     text = name if plain else "'" + name.replace("'", "''") + "'"
     return f"{text}:" if len(text) <= _MAX_PLAIN_KEY else f"? {text}\n    :"
 

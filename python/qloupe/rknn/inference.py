@@ -62,10 +62,10 @@ def _prepared(config: Config, position: int, each: qloupe.Input, array: Array, f
     mean, std, _ = config.of_input(position)
     if not each.dtype.startswith("float"):
         return array.astype(each.dtype)
-    array = array.astype(np.float32)
+    real: Array = array.astype(np.float32)
     if mean is not None or std is not None:
-        array = (array - per_channel(mean, 0.0, each)) / per_channel(std, 1.0, each)
-    return np.ascontiguousarray(array.astype(each.dtype))
+        real = (real - per_channel(mean, 0.0, each)) / per_channel(std, 1.0, each)
+    return np.ascontiguousarray(real, dtype=each.dtype)
 
 
 def _in_model_layout(each: qloupe.Input, shape: List[int], array: Array, format: str, log: Log) -> Array:

@@ -7,7 +7,7 @@ INPUT = 'input'
 SIZE = [1, 1, 28, 28]
 MEAN = [[72.93]]
 STD = [[90.015]]
-LAYER = 'functional_1/Add_1'
+LAYER = 'functional_1/Add_1:0'
 
 if __name__ == '__main__':
     rknn = RKNN(verbose=False)

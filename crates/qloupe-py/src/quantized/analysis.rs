@@ -29,7 +29,12 @@ pub(super) struct Request {
 
 impl Request {
     /// Checks what is asked before the work.
-    pub(super) fn new(views: Vec<String>, mode: &str, dump: Option<PathBuf>, costs: bool) -> Result<Self, Error> {
+    pub(super) fn new(
+        views: Vec<String>,
+        mode: &str,
+        dump: Option<PathBuf>,
+        costs: bool,
+    ) -> Result<Self, Error> {
         if let Some(folder) = &dump {
             DumpWriter::check(folder)?;
         }
@@ -52,7 +57,10 @@ pub(super) fn analyze(
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let Quantized {
-        session, prepared, plan, ..
+        session,
+        prepared,
+        plan,
+        ..
     } = quantized;
     let network = &session.network;
     let mut analysis = Analysis::new(network, prepared, plan, request.mode, request.views)?;
@@ -119,7 +127,10 @@ pub(super) fn values_of(
     mode: Mode,
 ) -> Result<Vec<Pair>, Error> {
     let Quantized {
-        session, prepared, plan, ..
+        session,
+        prepared,
+        plan,
+        ..
     } = quantized;
     let views = ViewSet::parse(["entire"])?;
     let mut analysis = Analysis::new(&session.network, prepared, plan, mode, views)?;

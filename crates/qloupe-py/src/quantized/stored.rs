@@ -35,7 +35,10 @@ pub(super) fn open(
     let target = targets::find(target)?;
     let file = path.display().to_string();
     if target.activation.is_none() {
-        let what = format!("{file}: target {} has no integers, expected one that has", target.id);
+        let what = format!(
+            "{file}: target {} has no integers, expected one that has",
+            target.id
+        );
         return Err(Error::Options(what));
     }
     let model = load_model(path, &Default::default())?;
@@ -66,12 +69,21 @@ pub(super) fn open(
 
 impl Stored {
     /// Adds what is wrong with the way in which the model was quantized, and how well its plan says what it computes.
-    pub(super) fn add_to(&self, report: &mut Report, quantized: &super::Quantized, inputs: &[(String, Tensor)]) {
+    pub(super) fn add_to(
+        &self,
+        report: &mut Report,
+        quantized: &super::Quantized,
+        inputs: &[(String, Tensor)],
+    ) {
         report.findings.extend(self.model.audit(self.target));
         report.findings.sort_by_key(|finding| finding.severity);
-        report.notes.push(match self.model.agreement(&quantized.prepared, &quantized.plan, inputs) {
-            Ok(agreement) => format!("as the model's own operators compute the first sample: {agreement}"),
-            Err(error) => format!("not compared with the model's own operators: {error}"),
-        });
+        report.notes.push(
+            match self.model.agreement(&quantized.prepared, &quantized.plan, inputs) {
+                Ok(agreement) => {
+                    format!("as the model's own operators compute the first sample: {agreement}")
+                }
+                Err(error) => format!("not compared with the model's own operators: {error}"),
+            },
+        );
     }
 }

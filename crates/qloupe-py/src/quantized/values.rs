@@ -28,8 +28,16 @@ pub(super) fn values<'py>(py: Python<'py>, plan: &QuantPlan) -> PyResult<Bound<'
         entry.set_item("precision", precision)?;
         entry.set_item("shared_with", shared_with)?;
         entry.set_item("reason", reason)?;
-        entry.set_item("scale", params.map(|params| params.scale().to_vec()).unwrap_or_default())?;
-        entry.set_item("zero_point", params.map(|params| params.zero_point().to_vec()).unwrap_or_default())?;
+        entry.set_item(
+            "scale",
+            params.map(|params| params.scale().to_vec()).unwrap_or_default(),
+        )?;
+        entry.set_item(
+            "zero_point",
+            params
+                .map(|params| params.zero_point().to_vec())
+                .unwrap_or_default(),
+        )?;
         entry.set_item("range", value.range.map(|range| (range.min, range.max)))?;
         entry.set_item("chosen", &value.chosen)?;
         list.append(entry)?;

@@ -29,7 +29,11 @@ impl QuantPlan {
         match precision {
             "fp16" => (value.precision, value.cast) = (Precision::Fp16 { reason: reason() }, cast),
             "float" => (value.precision, value.cast) = (Precision::Float { reason: reason() }, cast),
-            "int8" if matches!(value.precision, Precision::SharedWith(_) | Precision::Quantized(_)) => {}
+            "int8"
+                if matches!(
+                    value.precision,
+                    Precision::SharedWith(_) | Precision::Quantized(_)
+                ) => {}
             "int8" => {
                 let Some(params) = params.filter(|params| params.dtype() == DType::Int8) else {
                     return Err(Error::Options(format!(
@@ -38,7 +42,13 @@ impl QuantPlan {
                 };
                 (value.precision, value.cast) = (Precision::Quantized(params), None);
             }
-            other => return Err(Error::unknown_choice("precision", other, PRECISIONS.iter().copied())),
+            other => {
+                return Err(Error::unknown_choice(
+                    "precision",
+                    other,
+                    PRECISIONS.iter().copied(),
+                ));
+            }
         }
         Ok(())
     }
@@ -69,7 +79,11 @@ impl QuantPlan {
                     "has the scale of \"{other}\", expected its range to be set"
                 )));
             }
-            _ => return Err(wrong("is not quantized with integers of the target, expected one that is")),
+            _ => {
+                return Err(wrong(
+                    "is not quantized with integers of the target, expected one that is",
+                ));
+            }
         }
         fit_biases(prepared, self)
     }
@@ -120,7 +134,11 @@ mod tests {
         let name = plan.values.iter().rev().find(int8).unwrap().name.clone();
         for (precision, n_raised) in [("fp16", 1), ("float", 1), ("int8", 0)] {
             plan.set_precision(&name, precision).unwrap();
-            let changed = plan.values.iter().zip(&before.values).filter(|(a, b)| a.precision != b.precision);
+            let changed = plan
+                .values
+                .iter()
+                .zip(&before.values)
+                .filter(|(a, b)| a.precision != b.precision);
             assert_eq!(changed.count(), n_raised, "{precision}");
         }
         assert_eq!(plan, before, "the scale is kept while the value is raised");
@@ -128,16 +146,30 @@ mod tests {
 
     #[test]
     fn a_range_gives_scale_and_zero_point() {
-        let Quantized { prepared, mut plan, .. } = quantized();
+        let Quantized {
+            prepared, mut plan, ..
+        } = quantized();
         let name = plan.values[0].name.clone();
-        plan.set_range(&prepared, &name, Range { min: -1.0, max: 254.0 }).unwrap();
-        let Precision::Quantized(params) = &plan.values[0].precision else { panic!("{:?}", plan.values[0]) };
+        plan.set_range(
+            &prepared,
+            &name,
+            Range {
+                min: -1.0,
+                max: 254.0,
+            },
+        )
+        .unwrap();
+        let Precision::Quantized(params) = &plan.values[0].precision else {
+            panic!("{:?}", plan.values[0])
+        };
         assert_eq!(params.as_per_tensor(), Some((1.0, -127)));
     }
 
     #[test]
     fn what_cannot_be_set_is_said() {
-        let Quantized { prepared, mut plan, .. } = quantized();
+        let Quantized {
+            prepared, mut plan, ..
+        } = quantized();
         let input = plan.values[0].name.clone();
         let wrong = format!("{input}s");
         let range = |min, max| Range { min, max };
@@ -152,11 +184,14 @@ mod tests {
             ),
             (
                 plan.set_precision(&input, "fp17"),
-                "unknown precision \"fp17\", did you mean \"fp16\"? expected one of fp16, float, int8".to_owned(),
+                "unknown precision \"fp17\", did you mean \"fp16\"? expected one of fp16, float, int8"
+                    .to_owned(),
             ),
             (
                 plan.set_range(&prepared, &input, range(1.0, -1.0)),
-                format!("value \"{input}\": range is wrong, expected finite min and max in their order, got 1 and -1"),
+                format!(
+                    "value \"{input}\": range is wrong, expected finite min and max in their order, got 1 and -1"
+                ),
             ),
         ];
         for (result, text) in errors {
@@ -164,18 +199,26 @@ mod tests {
         }
         if let Some((name, other)) = shared {
             assert_eq!(
-                plan.set_range(&prepared, &name, range(0.0, 1.0)).unwrap_err().to_string(),
+                plan.set_range(&prepared, &name, range(0.0, 1.0))
+                    .unwrap_err()
+                    .to_string(),
                 format!("value \"{name}\": has the scale of \"{other}\", expected its range to be set")
             );
         }
-        plan.values[0].precision = Precision::Float { reason: String::new() };
+        plan.values[0].precision = Precision::Float {
+            reason: String::new(),
+        };
         plan.values[0].cast = None;
         assert_eq!(
             plan.set_precision(&input, "int8").unwrap_err().to_string(),
-            format!("value \"{input}\": the plan has no int8 scale and zero_point of it, expected a value that has")
+            format!(
+                "value \"{input}\": the plan has no int8 scale and zero_point of it, expected a value that has"
+            )
         );
         assert_eq!(
-            plan.set_range(&prepared, &input, range(0.0, 1.0)).unwrap_err().to_string(),
+            plan.set_range(&prepared, &input, range(0.0, 1.0))
+                .unwrap_err()
+                .to_string(),
             format!("value \"{input}\": is not quantized with integers of the target, expected one that is")
         );
     }

@@ -43,9 +43,7 @@ impl Item {
     pub(super) fn n_rows(&self, spec: &InputSpec) -> Option<usize> {
         let is_row = match &self.content {
             Content::Image(_) => true,
-            Content::Array(file, array, part) => {
-                is_row(file.arrays()[*array].shape.len(), *part, spec)
-            }
+            Content::Array(file, array, part) => is_row(file.arrays()[*array].shape.len(), *part, spec),
             Content::Given(tensor, part) => is_row(tensor.rank(), *part, spec),
         };
         let n = spec.shape.first().copied().filter(|_| is_row).unwrap_or(Some(1));
