@@ -12,7 +12,6 @@ Everything that takes time runs without the GIL, shows a bar where somebody sees
 
 from __future__ import annotations
 
-import importlib.metadata as _metadata
 from typing import List as _List
 from typing import NamedTuple as _NamedTuple
 
@@ -86,7 +85,9 @@ def report_formats() -> _List[str]:
 
 def version() -> str:
     """The version of the package."""
-    return _metadata.version("qloupe")
+    import importlib.metadata
+
+    return importlib.metadata.version("qloupe")
 
 
 __all__ = [

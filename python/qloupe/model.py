@@ -75,6 +75,16 @@ def load_quantized(
     return Quantized(handle, model)
 
 
+def inputs_of(path: PathLike, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> List[Input]:
+    """The inputs of a model or a part of it: faster than to load it."""
+    return described(_qloupe.Model.look(os.fspath(path), inputs=list(inputs), outputs=list(outputs)))
+
+
+def described(entries: Sequence[Mapping[str, Any]]) -> List[Input]:
+    """Inputs as the extension tells of them."""
+    return [Input(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries]
+
+
 def _opening(
     recipe: Optional[AnyRecipe],
     shapes: Optional[Mapping[str, Sequence[int]]],
@@ -107,7 +117,7 @@ class Model:
     @property
     def inputs(self) -> List[Input]:
         """The inputs."""
-        return [Input(**{**entry, "shape": tuple(entry["shape"])}) for entry in self._handle.inputs()]
+        return described(self._handle.inputs())
 
     @property
     def outputs(self) -> List[str]:

@@ -14,7 +14,7 @@ use qloupe::prepare::{Crop, load_model};
 use qloupe::quantize::{QuantizeOptions, quantize, quantize_as_converted, quantize_to_fp16, read_plan};
 use qloupe::recipe::{Layout, Recipe};
 use qloupe::runner::Runner;
-use qloupe::samples::Dataset;
+use qloupe::samples::{Dataset, InputSpec};
 use qloupe::session::Session;
 use qloupe::{Error, calibrate, inspect, targets};
 
@@ -88,6 +88,26 @@ impl Model {
         .map_err(|error: Error| to_python(py, &error))
     }
 
+    /// The inputs of a model or a part of it, without making it ready to run: entries as of `inputs`.
+    #[staticmethod]
+    #[pyo3(signature = (path, /, *, inputs, outputs))]
+    fn look<'py>(
+        py: Python<'py>,
+        path: PathBuf,
+        inputs: Vec<String>,
+        outputs: Vec<String>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let read = || -> Result<Vec<InputSpec>, Error> {
+            let model = load_model(&path, &Crop { inputs, outputs })?;
+            Ok(InputSpec::of_model(
+                &model.graph.runtime_inputs(),
+                &Recipe::default(),
+            )?)
+        };
+        let specs = py.detach(read).map_err(|error| to_python(py, &error))?;
+        described(py, &specs)
+    }
+
     /// The file.
     fn path(&self) -> PathBuf {
         self.origin.path.clone()
@@ -96,24 +116,7 @@ impl Model {
     /// The inputs: `name`, `dtype`, `shape` (open dimensions are None), `layout` of pictures (None where they cannot feed
     /// it), `channels` of them, whether the recipe normalizes arrays, and whether it feeds the input a value.
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for spec in &self.session.inputs {
-            let input = PyDict::new(py);
-            input.set_item("name", &spec.name)?;
-            input.set_item("dtype", spec.dtype.name())?;
-            input.set_item("shape", &spec.shape)?;
-            let image = spec.image.as_ref().ok();
-            let layout = image.map(|image| match image.layout {
-                Layout::Nchw => "nchw",
-                Layout::Nhwc => "nhwc",
-            });
-            input.set_item("layout", layout)?;
-            input.set_item("channels", image.map(|image| image.channel_order.name()))?;
-            input.set_item("normalizes_arrays", spec.recipe.normalize_arrays)?;
-            input.set_item("is_fed_by_recipe", spec.constant.is_some())?;
-            list.append(input)?;
-        }
-        Ok(list)
+        described(py, &self.session.inputs)
     }
 
     /// The names of the outputs.
@@ -345,6 +348,28 @@ impl Model {
             measured(&self.session, None, "float", options, stages)
         })
     }
+}
+
+/// Inputs as dicts.
+fn described<'py>(py: Python<'py>, specs: &[InputSpec]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for spec in specs {
+        let input = PyDict::new(py);
+        input.set_item("name", &spec.name)?;
+        input.set_item("dtype", spec.dtype.name())?;
+        input.set_item("shape", &spec.shape)?;
+        let image = spec.image.as_ref().ok();
+        let layout = image.map(|image| match image.layout {
+            Layout::Nchw => "nchw",
+            Layout::Nhwc => "nhwc",
+        });
+        input.set_item("layout", layout)?;
+        input.set_item("channels", image.map(|image| image.channel_order.name()))?;
+        input.set_item("normalizes_arrays", spec.recipe.normalize_arrays)?;
+        input.set_item("is_fed_by_recipe", spec.constant.is_some())?;
+        list.append(input)?;
+    }
+    Ok(list)
 }
 
 impl Model {

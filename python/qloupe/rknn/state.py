@@ -11,7 +11,7 @@ import numpy as np
 
 import qloupe
 
-from ..model import Model
+from ..model import Model, inputs_of
 from ..quantized import Quantized
 from ..recipe import InputRecipe
 from ..samples import Array, Samples
@@ -63,17 +63,17 @@ class State:
 def open_model(config: Config, load: Dict[str, Any], log: Log) -> Model:
     """The model with the preprocessing of the configuration."""
     path, shapes, names = load["model"], load["input_size_list"], load["inputs"]
-    plain = qloupe.load(path)
-    own = [each.name for each in plain.inputs]
-    cut_inputs = [] if names is None or set(names) <= set(own) else list(names)
+    found = inputs_of(path)
+    cut_inputs = [] if names is None or set(names) <= {each.name for each in found} else list(names)
     outputs = load["outputs"] or []
-    cut = qloupe.load(path, inputs=cut_inputs, outputs=outputs) if cut_inputs or outputs else plain
-    order = list(names) if names else [each.name for each in cut.inputs]
-    sized = _shapes(cut, order, shapes)
+    if cut_inputs or outputs:
+        found = inputs_of(path, inputs=cut_inputs, outputs=outputs)
+    order = list(names) if names else [each.name for each in found]
+    sized = _shapes(found, order, shapes)
     recipes = {}
     for position, name in enumerate(order):
         mean, std, is_bgr = config.of_input(position)
-        each = next((each for each in cut.inputs if each.name == name), None)
+        each = next((each for each in found if each.name == name), None)
         is_float = each is not None and each.dtype.startswith("float")
         if mean is None and std is None and not is_float and not is_bgr:
             continue
@@ -86,13 +86,13 @@ def open_model(config: Config, load: Dict[str, Any], log: Log) -> Model:
     return qloupe.load(path, inputs=cut_inputs, outputs=outputs, shapes=sized, recipe=recipes)
 
 
-def _shapes(model: Model, order: Sequence[str], given: Optional[List[List[int]]]) -> Dict[str, List[int]]:
+def _shapes(inputs: Sequence[qloupe.Input], order: Sequence[str], given: Optional[List[List[int]]]) -> Dict[str, List[int]]:
     """The shape of every input. An open batch is 1; other open dimensions have to be given."""
     if given is not None and len(given) != len(order):
         raise Refusal(f"input_size_list has {len(given)} shapes, expected {len(order)}, one for each input: {', '.join(order)}")
     by_name = dict(zip(order, given)) if given is not None else {}
     shapes = {}
-    for each in model.inputs:
+    for each in inputs:
         shape = by_name.get(each.name)
         if shape is not None:
             shapes[each.name] = [1, *shape] if len(shape) + 1 == len(each.shape) else shape
