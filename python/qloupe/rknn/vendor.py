@@ -43,6 +43,8 @@ def export(
     from rknn.api import RKNN as VendorRKNN
 
     target = path.resolve()
+    # Read before the current folder changes.
+    first = None if calibration is None else calibration[0]
     with tempfile.TemporaryDirectory() as folder, _inside(Path(folder)):
         stem = Path(quantized.model.path).stem
         shutil.copy(load["model"], f"{stem}.onnx")
@@ -74,8 +76,8 @@ def export(
             step2 = vendor.hybrid_quantization_step2(f"{stem}.model", f"{stem}.data", "ours.cfg")
             _require(step2, "hybrid_quantization_step2")
         _require(vendor.export_rknn("out.rknn"), "export_rknn")
-        if calibration is not None and arrays:
-            _verify(vendor, quantized, calibration, arrays[0], log)
+        if first is not None and arrays:
+            _verify(vendor, quantized, first, arrays[0], log)
         vendor.release()
         shutil.move("out.rknn", target)
 
@@ -89,13 +91,13 @@ def _own(config: Config) -> Dict[str, Any]:
     return own
 
 
-def _verify(vendor: Any, quantized: Quantized, calibration: Samples, arrays: List[Array], log: Log) -> None:
+def _verify(vendor: Any, quantized: Quantized, first: Dict[str, Array], arrays: List[Array], log: Log) -> None:
     """Runs one sample in both simulators."""
     _require(vendor.init_runtime(), "init_runtime")
     formats = ["nchw"] * len(arrays)
     theirs = vendor.inference(inputs=arrays, data_format=formats)
     mode = "fake-quant" if quantized.target == "fp16" else "integer"
-    ours = quantized._handle.infer_arrays(calibration[0], mode=mode)
+    ours = quantized._handle.infer_arrays(first, mode=mode)
     for (name, our), their in zip(ours.items(), theirs or []):
         a, b = our.astype(np.float64).ravel(), np.asarray(their, np.float64).ravel()
         norm = float(np.linalg.norm(a) * np.linalg.norm(b))
