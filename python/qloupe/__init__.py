@@ -83,12 +83,7 @@ def report_formats() -> _List[str]:
     return _qloupe.report_formats()
 
 
-def version() -> str:
-    """The version of the package."""
-    import importlib.metadata
-
-    return importlib.metadata.version("qloupe")
-
+__version__ = _qloupe.__version__
 
 __all__ = [
     "Algorithm",
@@ -121,5 +116,4 @@ __all__ = [
     "metrics",
     "report_formats",
     "targets",
-    "version",
 ]

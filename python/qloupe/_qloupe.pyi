@@ -15,6 +15,7 @@ __all__ = [
     "Quantized",
     "Report",
     "Samples",
+    "__version__",
     "algorithms",
     "export_formats",
     "metrics",
@@ -23,6 +24,8 @@ __all__ = [
     "targets",
     "thread_count",
 ]
+
+__version__: str
 
 def algorithms() -> List[Tuple[str, str, List[str]]]: ...
 def export_formats() -> List[Tuple[str, str, bool, bool]]: ...

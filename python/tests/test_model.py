@@ -98,4 +98,4 @@ def test_the_lists_name_what_there_is():
     assert {"csv", "json", "md", "table", "txt"} <= set(qloupe.report_formats())
     formats = {each.id: each for each in qloupe.export_formats()}
     assert formats["rknn"].needs_cfg and formats["rknn-script"].needs_dataset
-    assert qloupe.version()[0].isdigit()
+    assert qloupe.__version__[0].isdigit()

@@ -58,7 +58,7 @@ def test_the_notebook_runs(root):
 def test_the_migration_table_names_every_method():
     from qloupe.rknn import RKNN
 
-    methods = [name for name in vars(RKNN) if not name.startswith("_") and callable(getattr(RKNN, name))]
+    methods = [name for name in dir(RKNN) if not name.startswith("_") and callable(getattr(RKNN, name))]
     for language in ("", ".zh-CN"):
         text = (TUTORIAL / f"migration{language}.md").read_text(encoding="utf-8")
         missing = [name for name in methods if name.replace("hybrid_quantization_step2", "`step2`") not in text and f"`{name}" not in text]

@@ -10,19 +10,26 @@ mod evaluate;
 mod model;
 mod quantized;
 mod report;
+mod runs;
 mod samples;
 mod tensor;
 mod work;
-
-use pyo3::prelude::*;
 
 /// Buffers begin at cache lines, and one layer's serve the next.
 #[global_allocator]
 static ALLOCATOR: qloupe_kernels::LayerAllocator = qloupe_kernels::LayerAllocator::new();
 
 /// The Rust half of the package qloupe.
-#[pymodule]
+#[pyo3::pymodule]
 mod _qloupe {
+    use pyo3::prelude::*;
+
+    /// The version of the package is that of the workspace.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
     #[pymodule_export]
     use crate::choices::{algorithms, export_formats, metrics, report_formats, targets, thread_count};
     #[pymodule_export]

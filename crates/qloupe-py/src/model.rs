@@ -20,7 +20,8 @@ use qloupe::{Error, calibrate, inspect, targets};
 
 use crate::error::to_python;
 use crate::evaluate::{self, Asked};
-use crate::quantized::{Quantized, made_up_inputs, measured, run_arrays, run_samples};
+use crate::quantized::Quantized;
+use crate::runs::{made_up_inputs, measured, run_arrays, run_samples};
 use crate::samples::Samples;
 use crate::tensor::from_arrays;
 use crate::work;

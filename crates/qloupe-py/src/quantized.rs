@@ -9,27 +9,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use qloupe::bench::{Bench, BenchOptions, Subject, make_inputs, measure};
+use qloupe::bench::BenchOptions;
 use qloupe::mixed_fp16::{convert_by_plan, proof_of};
-use qloupe::outputs::Collected;
 use qloupe::plan::{QuantPlan, constants_path, format_plan, write_plan};
 use qloupe::prepare::Prepared;
 use qloupe::qdq::export_qdq;
-use qloupe::quantize::{self, Stages};
+use qloupe::quantize;
 use qloupe::ranges::{known_values, read_ranges};
-use qloupe::runner::{Named, Runner};
-use qloupe::samples::Batch;
+use qloupe::runner::Runner;
 use qloupe::session::Session;
 use qloupe::write::check_writable;
 use qloupe::{Error, Mode, export, write_model};
-use qloupe_tensor::{Range, Tensor};
+use qloupe_tensor::Range;
 
 use crate::error::{to_python, wrong_options};
 use crate::evaluate::mode_of;
 use crate::model::{Origin, Printed};
 use crate::report::Report;
+use crate::runs::{measured, run_arrays, run_samples};
 use crate::samples::Samples;
-use crate::tensor::{from_arrays, to_arrays};
+use crate::tensor::to_arrays;
 use crate::work;
 
 use analysis::{Request, analyze, values_of};
@@ -319,8 +318,8 @@ impl Quantized {
         };
         let chosen = mode_of(mode).map_err(|error| to_python(py, &error))?;
         work::run(py, progress.as_ref(), |stages| {
-            let subject = Some((self, chosen));
-            measured(&self.session, subject, mode, options, stages)
+            let under_plan = Some((&*self.prepared, &self.plan, chosen));
+            measured(&self.session, under_plan, mode, options, stages)
         })
     }
 }
@@ -393,112 +392,4 @@ impl Quantized {
         })
         .map_err(|error: Error| to_python(py, &error))
     }
-}
-
-/// One run on arrays.
-pub(crate) fn run_arrays<'py>(
-    py: Python<'py>,
-    session: &Session,
-    runner: &Runner,
-    arrays: &Bound<'py, PyDict>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let mut inputs = from_arrays(arrays)?;
-    let fed = session
-        .inputs
-        .iter()
-        .filter_map(|spec| Some((spec.name.clone(), spec.constant.clone()?)));
-    let fed: Vec<_> = fed
-        .filter(|(name, _)| inputs.iter().all(|(given, _)| given != name))
-        .collect();
-    inputs.extend(fed);
-    let outputs = work::run(py, None, |_| runner.run(&session.network, &inputs, None))?;
-    to_arrays(py, outputs)
-}
-
-/// Runs on all samples; the outputs joined along their first axis.
-pub(crate) fn run_samples<'py>(
-    py: Python<'py>,
-    session: &Session,
-    runner: &Runner,
-    samples: &Samples,
-    progress: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let dataset = Arc::clone(&samples.dataset);
-    let joined = work::run(py, progress, |stages| {
-        let mut collected = Collected::default();
-        for idx in 0..dataset.n_batches() {
-            let batch = dataset.batch(idx)?;
-            let outputs = runner.run(&session.network, &batch.inputs, None)?;
-            split(&batch, outputs)
-                .into_iter()
-                .for_each(|sample| collected.add(sample));
-            stages("infer", idx + 1, dataset.n_batches());
-        }
-        collected.join()
-    })?;
-    to_arrays(py, joined)
-}
-
-/// The outputs of each sample of a batch; those of a whole batch where an output does not tell its samples apart.
-fn split(batch: &Batch, outputs: Named) -> Vec<Named> {
-    let parts: Vec<Vec<Tensor>> = outputs.iter().map(|(_, tensor)| batch.split(tensor)).collect();
-    if parts.iter().any(|parts| parts.len() != batch.n_samples) {
-        return vec![outputs];
-    }
-    let of = |sample: usize| {
-        let outputs = outputs.iter().zip(&parts);
-        outputs
-            .map(|((name, _), parts)| (name.clone(), parts[sample].clone()))
-            .collect()
-    };
-    (0..batch.n_samples).map(of).collect()
-}
-
-/// Inputs of one sample that are made up; an open batch is 1.
-pub(crate) fn made_up_inputs(session: &Session) -> Result<Named, Error> {
-    let mut inputs = session.inputs.clone();
-    for batch in inputs.iter_mut().filter_map(|input| input.shape.first_mut()) {
-        *batch = batch.or(Some(1));
-    }
-    make_inputs(&inputs)
-}
-
-/// Latency and memory, of the float model or of one under a plan.
-pub(crate) fn measured(
-    session: &Session,
-    quantized: Option<(&Quantized, Mode)>,
-    mode: &str,
-    options: BenchOptions,
-    stages: Stages<'_>,
-) -> Result<Printed, Error> {
-    let network = &session.network;
-    let inputs = made_up_inputs(session)?;
-    let program = match quantized {
-        Some((quantized, mode)) => Some((
-            quantized,
-            quantized.prepared.quantized(network, &quantized.plan, mode)?,
-        )),
-        None => None,
-    };
-    let subject = match &program {
-        Some((quantized, program)) => Subject::Quantized {
-            network,
-            prepared: &quantized.prepared,
-            program,
-        },
-        None => Subject::Float(network),
-    };
-    let measurement = measure(subject, &inputs, options, &mut |done, all| {
-        stages("bench", done, all)
-    })?;
-    let bench = Bench {
-        model: network.file.clone(),
-        mode: mode.to_owned(),
-        isa: qloupe_kernels::isa().name().to_owned(),
-        n_threads: rayon::current_num_threads(),
-        n_runs: options.n_runs,
-        inputs: Bench::describe(&inputs),
-        measurement,
-    };
-    Ok((bench.to_json().to_string(), bench.to_text()))
 }

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import qloupe
 
-from ..errors import Error
 from ..progress import shown
 from ..quantized import Quantized
 from ..samples import Array, Samples
 from . import cfg, config, hybrid, inference, loaders, performance, snapshot, vendor
+from .answers import answers
 from .log import Log, Refusal
+from .not_offered import NotOffered
 from .proposal import propose
 from .state import State, before_mean_and_std, open_model
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 #: Samples that the vendor's own calibration sees in export_rknn; its ranges are replaced by ours.
 _N_EXPORT_SAMPLES = 32
@@ -26,29 +24,7 @@ _N_EXPORT_SAMPLES = 32
 _LEGEND = "cosine below 0.99: slightly inconsistent; below 0.98: this layer is wrong"
 
 
-def _answers(failure: Any) -> Callable[[_Method], _Method]:
-    """A method that says in one sentence what is wrong, and answers with ``failure``."""
-
-    def decorate(method: _Method) -> _Method:
-        @functools.wraps(method)
-        def call(self: "RKNN", *args: Any, **options: Any) -> Any:
-            try:
-                return method(self, *args, **options)
-            except (Refusal, Error) as error:
-                text, help = str(error), error.help
-            except OSError as error:
-                text, help = str(error), None
-            self._log.error(f"{method.__name__}: {text}")
-            if help is not None:
-                self._log.error(f"help: {help}")
-            return failure
-
-        return call  # type: ignore[return-value]
-
-    return decorate
-
-
-class RKNN:
+class RKNN(NotOffered):
     """A model on its way to a Rockchip NPU, simulated on the PC. One object is one model."""
 
     NPU_CORE_AUTO = 0
@@ -84,7 +60,7 @@ class RKNN:
             return -1
         return 0
 
-    @_answers(-1)
+    @answers(-1)
     def load_onnx(
         self,
         model: str,
@@ -99,7 +75,7 @@ class RKNN:
         shapes = None if input_size_list is None else loaders.checked_shapes(input_size_list, "load_onnx")
         return self._load(os.fspath(model), _names(inputs, "inputs"), shapes, _names(outputs, "outputs"))
 
-    @_answers(-1)
+    @answers(-1)
     def load_pytorch(self, model: str, input_size_list: Sequence[Sequence[int]]) -> int:
         """Loads a TorchScript file through torch.onnx (``pip install qloupe[pytorch]``)."""
         self._state.require_config()
@@ -107,7 +83,7 @@ class RKNN:
         loaders.from_pytorch(model, loaders.checked_shapes(input_size_list, "load_pytorch"), output)
         return self._load(str(output), None, None, None)
 
-    @_answers(-1)
+    @answers(-1)
     def load_tflite(self, model: str, input_is_nchw: bool = False) -> int:
         """Loads a TFLite file through tf2onnx (``pip install qloupe[tflite]``)."""
         self._state.require_config()
@@ -117,7 +93,7 @@ class RKNN:
         loaders.from_tflite(model, output)
         return self._load(str(output), None, None, None)
 
-    @_answers(-1)
+    @answers(-1)
     def load_tensorflow(
         self,
         tf_pb: str,
@@ -134,31 +110,6 @@ class RKNN:
         output = self._state.temporary() / f"{Path(tf_pb).stem}.onnx"
         loaders.from_tensorflow(tf_pb, inputs, outputs, output)
         return self._load(str(output), None, shapes, None)
-
-    @_answers(-1)
-    def load_caffe(self, model: str, blobs: Optional[str] = None, input_name: Optional[str] = None) -> int:
-        """Refused: says how to convert the model."""
-        raise Refusal(
-            "Caffe models are not read, expected ONNX",
-            f"pip install caffe2onnx, then caffe2onnx --prototxt {model} --caffemodel {blobs or 'BLOBS'} --onnx MODEL.onnx "
-            "and load_onnx('MODEL.onnx')",
-        )
-
-    @_answers(-1)
-    def load_darknet(self, model: str, weight: str) -> int:
-        """Refused: says how to convert the model."""
-        raise Refusal(
-            "Darknet models are not read, expected ONNX",
-            f"pip install darknet2any converts {model} and {weight} to ONNX; then load_onnx('MODEL.onnx')",
-        )
-
-    @_answers(-1)
-    def load_rknn(self, path: str) -> int:
-        """Refused: a compiled model runs on the device only."""
-        raise Refusal(
-            f"{path}: a compiled .rknn model runs on the device only, expected the ONNX model it was made from",
-            "load_onnx and build simulate it",
-        )
 
     def _load(
         self,
@@ -182,7 +133,7 @@ class RKNN:
 
     # Building.
 
-    @_answers(-1)
+    @answers(-1)
     def build(
         self,
         do_quantization: bool = True,
@@ -251,7 +202,7 @@ class RKNN:
 
     # Hybrid quantization.
 
-    @_answers(-1)
+    @answers(-1)
     def hybrid_quantization_step1(
         self,
         dataset: Optional[str] = "dataset.txt",
@@ -285,7 +236,7 @@ class RKNN:
         self._log.info(f"hybrid_quantization_step1: edit custom_quantize_layers in {stem}.quantization.cfg, then call step 2")
         return 0
 
-    @_answers(-1)
+    @answers(-1)
     def hybrid_quantization_step2(self, model_input: str, data_input: str, model_quantization_cfg: str) -> int:
         """Builds with the files of step 1 and what was edited in them."""
         state = self._state
@@ -306,7 +257,7 @@ class RKNN:
 
     # Running and comparing.
 
-    @_answers(-1)
+    @answers(-1)
     def init_runtime(
         self,
         target: Optional[str] = None,
@@ -333,7 +284,7 @@ class RKNN:
         self._state.is_runtime_ready = True
         return 0
 
-    @_answers(None)
+    @answers(None)
     def inference(
         self,
         inputs: Any,
@@ -354,7 +305,7 @@ class RKNN:
         arrays = inference.fed(config_, state.require_model(), inputs, data_format, self._log)
         return list(quantized._handle.infer_arrays(arrays, mode=_mode(quantized)).values())
 
-    @_answers(-1)
+    @answers(-1)
     def accuracy_analysis(
         self,
         inputs: Sequence[str],
@@ -385,7 +336,7 @@ class RKNN:
             raise Refusal(f"the simulator's part is done; {_no_device(target, device_id)}")
         return 0
 
-    @_answers(None)
+    @answers(None)
     def eval_perf(self, is_print: bool = True, fix_freq: bool = True) -> Optional[str]:
         """The time of every layer on this CPU, labelled so; the device is not measured."""
         quantized = self._state.require_quantized()
@@ -394,7 +345,7 @@ class RKNN:
             print(text)
         return text
 
-    @_answers(None)
+    @answers(None)
     def eval_memory(self, is_print: bool = True) -> Optional[Dict[str, int]]:
         """Estimates of the memory on the target, labelled so."""
         figures = performance.memory_figures(self._state.require_quantized())
@@ -404,7 +355,7 @@ class RKNN:
 
     # Writing.
 
-    @_answers(-1)
+    @answers(-1)
     def export_rknn(self, export_path: str, **options: Any) -> int:
         """Compiles by the vendor's own package, with our ranges and precisions; without it, writes what it takes to do so."""
         if options:
@@ -437,30 +388,6 @@ class RKNN:
             written.append(str(folder / "convert.py"))
         return ", ".join(written)
 
-    @_answers(-1)
-    def export_encrypted_rknn_model(
-        self, input_model: str, output_model: Optional[str] = None, crypt_level: int = 1
-    ) -> int:
-        """Refused: only the vendor's package encrypts."""
-        raise Refusal("encryption is the vendor's own, expected rknn.api of rknn-toolkit2 to do it")
-
-    @_answers(-1)
-    def codegen(self, output_path: str, inputs: Optional[Sequence[str]] = None, overwrite: bool = False) -> int:
-        """Refused: only the vendor's package writes its C++ project."""
-        raise Refusal("the C++ project is the vendor's own, expected rknn.api of rknn-toolkit2 to write it")
-
-    @_answers(-1)
-    def reg_custom_op(self, custom_op: Any) -> int:
-        """Refused: operators are those of ONNX."""
-        raise Refusal("custom operators are not supported, expected a model of ONNX operators: cut it with outputs=[..]")
-
-    @_answers(-1)
-    def optimize_onnx(
-        self, model: str, optimized_path: Optional[str] = None, passes_enable: Any = None, inputs_for_dump: Any = None
-    ) -> int:
-        """Refused: the vendor's rewrites are its own."""
-        raise Refusal("the vendor's graph rewrites are its own, expected rknn.api of rknn-toolkit2 to do them")
-
     # The rest.
 
     def list_devices(self) -> "tuple[List[str], List[str]]":
@@ -470,7 +397,7 @@ class RKNN:
 
     def get_sdk_version(self) -> str:
         """What simulates, and that no device does."""
-        text = f"qloupe {qloupe.version()}, simulator of the PC; no device"
+        text = f"qloupe {qloupe.__version__}, simulator of the PC; no device"
         print(text)
         return text
 
