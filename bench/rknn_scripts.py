@@ -26,7 +26,7 @@ MODELS = {
     "yolov8n_320": {"INPUT": "'images'", "SIZE": "[1, 3, 320, 320]", "MEAN": "[[0, 0, 0]]", "STD": "[[255, 255, 255]]",
                     "LAYER": "'/model.0/act/Mul_output_0'"},
     "efficientnet_lite0": {"INPUT": "'input'", "SIZE": "[1, 3, 224, 224]", "MEAN": "[[127, 127, 127]]",
-                           "STD": "[[128, 128, 128]]", "LAYER": "'/blocks/blocks.1/blocks.1.1/Add_output_0'"},
+                           "STD": "[[128, 128, 128]]", "LAYER": "'/_blocks.2/Add_output_0'"},
 }  # fmt: skip
 ROW = re.compile(r"^\[(\w+)\] (\S+) +(\d\.\d{5}) \| *(\d+\.\d{5}) *(\d\.\d{5}) \| *(\d+\.\d{5})", re.M)
 #: What the vendor appends to names of values that it moved or cast.
