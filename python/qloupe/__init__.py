@@ -79,8 +79,8 @@ def export_formats() -> _List[ExportFormat]:
 
 
 def report_formats() -> _List[str]:
-    """The formats of :meth:`Report.to_text` and :meth:`Report.save`."""
-    return _qloupe.report_formats()
+    """The formats of :meth:`Report.to_text`."""
+    return [format for format, _ in _qloupe.report_formats()]
 
 
 __version__ = _qloupe.__version__

@@ -166,13 +166,12 @@ class Report:
         return self._handle.to_json()
 
     def save(self, path: PathLike, *, txt_style: str = "2") -> None:
-        """Writes the report; the extension of the file tells the format: json, csv, md, txt."""
+        """Writes the report; the extension of the file tells the format: json, csv, md, txt, .."""
         path = Path(path)
-        format = path.suffix.lstrip(".")
-        files = [known for known in _qloupe.report_formats() if known != "table"]
-        if format not in files:
+        files = {extension: format for format, extension in _qloupe.report_formats() if extension is not None}
+        if path.suffix.lstrip(".") not in files:
             raise OptionsError(f'"{path}": the extension tells the format, expected one of {", ".join(files)}')
-        text = self.to_text(format, txt_style=txt_style)
+        text = self.to_text(files[path.suffix.lstrip(".")], txt_style=txt_style)
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:

@@ -45,6 +45,8 @@ def test_texts_are_those_of_the_command_line(report, tmp_path):
     for name in ("a.json", "a.csv", "a.md", "a.txt"):
         report.save(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 500
+    with pytest.raises(qloupe.errors.OptionsError, match='"a.table": the extension tells the format, expected one of csv, '):
+        report.save("a.table")
     back = qloupe.load_report(tmp_path / "a.json")
     assert [layer.name for layer in back.layers] == [layer.name for layer in report.layers]
     for layer in report.layers:

@@ -39,10 +39,13 @@ pub(crate) fn metrics() -> Vec<(&'static str, &'static str, &'static str)> {
         .collect()
 }
 
-/// The formats of `Report.format`.
+/// The formats of `Report.format`: id, and the extension of files that are written in it.
 #[pyfunction]
-pub(crate) fn report_formats() -> Vec<&'static str> {
-    report::FORMATS.iter().map(|format| format.id()).collect()
+pub(crate) fn report_formats() -> Vec<(&'static str, Option<&'static str>)> {
+    report::FORMATS
+        .iter()
+        .map(|format| (format.id(), format.extension()))
+        .collect()
 }
 
 /// The targets: id and what they are.
