@@ -153,13 +153,15 @@ def test_datasets(said, workspace):
 
 
 def test_a_model_that_is_quantized_already(said):
-    rknn = RKNN()
-    assert rknn.config(target_platform="rk3588") == 0
+    rknn = configured()
     assert rknn.load_onnx(str(TESTDATA / "quantized" / "ort_qdq_u8s8_channel.onnx")) == 0
     assert rknn.build(do_quantization=True, dataset="dataset.txt") == -1
     assert "the model is quantized already" in said()[0]
     assert rknn.build(do_quantization=False) == 0
     assert rknn.accuracy_analysis(["test.png"], output_dir=None) == 0, "no board is needed"
+    golden = qloupe.load("model.onnx", recipe="recipe.toml").samples("test.png")[0]["input"]
+    fed = rknn._state.quantized.model.samples("test.png")[0]
+    assert np.allclose(next(iter(fed.values())), golden), "mean and std are kept"
 
 
 def test_images_of_another_size_are_stretched(said, workspace):

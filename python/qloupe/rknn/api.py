@@ -16,7 +16,7 @@ from .answers import answers
 from .log import Log, Refusal
 from .not_offered import NotOffered
 from .proposal import propose
-from .state import State, before_mean_and_std, open_model
+from .state import State, before_mean_and_std, open_model, opening
 
 #: Samples that the vendor's own calibration sees in export_rknn; its ranges are replaced by ours.
 _N_EXPORT_SAMPLES = 32
@@ -120,7 +120,7 @@ class RKNN(NotOffered):
     ) -> int:
         parsed = self._state.require_config()
         load: Dict[str, Any] = {"model": path, "inputs": inputs, "input_size_list": shapes, "outputs": outputs}
-        model = open_model(parsed, load, self._log)
+        model = open_model(parsed, load)
         if load["input_size_list"] is None:
             load["inputs"] = [each.name for each in model.inputs]
             load["input_size_list"] = [[size or 1 for size in each.shape] for each in model.inputs]
@@ -161,8 +161,8 @@ class RKNN(NotOffered):
 
     def _not_quantized(self, model: qloupe.Model, dataset: Optional[str], auto_hybrid: bool) -> Quantized:
         if model.is_quantized:
-            load = self._state.load
-            return qloupe.load_quantized(model.path, target=self._state.require_config().target, outputs=load["outputs"] or ())
+            parsed = self._state.require_config()
+            return qloupe.load_quantized(model.path, target=parsed.target, **opening(parsed, self._state.load))
         if not auto_hybrid:
             if dataset is not None:
                 self._log.once("build: dataset is not needed for do_quantization=False and is not read")
@@ -246,7 +246,7 @@ class RKNN(NotOffered):
         if state.config is None:
             state.config = config.parse(stored.config, self._log)
         load = {**stored.load, "model": os.path.abspath(model_input)}
-        state.model, state.load = open_model(state.config, load, self._log), load
+        state.model, state.load = open_model(state.config, load), load
         quantized = hybrid.with_plan_text(state.model, stored.plan)
         state.quantized = hybrid.edited(quantized, Path(model_quantization_cfg), self._log)
         state.dataset = stored.dataset

@@ -16,7 +16,7 @@ from ..quantized import Quantized
 from ..recipe import InputRecipe
 from ..samples import Array, Samples
 from .config import Config
-from .log import Log, Refusal
+from .log import Refusal
 
 
 @dataclass
@@ -60,8 +60,13 @@ class State:
         return Path(self.folder.name)
 
 
-def open_model(config: Config, load: Dict[str, Any], log: Log) -> Model:
+def open_model(config: Config, load: Dict[str, Any]) -> Model:
     """The model with the preprocessing of the configuration."""
+    return qloupe.load(load["model"], **opening(config, load))
+
+
+def opening(config: Config, load: Dict[str, Any]) -> Dict[str, Any]:
+    """How the model of a configuration is opened: where it is cut, its shapes, its recipe."""
     path, shapes, names = load["model"], load["input_size_list"], load["inputs"]
     found = inputs_of(path)
     cut_inputs = [] if names is None or set(names) <= {each.name for each in found} else list(names)
@@ -83,7 +88,7 @@ def open_model(config: Config, load: Dict[str, Any], log: Log) -> Model:
     for parameter, values in (("mean_values", config.mean_values), ("std_values", config.std_values)):
         if values is not None and len(values) != len(order):
             raise Refusal(f"{parameter} has {len(values)} lists, expected {len(order)}, one for each input: {', '.join(order)}")
-    return qloupe.load(path, inputs=cut_inputs, outputs=outputs, shapes=sized, recipe=recipes)
+    return {"inputs": cut_inputs, "outputs": outputs, "shapes": sized, "recipe": recipes}
 
 
 def _shapes(inputs: Sequence[qloupe.Input], order: Sequence[str], given: Optional[List[List[int]]]) -> Dict[str, List[int]]:
