@@ -188,6 +188,9 @@ def test_figures_of_the_cpu_are_labelled(workspace, capsys):
     rknn = built()
     text = rknn.eval_perf()
     assert text.startswith("time on this CPU, not on the NPU") and text in capsys.readouterr().out
+    assert rknn.eval_perf(is_print=False, fix_freq=False).startswith("time on this CPU")
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "W eval_perf: fix_freq is for the device and changes nothing here\n"
     figures = rknn.eval_memory()
     assert figures["total_memory"] == figures["weight_memory"] + figures["internal_memory"] + figures["other_memory"]
     assert 0 < figures["weight_memory"] < (workspace / "model.onnx").stat().st_size

@@ -340,6 +340,8 @@ class RKNN(NotOffered):
     def eval_perf(self, is_print: bool = True, fix_freq: bool = True) -> Optional[str]:
         """The time of every layer on this CPU, labelled so; the device is not measured."""
         quantized = self._state.require_quantized()
+        if fix_freq is not True:
+            self._log.once("eval_perf: fix_freq is for the device and changes nothing here")
         text = performance.performance_text(quantized)
         if is_print:
             print(text)
