@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask check`, `tidy`, `deny`, `conformance` and `load-time`.
+//! Project automation: `cargo xtask check`, `tidy`, `deny`, `conformance`, `load-time` and `python`.
 
 #![allow(clippy::print_stdout, reason = "the output of a command is its purpose")]
 #![allow(clippy::print_stderr, reason = "as above")]
@@ -7,6 +7,7 @@ mod check;
 mod conformance;
 mod deny;
 mod load_time;
+mod python;
 mod tidy;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
   check        format, tidy, clippy, deny, doctests and tests; the gate of every change
   conformance  the ONNX node tests; words choose cases, --update writes the list anew
   load-time    how long models of 1 MB to 1 GB and of 1000 to 100000 nodes take until they can run
+  python       the wheel of the Python package, built, installed and tested; words go to pytest
   tidy         the rules of docs/STYLE.md that a program can check
   deny         licences and sources of dependencies, if cargo-deny is installed
 ";
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some("check") => check::run(),
         Some("conformance") => conformance::run(&arguments[1..]),
         Some("load-time") => load_time::run(),
+        Some("python") => python::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("deny") => deny::run().map(|outcome| outcome.say()),
         Some("help" | "--help" | "-h") => {

@@ -75,7 +75,11 @@ impl ModelArgs {
         if self.threads == Some(0) {
             bail!("--threads: expected at least 1, got 0");
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
+        // Without a number the threads start when they are needed; in one process they can only be set once.
+        let Some(n_threads) = self.threads else {
+            return Ok(());
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
         pool.build_global().context("cannot start the threads")
     }
 

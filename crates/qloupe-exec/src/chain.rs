@@ -11,7 +11,7 @@ use qloupe_tensor::Tensor;
 use crate::element_wise::{ElementSource, ElementSteps};
 use crate::program::Step;
 use crate::stored::broadcast_nhwc;
-use crate::{ExecError, Layout, Stored, Value};
+use crate::{ExecError, Layout, Stored, Value, interrupt};
 
 /// Nodes of the longest chain.
 const MAX_NODES: usize = 16;
@@ -107,6 +107,7 @@ pub(crate) fn run<'v>(
     keeps: &dyn Fn(usize, usize) -> bool,
     watch: Option<&Watch<'_>>,
 ) -> Result<Ran, ExecError> {
+    interrupt::check()?;
     let (&first, followers) = members.split_first().expect("invariant: a group has a step");
     let step = &steps[first];
     let arguments: Vec<Option<&Value>> = step.inputs.iter().map(|slot| value((*slot)?)).collect();

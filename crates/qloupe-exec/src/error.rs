@@ -167,6 +167,9 @@ pub enum ExecError {
         /// The element type of the gradient.
         dtype: DType,
     },
+    /// Somebody ended it: see [`crate::Interruption`].
+    #[error("the run was interrupted")]
+    Interrupted,
     /// The graph is malformed.
     #[error(transparent)]
     Ir(#[from] IrError),

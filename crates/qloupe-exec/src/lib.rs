@@ -11,6 +11,7 @@ mod element_wise;
 mod error;
 mod infer;
 mod integer;
+mod interrupt;
 mod operator;
 pub mod ops;
 mod pool;
@@ -31,6 +32,7 @@ pub use element_wise::{ElementSource, ElementSteps};
 pub use error::{ExecError, OpError};
 pub use infer::{BodyInference, Fact, InferContext};
 pub use integer::MOVING_OPERATORS;
+pub use interrupt::Interruption;
 pub use operator::{
     EvalContext, Layout, LayoutRule, Operator, PrepareContext, Prepared, ValueContext, ValueOperator,
 };

@@ -9,5 +9,6 @@ mod safetensors;
 
 pub use error::ArrayError;
 pub use file::{ArrayFile, ArrayInfo};
+pub(crate) use npy::dump_npy;
 pub use npy::write_npy;
 pub use npz::{Compression, write_npz};

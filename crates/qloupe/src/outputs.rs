@@ -6,7 +6,7 @@ use qloupe_tensor::Tensor;
 
 use crate::Error;
 use crate::analyze::Tap;
-use crate::array::write_npy;
+use crate::array::dump_npy;
 use crate::leading_axis;
 
 /// How many classes a summary lists.
@@ -189,7 +189,7 @@ impl DumpWriter {
             name.to_owned(),
             serde_json::json!({ "file": file, "shape": tensor.shape() }),
         );
-        write_npy(&folder.join(file), tensor)?;
+        dump_npy(&folder.join(file), tensor)?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod constants;
+mod edit;
 mod file;
 mod raise;
 mod text;

@@ -152,6 +152,30 @@ pub fn quantize(
     quantize_by(&work, prepared, optimized, &statistics, &scheme)
 }
 
+/// As [`quantize`], of the graph as the target's own converter leaves it: batch norms are folded where the level folds them,
+/// and no rewrite that only qloupe knows is tried. What is simulated is what a converter builds with the ranges of the plan.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_as_converted(
+    session: &Session,
+    dataset: &Dataset,
+    options: &QuantizeOptions,
+    stages: Stages<'_>,
+) -> Result<Quantized, Error> {
+    let Some(scheme) = options.target.activation.filter(|_| !dataset.is_empty()) else {
+        return quantize(session, dataset, options, stages);
+    };
+    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
+    let statistics = statistics_of(&prepared, dataset, options, stages)?;
+    let quantized = with_ranges(&session.network, prepared, options, &statistics, &scheme)?;
+    if !optimize::races(options) {
+        return Ok(quantized);
+    }
+    let work = Work::new(session, dataset, options, stages)?;
+    optimize::optimize(&work, quantized, &statistics)
+}
+
 /// Makes the plan of a network that was rewritten (`optimized` says how) and calibrated.
 ///
 /// # Errors
@@ -163,16 +187,27 @@ pub(crate) fn quantize_by(
     statistics: &Statistics,
     scheme: &QuantScheme,
 ) -> Result<Quantized, Error> {
-    let options = work.options();
+    let mut quantized = with_ranges(work.network(), prepared, work.options(), statistics, scheme)?;
+    quantized.plan.optimized = optimized;
+    optimize::optimize(work, quantized, statistics)
+}
+
+/// The plan of a calibrated graph with the ranges of the algorithm, or with those of the user's file.
+fn with_ranges(
+    network: &Network,
+    prepared: Prepared,
+    options: &QuantizeOptions,
+    statistics: &Statistics,
+    scheme: &QuantScheme,
+) -> Result<Quantized, Error> {
     let mut ranges = statistics.ranges(options.algorithm, scheme);
-    let imported = imported(work.network(), &prepared, options, &mut ranges)?;
+    let imported = imported(network, &prepared, options, &mut ranges)?;
     let mut quantized = planned(prepared, &ranges, options, statistics.n_samples)?;
     if let Some((format, notes)) = imported {
         quantized.plan.algorithm = format!("{} with ranges of {format}", quantized.plan.algorithm);
         quantized.notes = notes;
     }
-    quantized.plan.optimized = optimized;
-    optimize::optimize(work, quantized, statistics)
+    Ok(quantized)
 }
 
 /// Replaces ranges by those of the user's file, if there is one: its format, and what was not found.

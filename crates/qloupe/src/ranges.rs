@@ -165,6 +165,18 @@ pub fn known_values<'m>(graphs: &[&'m qloupe_ir::Graph]) -> Vec<&'m str> {
 }
 
 impl ImportedRanges {
+    /// The layers that a person gave a type, as values of the plan of a prepared graph: of a value that a unit hides, its
+    /// output.
+    pub fn planned_layers(&self, prepared: &Prepared) -> BTreeMap<String, String> {
+        let places = Places::new(prepared);
+        let layers = self.custom_quantize_layers.iter();
+        let planned = layers.map(|(name, dtype)| {
+            let value = places.output_of(name).unwrap_or(name);
+            (value.to_owned(), dtype.clone())
+        });
+        planned.collect()
+    }
+
     /// Puts the ranges in the place of calibrated ones; values without an imported range keep theirs. What the user
     /// should know, in lines.
     pub fn apply(&self, prepared: &Prepared, ranges: &mut BTreeMap<String, Range>) -> Vec<String> {

@@ -65,20 +65,24 @@ impl Dataset {
     pub fn from_args(args: &[String], inputs: &[InputSpec]) -> Result<Self, SampleError> {
         let mut sources = Sources::new(inputs);
         for arg in args {
-            let names = || inputs.iter().map(|input| input.name.as_str());
             match arg.split_once('=') {
                 Some((name, file)) if !Path::new(arg).exists() => {
-                    let idx =
-                        names()
-                            .position(|known| known == name)
-                            .ok_or_else(|| SampleError::UnknownInput {
-                                name: name.to_owned(),
-                                help: suggestion(name, names()),
-                            })?;
-                    sources.add_file(idx, Path::new(file), file, None)?;
+                    sources.add_file(input_idx(name, inputs)?, Path::new(file), file, None)?;
                 }
                 _ => sources.add_dataset(Path::new(arg))?,
             }
+        }
+        Self::of(sources, inputs)
+    }
+
+    /// Samples out of arrays in memory, by input name; the leading axis is the sample, as in an `.npz`.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`]; unknown input names suggest the nearest.
+    pub fn from_arrays(arrays: &[(String, Tensor)], inputs: &[InputSpec]) -> Result<Self, SampleError> {
+        let mut sources = Sources::new(inputs);
+        for (name, tensor) in arrays {
+            sources.add_given(input_idx(name, inputs)?, tensor)?;
         }
         Self::of(sources, inputs)
     }
@@ -92,6 +96,17 @@ impl Dataset {
             n_rows,
             notes,
         })
+    }
+
+    /// The first `n` samples, or all where there are fewer.
+    pub fn first(&self, n: usize) -> Self {
+        let column = |column: &Vec<Item>| column.iter().take(n).cloned().collect();
+        Self {
+            inputs: self.inputs.clone(),
+            columns: self.columns.iter().map(column).collect(),
+            n_rows: self.n_rows,
+            notes: self.notes.clone(),
+        }
     }
 
     /// The number of samples.
@@ -160,6 +175,17 @@ impl Dataset {
             .find_map(|column| column.get(idx))?
             .only_file()
     }
+}
+
+/// The place of the input of a name.
+fn input_idx(name: &str, inputs: &[InputSpec]) -> Result<usize, SampleError> {
+    let names = || inputs.iter().map(|input| input.name.as_str());
+    names()
+        .position(|known| known == name)
+        .ok_or_else(|| SampleError::UnknownInput {
+            name: name.to_owned(),
+            help: suggestion(name, names()),
+        })
 }
 
 /// How many samples one run takes: as many as the fixed batch of the inputs that are fed sample by sample.

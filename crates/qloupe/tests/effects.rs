@@ -63,8 +63,11 @@ mod effects {
                 until_stable: false,
             };
             analyze(
-                &self.session,
-                &self.quantized,
+                (
+                    &self.session.network,
+                    &self.quantized.prepared,
+                    &self.quantized.plan,
+                ),
                 &self.samples,
                 &options,
                 &|_, _, _| (),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{AnalyzeOptions, CostOptions, Tap, ViewSet, analyze, measure_costs};
+use qloupe::analyze::{AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, analyze, measure_costs};
 use qloupe::findings;
 use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
@@ -26,9 +26,6 @@ use crate::args::{ModelArgs, QuantizeArgs};
 use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
 use qloupe::quantize::Quantized;
-
-/// Samples that alone and rescued are measured on: they tell units apart that matter.
-pub(super) const N_EFFECT_SAMPLES: usize = 4;
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
@@ -148,7 +145,8 @@ impl Command for Analyze {
         let stages = Stages::new(args.model.quiet);
         let show = |stage: &str, done, all| stages.show(stage, done, all);
         let tap = dump.as_mut().map(|dump| dump as &mut dyn Tap);
-        let report = analyze(session, &quantized, &dataset, &options, &show, tap);
+        let subject = (&session.network, &quantized.prepared, &quantized.plan);
+        let report = analyze(subject, &dataset, &options, &show, tap);
         stages.finish();
         let mut report = report?;
         if let Some(dump) = dump {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{AnalyzeOptions, ViewSet, analyze};
+use qloupe::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
 use qloupe::report::Report;
 use qloupe::samples::Dataset;
 use qloupe::sensitivity::Depth;
@@ -41,7 +41,7 @@ struct Arguments {
     #[arg(long, value_name = "MODE", default_value = "integer")]
     mode: String,
     /// Samples that alone and rescued are measured on, at most
-    #[arg(long, value_name = "N", default_value_t = super::analyze::N_EFFECT_SAMPLES)]
+    #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
     effect_samples: usize,
     /// Print the paragraphs as JSON
     #[arg(long)]
@@ -101,7 +101,8 @@ impl Arguments {
         };
         let stages = Stages::new(quiet);
         let show = |stage: &str, done, all| stages.show(stage, done, all);
-        let report = analyze(&session, &quantized, &dataset, &options, &show, None);
+        let subject = (&session.network, &quantized.prepared, &quantized.plan);
+        let report = analyze(subject, &dataset, &options, &show, None);
         stages.finish();
         Ok(report?)
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
-use qloupe::analyze::{AnalyzeOptions, ViewSet, analyze};
+use qloupe::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
 use qloupe::evaluate::{Choice, Question};
 use qloupe::exam::Exam;
 use qloupe::hybrid::{Goal, Judge, Proposal, Standing, Task, format_hybrid, propose, read_hybrid};
@@ -89,7 +89,7 @@ struct ProposeArguments {
     #[arg(long, value_name = "MODE", default_value = "integer")]
     mode: String,
     /// Samples that alone and rescued are measured on, at most
-    #[arg(long, value_name = "N", default_value_t = super::analyze::N_EFFECT_SAMPLES)]
+    #[arg(long, value_name = "N", default_value_t = N_EFFECT_SAMPLES)]
     effect_samples: usize,
     /// The proposal to write [default: MODEL.hybrid.toml]; a plan that is calibrated for it goes beside it, to MODEL.hybrid.base.plan.toml
     #[arg(long, short, value_name = "FILE")]
@@ -158,7 +158,8 @@ impl ProposeArguments {
         };
         let chosen = Chosen::new(samples)?;
         let exam = Exam::new(&session.network, chosen.inputs, mode)?;
-        let report = analyze(&session, &quantized, samples, &options, &show, None)?;
+        let subject = (&session.network, &quantized.prepared, &quantized.plan);
+        let report = analyze(subject, samples, &options, &show, None)?;
         let question = labelled
             .as_ref()
             .map(|labelled| Question::choose(&session.network, labelled, Choice::default()));

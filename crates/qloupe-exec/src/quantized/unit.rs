@@ -11,7 +11,7 @@ use qloupe_tensor::{
 use super::float_unit::FloatUnit;
 use super::form::{Form, Mode, check_scales, fake_cast, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
-use crate::{ExecError, OpError, Program, Stored, Value};
+use crate::{ExecError, OpError, Program, Stored, Value, interrupt};
 
 /// What a unit computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +183,7 @@ impl Unit {
     /// # Errors
     /// A node that fails.
     pub fn run(&self, inputs: &[Value]) -> Result<Vec<Value>, ExecError> {
+        interrupt::check()?;
         if let Some(kernel) = &self.kernel {
             let integers: Vec<Stored> = inputs
                 .iter()

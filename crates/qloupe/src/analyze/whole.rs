@@ -7,11 +7,15 @@ use qloupe_exec::Mode;
 use super::{Analysis, Stability, Tap, ViewSet};
 use crate::Error;
 use crate::findings::{self, Case};
-use crate::quantize::{Quantized, Stages};
+use crate::plan::QuantPlan;
+use crate::prepare::{Network, Prepared};
+use crate::quantize::Stages;
 use crate::report::{Phase, Report};
 use crate::samples::Dataset;
 use crate::sensitivity::{Depth, Sensitivity};
-use crate::session::Session;
+
+/// Samples that `alone` and `rescued` are measured on where nothing is said: they tell units apart that matter.
+pub const N_EFFECT_SAMPLES: usize = 4;
 
 /// What is computed.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +37,12 @@ pub struct AnalyzeOptions {
 /// # Errors
 /// A sample that cannot be read, a run that fails, what keeps `tap` from storing a value.
 pub fn analyze(
-    session: &Session,
-    quantized: &Quantized,
+    (network, prepared, plan): (&Network, &Prepared, &QuantPlan),
     dataset: &Dataset,
     options: &AnalyzeOptions,
     stages: Stages<'_>,
     mut tap: Option<&mut (dyn Tap + '_)>,
 ) -> Result<Report, Error> {
-    let Quantized { prepared, plan, .. } = quantized;
-    let network = &session.network;
     let mut analysis = Analysis::new(network, prepared, plan, options.mode, options.views)?;
     let n_batches = dataset.n_batches();
     let mut stability = options.until_stable.then(Stability::default);

@@ -63,7 +63,7 @@ pub(super) fn tensor_from_bytes(
 pub(super) fn bytes_of(tensor: &Tensor) -> Option<Vec<u8>> {
     macro_rules! bytes {
         ($values:expr) => {
-            $values.iter().flat_map(|v| v.to_le_bytes()).collect()
+            little_endian($values, |v| v.to_le_bytes())
         };
     }
     Some(match tensor.data() {
@@ -83,6 +83,15 @@ pub(super) fn bytes_of(tensor: &Tensor) -> Option<Vec<u8>> {
         Data::Opaque(_, bytes) => bytes.to_vec(),
         Data::String(_) => return None,
     })
+}
+
+/// Elements one after the other; a loop of copies of known size, which is as fast as memory.
+fn little_endian<T: Copy, const N: usize>(values: &[T], bytes_of: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * N];
+    for (target, &value) in bytes.chunks_exact_mut(N).zip(values) {
+        target.copy_from_slice(&bytes_of(value));
+    }
+    bytes
 }
 
 fn to_row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {

@@ -8,7 +8,7 @@ use qloupe_tensor::{DType, Tensor, n_elements};
 use super::ArrayError;
 use super::bytes::{ByteLayout, bytes_of};
 use super::error::Place;
-use crate::write::write_atomically;
+use crate::write::{WriteError, write_atomically};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read; NumPy itself stops at 10000 bytes.
@@ -56,6 +56,22 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), ArrayError> {
         array: "",
     };
     Ok(write_atomically(path, &npy_bytes(tensor, place)?)?)
+}
+
+/// Writes one of the many files of a dump: not down to the disk one by one, and in place.
+///
+/// # Errors
+/// As [`write_npy`].
+pub(crate) fn dump_npy(path: &Path, tensor: &Tensor) -> Result<(), ArrayError> {
+    let place = Place {
+        file: path,
+        array: "",
+    };
+    let bytes = npy_bytes(tensor, place)?;
+    Ok(std::fs::write(path, bytes).map_err(|source| WriteError::Io {
+        file: path.to_owned(),
+        source,
+    })?)
 }
 
 pub(super) fn npy_bytes(tensor: &Tensor, place: Place<'_>) -> Result<Vec<u8>, ArrayError> {

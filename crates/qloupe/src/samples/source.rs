@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use qloupe_ir::suggestion;
-use qloupe_tensor::Tensor;
+use qloupe_tensor::{DType, Tensor};
 
 use super::array_input::{SampleAxis, check_dtype, finish, sample_axis};
 use super::dataset_txt::parse_dataset_txt;
@@ -15,22 +15,27 @@ use super::image_tensor::read_image;
 use super::input_spec::InputSpec;
 use super::pixels::{DecodeError, is_image_path};
 use crate::array::ArrayFile;
+use crate::leading_axis;
 
 const DATASET_KINDS: &str = "a folder, .txt, .npy, .npz, .safetensors, .jpg, .png or .bmp";
+/// What messages call an array that is in no file.
+const GIVEN: &str = "given array";
 const FILE_KINDS: &str = ".jpg, .png, .bmp, .npy, .npz or .safetensors";
 
 /// One sample of one input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Item {
     place: SamplePlace,
     content: Content,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Content {
     Image(PathBuf),
     /// An array of a file, whole or one part of its leading axis.
     Array(Arc<ArrayFile>, usize, Option<usize>),
+    /// The same of an array that was handed over.
+    Given(Tensor, Option<usize>),
 }
 
 impl Item {
@@ -38,10 +43,8 @@ impl Item {
     pub(super) fn n_rows(&self, spec: &InputSpec) -> Option<usize> {
         let is_row = match &self.content {
             Content::Image(_) => true,
-            Content::Array(file, array, part) => {
-                let rank = file.arrays()[*array].shape.len();
-                rank + 1 == spec.shape.len() || (rank == spec.shape.len() && part.is_some())
-            }
+            Content::Array(file, array, part) => is_row(file.arrays()[*array].shape.len(), *part, spec),
+            Content::Given(tensor, part) => is_row(tensor.rank(), *part, spec),
         };
         let n = spec.shape.first().copied().filter(|_| is_row).unwrap_or(Some(1));
         n.map(|n| n.max(1))
@@ -55,6 +58,7 @@ impl Item {
                 let is_only = part.is_none() || file.arrays()[*array].shape.first() == Some(&1);
                 is_only.then(|| file.path())
             }
+            Content::Given(..) => None,
         }
     }
 
@@ -80,14 +84,33 @@ impl Item {
                     list: self.place.list.clone(),
                     source,
                 })?;
-                finish(sample, spec).map_err(|what| SampleError::Array {
-                    place: place(),
-                    input: spec.name.clone(),
-                    what: part.map_or(what.clone(), |part| format!("sample {part}: {what}")),
-                })
+                self.finish(sample, spec, *part)
+            }
+            Content::Given(tensor, part) => {
+                let sample = match part {
+                    Some(part) => leading_axis::cut(tensor, *part, 1)
+                        .and_then(Result::ok)
+                        .and_then(|row| row.reshape(&tensor.shape()[1..]).ok())
+                        .expect("invariant: the axis and the dtype were checked"),
+                    None => tensor.clone(),
+                };
+                self.finish(sample, spec, *part)
             }
         }
     }
+
+    fn finish(&self, sample: Tensor, spec: &InputSpec, part: Option<usize>) -> Result<Tensor, SampleError> {
+        finish(sample, spec).map_err(|what| SampleError::Array {
+            place: self.place.clone(),
+            input: spec.name.clone(),
+            what: part.map_or(what.clone(), |part| format!("sample {part}: {what}")),
+        })
+    }
+}
+
+/// True for one sample without its batch axis.
+fn is_row(rank: usize, part: Option<usize>, spec: &InputSpec) -> bool {
+    rank + 1 == spec.shape.len() || (rank == spec.shape.len() && part.is_some())
 }
 
 /// Collects the items of every input.
@@ -329,29 +352,55 @@ impl<'a> Sources<'a> {
         array: usize,
         place: &SamplePlace,
     ) -> Result<(), SampleError> {
-        let spec = &self.inputs[input];
         let info = &file.arrays()[array];
-        let axis = check_dtype(info.dtype, spec).and_then(|()| sample_axis(&info.shape, spec));
-        let axis = axis.map_err(|what| SampleError::Array {
-            place: place.clone(),
-            input: spec.name.clone(),
-            what,
-        })?;
-        let parts: Vec<Option<usize>> = match axis {
-            SampleAxis::Whole => vec![None],
-            SampleAxis::Leading(0) => {
-                return Err(SampleError::Empty {
-                    place: place.clone(),
-                    expected: "a leading axis of at least 1",
-                });
-            }
-            SampleAxis::Leading(n_samples) => (0..n_samples).map(Some).collect(),
-        };
+        let parts = self.parts(input, (info.dtype, &info.shape), place)?;
         self.columns[input].extend(parts.into_iter().map(|part| Item {
             place: place.clone(),
             content: Content::Array(Arc::clone(file), array, part),
         }));
         Ok(())
+    }
+
+    /// Adds the samples of an array that was handed over to the input of its name.
+    pub(super) fn add_given(&mut self, input: usize, tensor: &Tensor) -> Result<(), SampleError> {
+        let place = SamplePlace {
+            list: None,
+            file: GIVEN.to_owned(),
+        };
+        if let Some(value) = self.inputs[input].recipe.value {
+            let input = self.inputs[input].name.clone();
+            return Err(SampleError::FedByRecipe { place, input, value });
+        }
+        let parts = self.parts(input, (tensor.dtype(), tensor.shape()), &place)?;
+        self.columns[input].extend(parts.into_iter().map(|part| Item {
+            place: place.clone(),
+            content: Content::Given(tensor.clone(), part),
+        }));
+        Ok(())
+    }
+
+    /// The samples of an array of this dtype and shape for an input.
+    fn parts(
+        &self,
+        input: usize,
+        (dtype, shape): (DType, &[usize]),
+        place: &SamplePlace,
+    ) -> Result<Vec<Option<usize>>, SampleError> {
+        let spec = &self.inputs[input];
+        let axis = check_dtype(dtype, spec).and_then(|()| sample_axis(shape, spec));
+        let axis = axis.map_err(|what| SampleError::Array {
+            place: place.clone(),
+            input: spec.name.clone(),
+            what,
+        })?;
+        match axis {
+            SampleAxis::Whole => Ok(vec![None]),
+            SampleAxis::Leading(0) => Err(SampleError::Empty {
+                place: place.clone(),
+                expected: "a leading axis of at least 1",
+            }),
+            SampleAxis::Leading(n_samples) => Ok((0..n_samples).map(Some).collect()),
+        }
     }
 
     fn ignored(&self, array: &str, place: &SamplePlace) -> String {

@@ -128,6 +128,68 @@ fn arrays_feed_inputs_by_name_and_line() {
 }
 
 #[test]
+fn arrays_in_memory_are_samples_as_those_of_a_file_are() {
+    let inputs = [plain("x", &[1, 3]), plain("y", &[2, 1])];
+    let arrays = [
+        (
+            "y".to_owned(),
+            Tensor::new(&[2, 2, 1], vec![1_f32, 2.0, 3.0, 4.0]).unwrap(),
+        ),
+        (
+            "x".to_owned(),
+            Tensor::new(&[2, 3], vec![1_f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap(),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.npz");
+    write_npz(&file, &arrays, Compression::Stored).unwrap();
+    let stored = Dataset::open(&file, &inputs).unwrap();
+    let given = Dataset::from_arrays(&arrays, &inputs).unwrap();
+    assert_eq!((given.len(), given.file(0)), (2, None));
+    for idx in 0..2 {
+        assert_eq!(given.sample(idx).unwrap(), stored.sample(idx).unwrap());
+    }
+    let first = given.first(1);
+    assert_eq!(
+        (first.len(), first.sample(0).unwrap()),
+        (1, given.sample(0).unwrap())
+    );
+    assert_eq!(given.first(9).len(), 2);
+    let fixed = [plain("x", &[2, 3])];
+    let batch = Dataset::from_arrays(&arrays[1..], &fixed)
+        .unwrap()
+        .batch(0)
+        .unwrap();
+    assert_eq!((batch.n_samples, &batch.inputs[0].1), (1, &arrays[1].1));
+    let error = |name: &str, tensor: Tensor| {
+        Dataset::from_arrays(&[(name.to_owned(), tensor)], &inputs[..1])
+            .unwrap_err()
+            .to_string()
+    };
+    let rows = |n| Tensor::new(&[n, 3], vec![f32::NAN; n * 3]).unwrap();
+    let cases = [
+        (error("z", rows(1)), "the model has no input \"z\""),
+        (
+            error("x", Tensor::new(&[1, 3], vec![1_f64; 3]).unwrap()),
+            "\"given array\", input \"x\": wrong dtype, expected float32, got float64; convert it, or set dtype = \"float64\" in \
+             [input.x] of the recipe",
+        ),
+        (
+            error("x", rows(0)),
+            "\"given array\" holds no samples, expected a leading axis of at least 1",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert!(text.starts_with(expected), "{text}");
+    }
+    let finite = Dataset::from_arrays(&[("x".to_owned(), rows(2))], &inputs[..1]).unwrap();
+    assert_eq!(
+        finite.sample(1).unwrap_err().to_string(),
+        "\"given array\", input \"x\": sample 1: 3 values are NaN or infinite, expected finite numbers"
+    );
+}
+
+#[test]
 fn each_refusal_of_a_dataset_has_its_text() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().display().to_string();
