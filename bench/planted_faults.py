@@ -304,7 +304,7 @@ def qdq_fault(kind, model, dice):
     faulty = model.work / "faulty.onnx"
     onnx.save(proto, faulty)
     # The audit names a bias itself.
-    return clean, model.analyze("--quantized", faulty), {name, constant.output[0], constant.input[0]}, QDQ[kind]
+    return clean, model.analyze("--quantized", faulty), {name, constant.output[0].removesuffix("_dequantized")}, QDQ[kind]
 
 
 def float_fault(kind, model, dice):

@@ -44,7 +44,7 @@ fn unknown_names_list_the_choices_and_the_nearest() {
         ),
         case(
             format!("{ANALYZE} --views entire,locl"),
-            "unknown view \"locl\", did you mean \"local\"? expected one of entire, local, tensor",
+            "unknown view \"locl\", did you mean \"local\"? expected one of alone, entire, local, rescued, tensor",
         ),
         case(
             format!("{ANALYZE} --precision fp61"),
@@ -90,7 +90,7 @@ fn gates_and_thresholds_are_checked() {
         ),
         case(
             format!("{ANALYZE} --fail-under tensor.cosine=0.9"),
-            "gate \"tensor.cosine=0.9\": view tensor is not computed, expected one of --views entire, local",
+            "gate \"tensor.cosine=0.9\": view tensor is not computed, expected one of --views entire, local, alone, rescued",
         ),
         case(
             format!("{ANALYZE} --views local --fail-under cosine=0.9"),

@@ -88,7 +88,7 @@ fn a_fixed_batch_gives_what_single_samples_give() {
         let plan = format!("{shape} --plan {name}.plan.toml --recipe recipe.toml");
         sandbox.succeed(&format!("infer model.onnx {plan} --input test --out {name}.npz"));
         sandbox.succeed(&format!(
-            "analyze model.onnx {plan} --input test --report {name}.json"
+            "analyze model.onnx {plan} --input test --views entire,local --report {name}.json"
         ));
         let evaluate = format!("evaluate model.onnx {plan} --labels test/labels.csv --json");
         let json: serde_json::Value = serde_json::from_str(&sandbox.succeed(&evaluate)).unwrap();

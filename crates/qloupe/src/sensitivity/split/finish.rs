@@ -77,6 +77,9 @@ impl Totals {
             }
         };
         match origin {
+            Origin::WeightRounding | Origin::WeightClipping if about.weights.wrong_axis.is_some() => {
+                (1.0 - 1.0 / about.weights.excess).max(0.0)
+            }
             Origin::WeightRounding | Origin::WeightClipping => beyond(about.weights.excess),
             Origin::WeightSpread => {
                 let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
