@@ -9,8 +9,8 @@ use crate::units::unit_outputs;
 /// A unit without multiply-accumulates costs its casts: as much as this part of all multiply-accumulates.
 const LEAST_COST: f64 = 1e-4;
 
-/// One order for each thing that is known of units, the most promising first: gain and noise for their cost, gain and
-/// noise as they are, the local and the entire error. Units of which nothing is known come last.
+/// One order for each thing that is known of units, the most promising first: gain and noise for their cost, the cost
+/// alone, the local and the entire error. Units of which nothing is known come last.
 pub(super) fn rankings(
     report: &Report,
     prepared: &Prepared,
@@ -32,11 +32,10 @@ pub(super) fn rankings(
     let effect = |idx: usize| layer(idx).and_then(|layer| layer.effect);
     let error = |idx: usize, view: View| figure_of(view.of_layer(layer(idx)?)?, "sqnr_db").map(|db| -db);
     let cost = |idx: usize| costs[idx].max(LEAST_COST);
-    let keys: [&dyn Fn(usize) -> Option<f64>; 6] = [
+    let keys: [&dyn Fn(usize) -> Option<f64>; 5] = [
         &|idx| effect(idx).map(|effect| effect.gain_db / cost(idx)),
         &|idx| effect(idx).map(|effect| effect.noise / cost(idx)),
-        &|idx| effect(idx).map(|effect| effect.gain_db),
-        &|idx| effect(idx).map(|effect| effect.noise),
+        &|idx| Some(-cost(idx)),
         &|idx| error(idx, View::Local),
         &|idx| error(idx, View::Entire),
     ];
