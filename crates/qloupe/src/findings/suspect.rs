@@ -195,7 +195,12 @@ impl Suspect {
             .iter()
             .filter(|cause| !NOT_OWN.contains(&cause.source.as_str()));
         let own: f64 = own.map(|cause| cause.share).sum();
-        let part = (cause.avoidable / own.max(f64::MIN_POSITIVE)).min(1.0);
+        // With scales along another axis the bias and the requantization go wrong, too.
+        let part = if self.source == "weight_axis" {
+            1.0
+        } else {
+            (cause.avoidable / own.max(f64::MIN_POSITIVE)).min(1.0)
+        };
         let effect_db = case.cost_db(layer.effect?.noise * part)?;
         let detail = if cause.detail.is_empty() {
             String::new()
