@@ -426,6 +426,10 @@ fn inherited(layer: &Layer) -> Option<Cause> {
 fn noise(parts: &[Comparison]) -> f64 {
     let relative = |part: &Comparison| {
         let (signal, noise) = part.energies();
+        // Where it is not a number at all, everything is lost.
+        if part.n_nan() > 0 {
+            return 1.0;
+        }
         noise / signal.max(f64::MIN_POSITIVE)
     };
     mean(parts.iter().map(relative))
@@ -435,7 +439,9 @@ fn noise(parts: &[Comparison]) -> f64 {
 pub(crate) fn score_db(parts: &[Comparison]) -> f64 {
     let sqnr_db = |part: &Comparison| {
         let (signal, noise) = part.energies();
-        if noise == 0.0 {
+        if part.n_nan() > 0 {
+            -MAX_SQNR_DB
+        } else if noise == 0.0 {
             MAX_SQNR_DB
         } else {
             (10.0 * (signal / noise).log10()).clamp(-MAX_SQNR_DB, MAX_SQNR_DB)
