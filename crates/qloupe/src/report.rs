@@ -1,7 +1,8 @@
 //! The report: plain data that says where accuracy was lost, and the list of formats that print it.
 //!
 //! This file is the schema of `report.json` (documented in `docs/report.schema.md`). It computes nothing: `metrics`
-//! fills the numbers, the analysis fills the rest.
+//! fills the numbers, the analysis fills the rest. It is long because a schema is one file: no other may derive serde for it, and
+//! a test holds every field here against `docs/report.schema.json` and the prose.
 
 mod confidence;
 mod csv;
