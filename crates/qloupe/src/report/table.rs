@@ -300,7 +300,12 @@ impl Printer<'_> {
         ]);
         let room = self.options.width.saturating_sub(2 + 2 * 10 + 30).max(NAME_WIDTH);
         for (layer, effect) in ranked {
-            let cause = layer.causes.first().map_or("", |cause| cause.source.as_str());
+            // What its inputs bring is the error of those who write them.
+            let own = layer
+                .causes
+                .iter()
+                .find(|cause| !cause.source.starts_with("input_"));
+            let cause = own.map_or("", |cause| cause.source.as_str());
             grid.push(vec![
                 Cell::plain(format!("  {}", shorten(&words::node_words(layer), room))),
                 Cell::plain(format!("{:.1}%", 100.0 * effect.share)),
