@@ -335,7 +335,7 @@ def float_fault(kind, model, dice):
         stored[name].CopyFrom(numpy_helper.from_array(array, name))
 
     channel = dice.randrange(stored[node.input[1]].dims[0])
-    times = {"outlier_channel": 60.0, "fp16_overflow": 1e6, "fp16_underflow": 1e-9}[kind]
+    times = {"outlier_channel": 60.0, "fp16_overflow": 1e6, "fp16_underflow": 3e-5}[kind]
     where = channel if kind == "outlier_channel" else slice(None)
 
     def grown(array):
@@ -356,7 +356,7 @@ def float_fault(kind, model, dice):
         clean = model.analyze(*how)
         return clean, model.analyze(*how, model=faulty), relu.output[0], FLOAT[kind]
     clean = model.analyze("--precision", "fp16")
-    return clean, model.analyze("--precision", "fp16", model=faulty), None, FLOAT[kind]
+    return clean, model.analyze("--precision", "fp16", model=faulty), {node.output[0], relu.output[0]}, FLOAT[kind]
 
 
 def outputs_db(report):

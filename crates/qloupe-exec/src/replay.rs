@@ -21,7 +21,7 @@ pub struct Replay<'p> {
     groups: Vec<Vec<usize>>,
     /// Golden values that are in memory: the inputs always, the others within the limit.
     golden: Vec<Option<Value>>,
-    /// Whether a value leaves its group: the others are never in memory.
+    /// Whether a value leaves its group: of the others golden ones may be in memory, changed ones never are.
     leaves: Vec<bool>,
     /// The step that writes a value.
     producer: Vec<Option<usize>>,
@@ -61,13 +61,20 @@ impl<'p> Replay<'p> {
         inputs: &[(String, Tensor)],
         limit_bytes: usize,
     ) -> Result<Self, ExecError> {
-        // A walk checks what it is given.
-        program.walk(inputs.to_vec(), &[])?;
-        let mut given = BTreeMap::new();
-        for (name, tensor) in inputs {
-            given.insert(program.slot(name)?, tensor.clone().into());
-        }
-        Self::new(program, given, limit_bytes)
+        Self::new(program, float_inputs(program, inputs)?, limit_bytes, false)
+    }
+
+    /// As [`Replay::of_float`], for use that asks for golden values of every kind: those that steps of one group hand to
+    /// each other are kept, too.
+    ///
+    /// # Errors
+    /// As [`Replay::of_float`].
+    pub fn of_float_with_interiors(
+        program: &'p Program,
+        inputs: &[(String, Tensor)],
+        limit_bytes: usize,
+    ) -> Result<Self, ExecError> {
+        Self::new(program, float_inputs(program, inputs)?, limit_bytes, true)
     }
 
     /// Runs a quantized program once, as [`Replay::of_float`] does. Values are in their forms.
@@ -80,13 +87,14 @@ impl<'p> Replay<'p> {
         limit_bytes: usize,
     ) -> Result<Self, ExecError> {
         let given = program.inputs_in_form(inputs)?;
-        Self::new(program, given.into_iter().collect(), limit_bytes)
+        Self::new(program, given.into_iter().collect(), limit_bytes, false)
     }
 
     fn new(
         program: &'p dyn Stepwise,
         inputs: BTreeMap<usize, Value>,
         limit_bytes: usize,
+        keeps_interiors: bool,
     ) -> Result<Self, ExecError> {
         let n_slots = program.n_slots();
         let groups = program.groups();
@@ -127,22 +135,30 @@ impl<'p> Replay<'p> {
             .map(members)
             .filter(|group: &Vec<usize>| !group.is_empty())
             .collect();
-        replay.run_golden(limit_bytes)?;
+        replay.run_golden(limit_bytes, keeps_interiors)?;
         Ok(replay)
     }
 
     /// The golden run. Over the limit, what took the least time for its size goes first.
-    fn run_golden(&mut self, limit_bytes: usize) -> Result<(), ExecError> {
+    fn run_golden(&mut self, limit_bytes: usize, keeps_interiors: bool) -> Result<(), ExecError> {
         let mut kept: Vec<(usize, f64)> = Vec::new();
         let mut kept_bytes = 0;
         let mut values = self.golden.clone();
         for members in self.groups.clone() {
             let group = self.group_of[members[0]];
             let start = Instant::now();
-            let results = self.run_members(&members, &|slot| values[slot].as_ref(), &[])?;
+            let interiors: Vec<usize> = if keeps_interiors {
+                members
+                    .iter()
+                    .flat_map(|&step| self.program.writes(step))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            let results = self.run_members(&members, &|slot| values[slot].as_ref(), &interiors)?;
             let seconds = start.elapsed().as_secs_f64();
             for (slot, value) in results {
-                if self.leaves[slot] {
+                if keeps_interiors || self.leaves[slot] {
                     kept_bytes += value.size_bytes();
                     kept.push((slot, seconds / value.size_bytes().max(1) as f64));
                     self.golden[slot] = Some(value.clone());
@@ -431,6 +447,14 @@ impl<'p> Replay<'p> {
         let golden = self.golden[slot].as_ref();
         golden.is_none_or(|golden| !golden.same_bits(value))
     }
+}
+
+/// The inputs by slot, checked.
+fn float_inputs(program: &Program, inputs: &[(String, Tensor)]) -> Result<BTreeMap<usize, Value>, ExecError> {
+    // A walk checks what it is given.
+    program.walk(inputs.to_vec(), &[])?;
+    let slot = |(name, tensor): &(String, Tensor)| Ok((program.slot(name)?, tensor.clone().into()));
+    inputs.iter().map(slot).collect()
 }
 
 fn not_computed(name: &str) -> ExecError {

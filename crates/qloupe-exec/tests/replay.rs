@@ -82,8 +82,14 @@ mod replay {
         let program = Program::new(&model()).unwrap();
         let x = Tensor::new(&[1, 3, 5, 4], floats(60, 7)).unwrap();
         let inputs = [("x".to_owned(), x.clone())];
-        for limit_bytes in [usize::MAX, 700, 0] {
-            let mut replay = Replay::of_float(&program, &inputs, limit_bytes).unwrap();
+        let with_interiors = [false, true];
+        let limits = [usize::MAX, 700, 0].into_iter();
+        for (limit_bytes, keeps) in limits.flat_map(|limit| with_interiors.map(|keeps| (limit, keeps))) {
+            let mut replay = if keeps {
+                Replay::of_float_with_interiors(&program, &inputs, limit_bytes).unwrap()
+            } else {
+                Replay::of_float(&program, &inputs, limit_bytes).unwrap()
+            };
             assert!(
                 replay.bytes() <= limit_bytes.saturating_add(60 * 4),
                 "{} bytes",
@@ -106,6 +112,9 @@ mod replay {
             for name in ["a", "b", "c", "d", "e", "f", "g", "y"] {
                 let golden = replay.golden(name).unwrap();
                 assert_eq!(bits(&golden), whole(&program, &x, "x", &x, &[name])[0], "{name}");
+            }
+            if keeps && limit_bytes == usize::MAX {
+                assert_eq!(replay.n_recomputed(), 0, "everything is in memory");
             }
         }
     }

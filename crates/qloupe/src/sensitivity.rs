@@ -8,6 +8,7 @@
 mod estimate;
 mod lane;
 mod pairs;
+mod pairwise;
 mod parts;
 mod reference;
 mod source;
@@ -28,13 +29,13 @@ use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
 use crate::report::{Additivity, Cause, Effect, Layer, Report, ValueRange, View, figure_of};
 
-pub use estimate::Estimate;
+use estimate::Estimate;
 use lane::Lane;
 use pairs::interacting_pairs;
 pub(crate) use parts::Parts;
 use reference::reference_constants;
-use source::{Context, Source, base_assignment, sources};
-use split::{About, Totals};
+use source::{Context, Source, Variant, base_assignment, sources};
+use split::{About, Split, Totals};
 
 /// Golden values of all samples that run at once stay within this; what is let go is computed again.
 const MAX_GOLDEN_BYTES: usize = 512 << 20;
@@ -44,6 +45,8 @@ const MAX_AUTO_EXACT: usize = 64;
 const N_EXACT: usize = 8;
 /// Samples that errors are split into their causes on, where most sources are estimated.
 const N_SPLIT: usize = 2;
+/// Sources whose causes are compiled at once.
+const N_COMPILED: usize = 8;
 /// Samples that run at once.
 const MAX_LANES: usize = 4;
 /// Nothing is better, and nothing worse, than this.
@@ -168,16 +171,17 @@ impl<'a> Sensitivity<'a> {
         depth: Depth,
         stages: Stages<'_>,
     ) -> Result<(), Error> {
-        if !depth.is_exact(self.sources.len()) {
-            self.estimates = self.estimate(samples, stages)?;
-            self.is_exact = largest(&self.estimates, N_EXACT);
-        }
         in_pool(|| {
+            let variants = self.compile()?;
+            if !depth.is_exact(self.sources.len()) {
+                self.estimates = self.estimate(&variants, samples, stages)?;
+                self.is_exact = largest(&self.estimates, N_EXACT);
+            }
             let n_groups = samples.len().div_ceil(MAX_LANES);
             for (idx, group) in samples.chunks(MAX_LANES).enumerate() {
                 let n_sources = self.sources.len();
                 let show = |done: usize| stages("effects", idx * n_sources + done, n_groups * n_sources);
-                self.observe_group(group, &show)?;
+                self.observe_group(&variants, group, &show)?;
             }
             Ok(())
         })
@@ -194,7 +198,21 @@ impl<'a> Sensitivity<'a> {
         }
     }
 
-    fn observe_group(&mut self, group: &[Vec<(String, Tensor)>], show: &dyn Fn(usize)) -> Result<(), Error> {
+    /// Every source, ready to run.
+    fn compile(&self) -> Result<Vec<Variant>, Error> {
+        let context = self.context();
+        self.sources
+            .par_iter()
+            .map(|source| source.compile(&context))
+            .collect()
+    }
+
+    fn observe_group(
+        &mut self,
+        variants: &[Variant],
+        group: &[Vec<(String, Tensor)>],
+        show: &dyn Fn(usize),
+    ) -> Result<(), Error> {
         if self.parts.is_none()
             && let Some(first) = group.first()
         {
@@ -231,42 +249,47 @@ impl<'a> Sensitivity<'a> {
             .map(lane)
             .collect::<Result<Vec<Lane<'_>>, Error>>()?;
         add(&mut self.entire, lanes.iter().map(Lane::entire));
-        for (idx, (source, effects)) in self.sources.iter().zip(&mut self.effects).enumerate() {
-            let variant = source.compile(&context)?;
-            let is_exact = self.is_exact.get(idx) != Some(&false);
-            let effect = |(lane_idx, lane): (usize, &mut Lane<'_>)| {
-                let outputs = if is_exact {
-                    Some(lane.effect(&variant)?)
-                } else {
-                    None
-                };
-                let parts = if lane_idx < n_split {
-                    lane.split(&variant)?
-                } else {
-                    None
-                };
-                Ok((outputs, parts))
+        let first_idxs = (0..self.sources.len()).step_by(N_COMPILED);
+        for (first, effects) in first_idxs.zip(self.effects.chunks_mut(N_COMPILED)) {
+            let sources = &self.sources[first..first + effects.len()];
+            let splits: Vec<Option<Split>> = if n_split > 0 {
+                let splits = sources.par_iter().map(|source| source.split(&context));
+                splits.collect::<Result<_, Error>>()?
+            } else {
+                sources.iter().map(|_| None).collect()
             };
-            let measured = lanes
-                .par_iter_mut()
-                .enumerate()
-                .map(effect)
-                .collect::<Result<Vec<_>, Error>>()?;
-            let (outputs, parts): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
-            parts
-                .into_iter()
-                .flatten()
-                .for_each(|energies| effects.totals.add(energies));
-            effects.about = variant.about();
-            for effect in outputs.into_iter().flatten() {
-                add(&mut effects.alone, effect.alone.into_iter());
-                add(&mut effects.rescued, std::iter::once(effect.rescued));
+            for (idx, (split, effects)) in (first..).zip(splits.iter().zip(effects)) {
+                let (variant, split) = (&variants[idx], split.as_ref());
+                let is_exact = self.is_exact.get(idx) != Some(&false);
+                let effect = |(lane_idx, lane): (usize, &mut Lane<'_>)| {
+                    let outputs = is_exact.then(|| lane.effect(variant)).transpose()?;
+                    let is_split = lane_idx < n_split;
+                    let energies = is_split.then(|| lane.split(variant, split)).transpose()?;
+                    Ok((outputs, energies.flatten()))
+                };
+                let measured = lanes.par_iter_mut().enumerate().map(effect);
+                let measured = measured.collect::<Result<Vec<_>, Error>>()?;
+                for (outputs, energies) in measured {
+                    if let Some(effect) = outputs {
+                        add(&mut effects.alone, effect.alone.into_iter());
+                        add(&mut effects.rescued, std::iter::once(effect.rescued));
+                    }
+                    energies
+                        .into_iter()
+                        .for_each(|energies| effects.totals.add(energies));
+                }
+                match (variant, split) {
+                    (Variant::Input(_, form), _) => effects.about = About::form(form),
+                    (_, Some(split)) => effects.about = split.about.clone(),
+                    _ => (),
+                }
+                show(idx + 1);
             }
-            show(idx + 1);
         }
         if self.n_samples == 0 {
             let shares = self.shares();
-            self.additivity.pairs = interacting_pairs(&context, &self.sources, &shares, &mut lanes)?;
+            self.additivity.pairs =
+                interacting_pairs(&context, &self.sources, variants, &shares, &mut lanes)?;
         }
         self.n_samples += group.len();
         Ok(())

@@ -66,22 +66,22 @@ pub(super) const DEAD_CHANNEL: Suspect = Suspect {
 
 pub(super) const FP16_OVERFLOW: Suspect = Suspect {
     id: "fp16_overflow",
-    title: "values that float16 cannot hold",
+    title: "numbers too large for float16",
     source: "fp16_overflow",
     inputs: false,
     at_most: Severity::Error,
-    cause: "values beyond 65504 become infinite in float16",
+    cause: "numbers beyond 65504 become infinite in float16",
     fix: "keep the value in float32: precision = \"float\" in the plan; build --precision fp16 --dataset D finds all",
     action: in_float,
 };
 
 pub(super) const FP16_UNDERFLOW: Suspect = Suspect {
     id: "fp16_underflow",
-    title: "values that vanish in float16",
+    title: "numbers too small for float16",
     source: "fp16_underflow",
     inputs: false,
     at_most: Severity::Error,
-    cause: "values too small for float16 become 0",
+    cause: "numbers below 6e-5, for which float16 has few digits or none",
     fix: "keep the value in float32: precision = \"float\" in the plan; build --precision fp16 --dataset D finds all",
     action: in_float,
 };

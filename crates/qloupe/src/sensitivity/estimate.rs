@@ -9,14 +9,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use qloupe_exec::{Backward, ExecError, Stored, Value, in_pool};
+use qloupe_exec::{Backward, ExecError, Stored, Value};
 use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use super::lane::{Changed, Effect, Lane};
+use super::pairwise::{difference_of, sum_of_pairs};
 use super::parts::Parts;
 use super::source::Variant;
-use super::{MAX_GOLDEN_BYTES, Sensitivity};
+use super::{MAX_GOLDEN_BYTES, MAX_LANES, Sensitivity};
 use crate::Error;
 use crate::quantize::Stages;
 use crate::runner::Named;
@@ -28,7 +29,7 @@ const N_RECENT: usize = 12;
 
 /// What a source does to the outputs, relative to their energy: the mean over outputs and their slices, and over samples.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Estimate {
+pub(super) struct Estimate {
     /// The row of the report that the source is told at.
     pub name: String,
     /// Its noise alone.
@@ -43,7 +44,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// What is won without the source, in decibels.
-    pub fn gain_db(&self) -> f64 {
+    pub(super) fn gain_db(&self) -> f64 {
         let left = self.rescued.max(f64::MIN_POSITIVE);
         10.0 * (self.entire.max(f64::MIN_POSITIVE) / left).log10()
     }
@@ -73,16 +74,9 @@ impl Sensitivity<'_> {
     ///
     /// # Errors
     /// A run that fails; inputs that do not fit.
-    pub fn estimate(
+    pub(super) fn estimate(
         &self,
-        samples: &[Vec<(String, Tensor)>],
-        stages: Stages<'_>,
-    ) -> Result<Vec<Estimate>, Error> {
-        in_pool(|| self.estimate_here(samples, stages))
-    }
-
-    fn estimate_here(
-        &self,
+        variants: &[Variant],
         samples: &[Vec<(String, Tensor)>],
         stages: Stages<'_>,
     ) -> Result<Vec<Estimate>, Error> {
@@ -92,23 +86,27 @@ impl Sensitivity<'_> {
         let network = self.network;
         let parts = Parts::find(network, first)?;
         let backward = Backward::new(&network.program).map_err(|e| network.located(e))?;
-        let context = self.context();
-        let compile = |source: &super::Source| source.compile(&context);
-        let variants: Vec<Variant> = self.sources.iter().map(compile).collect::<Result<_, _>>()?;
+        let n_probes = N_DRAWS.div_ceil(samples.len());
+        let limit_bytes = MAX_GOLDEN_BYTES / (2 * samples.len().min(MAX_LANES));
+        let of_sample = |(sample_idx, inputs): (usize, &Vec<(String, Tensor)>)| {
+            let mut lane = Lane::new(network, self.prepared, &self.program, &parts, inputs, limit_bytes)?;
+            let seeds = Seeds::new(&parts, &mut lane, n_probes, sample_idx)?;
+            let sums = self.estimate_sample(&backward, variants, &mut lane, &seeds)?;
+            Ok((seeds.entire, sums))
+        };
         let mut sums = vec![Sums::default(); variants.len()];
         let mut entire = 0.0;
-        for (sample_idx, inputs) in samples.iter().enumerate() {
-            stages("estimate", sample_idx, samples.len());
-            let limit_bytes = MAX_GOLDEN_BYTES / 2;
-            let mut lane = Lane::new(network, self.prepared, &self.program, &parts, inputs, limit_bytes)?;
-            let n_probes = N_DRAWS.div_ceil(samples.len());
-            let seeds = Seeds::new(&parts, &mut lane, n_probes, sample_idx)?;
-            entire += seeds.entire;
-            let of_sample = self.estimate_sample(&backward, &variants, &mut lane, &seeds)?;
-            for (sums, of_sample) in sums.iter_mut().zip(of_sample) {
-                sums.alone += of_sample.alone;
-                sums.rescued += of_sample.rescued;
-                sums.is_exact |= of_sample.is_exact;
+        let numbered: Vec<_> = samples.iter().enumerate().collect();
+        for (idx, group) in numbered.chunks(MAX_LANES).enumerate() {
+            stages("estimate", idx * MAX_LANES, samples.len());
+            let of_group = group.par_iter().copied().map(of_sample);
+            for (of_plan, of_sources) in of_group.collect::<Result<Vec<_>, Error>>()? {
+                entire += of_plan;
+                for (sums, of_source) in sums.iter_mut().zip(of_sources) {
+                    sums.alone += of_source.alone;
+                    sums.rescued += of_source.rescued;
+                    sums.is_exact |= of_source.is_exact;
+                }
             }
         }
         stages("estimate", samples.len(), samples.len());
@@ -283,8 +281,8 @@ fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
         return None;
     }
     let (a, b) = (test.physical(), golden.in_layout(test.layout()));
-    let pairs = a.as_slice::<f32>()?.iter().zip(b.as_slice::<f32>()?);
-    let tensor = Tensor::new(a.shape(), pairs.map(|(a, b)| a - b).collect()).ok()?;
+    let difference = difference_of(a.as_slice::<f32>()?, b.as_slice::<f32>()?);
+    let tensor = Tensor::new(a.shape(), difference).ok()?;
     Some(Stored::of_call(tensor, test.layout()))
 }
 
@@ -294,7 +292,7 @@ fn product(gradient: &Stored, error: &Stored) -> f64 {
     let (Some(a), Some(b)) = (gradient.as_slice::<f32>(), error.physical().as_slice::<f32>()) else {
         return 0.0;
     };
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    sum_of_pairs(a, b, |a, b| a * b)
 }
 
 /// Random signs by a linear congruential generator (Knuth, MMIX), the same on every machine.
@@ -376,7 +374,9 @@ mod tests {
             let samples: Vec<_> = (0..4).map(|idx| dataset.batch(idx).unwrap().inputs).collect();
             let mut sensitivity =
                 Sensitivity::new(&session.network, &quantized.prepared, &quantized.plan).unwrap();
-            let estimates = sensitivity.estimate(&samples, &|_, _, _| ()).unwrap();
+            let variants = sensitivity.compile().unwrap();
+            let estimates = sensitivity.estimate(&variants, &samples, &|_, _, _| ());
+            let estimates = estimates.unwrap();
             sensitivity
                 .observe(&samples, Depth::Exact, &|_, _, _| ())
                 .unwrap();

@@ -5,7 +5,7 @@ use qloupe_tensor::Tensor;
 
 use super::parts::Parts;
 use super::source::Variant;
-use super::split::{Energies, input_energies};
+use super::split::{Energies, Split, input_energies};
 use super::twin::{source_of, to_original, to_rewritten};
 use crate::Error;
 use crate::metrics::Moments;
@@ -48,7 +48,8 @@ impl<'a> Lane<'a> {
         limit_bytes: usize,
     ) -> Result<Self, Error> {
         let located = |e| network.located(e);
-        let float = Replay::of_float(&network.program, inputs, limit_bytes).map_err(located)?;
+        let float = Replay::of_float_with_interiors(&network.program, inputs, limit_bytes);
+        let float = float.map_err(located)?;
         let quantized = Replay::of_quantized(program, inputs, limit_bytes).map_err(located)?;
         let outputs: Vec<String> = network
             .model
@@ -109,21 +110,26 @@ impl<'a> Lane<'a> {
     }
 
     /// The error of a source by itself in its parts. `None` where the user's graph does not have what it reads.
-    pub(super) fn split(&mut self, variant: &Variant) -> Result<Option<Energies>, Error> {
-        let (prepared, float) = (self.prepared, &mut self.float);
+    pub(super) fn split(
+        &mut self,
+        variant: &Variant,
+        split: Option<&Split>,
+    ) -> Result<Option<Energies>, Error> {
+        let (prepared, replay) = (self.prepared, &mut self.float);
         let mut golden = |name: &str| {
             Ok(to_rewritten(
                 prepared,
                 name,
-                float.golden(source_of(prepared, name))?,
+                replay.golden(source_of(prepared, name))?,
             ))
         };
-        let energies = match variant {
-            Variant::Input(name, form) => {
+        let energies = match (variant, split) {
+            (Variant::Input(name, form), _) => {
                 let value = golden(name);
                 value.map(|value| value.as_tensor().map(|stored| input_energies(stored, form)))
             }
-            Variant::Unit { split, .. } => split.run(&mut golden).map(Some),
+            (Variant::Unit { float, .. }, Some(split)) => split.run(float, &mut golden).map(Some),
+            (Variant::Unit { .. }, None) => Ok(None),
         };
         match energies {
             Err(ExecError::UnknownValue { .. }) => Ok(None),
@@ -232,9 +238,9 @@ impl<'a> Lane<'a> {
     fn real(&mut self, variant: &Variant) -> Result<Changed, ExecError> {
         match variant {
             Variant::Input(name, _) => Ok(vec![(name.clone(), self.float.golden(name)?)]),
-            Variant::Unit { split, .. } => {
+            Variant::Unit { float, .. } => {
                 let (program, quantized) = (self.program, &mut self.quantized);
-                split.float.run(|name| {
+                float.run(|name| {
                     let value = quantized.golden(name)?;
                     let real = value.as_tensor().map(|stored| program.to_float(name, stored));
                     Ok(real.map_or(value.clone(), Value::from))

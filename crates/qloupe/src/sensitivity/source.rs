@@ -6,7 +6,7 @@ use qloupe_exec::{Assignment, Cast, Form, MOVING_OPERATORS, Mode, QuantizedProgr
 use qloupe_ir::Topology;
 use qloupe_tensor::Tensor;
 
-use super::split::{About, Split};
+use super::split::Split;
 use super::twin::{FloatTwin, source_of};
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit};
@@ -70,18 +70,8 @@ pub(super) enum Variant {
     /// A unit on real numbers: with its own error only, and without any.
     Unit {
         own: Box<QuantizedProgram>,
-        split: Box<Split>,
+        float: Box<FloatTwin>,
     },
-}
-
-impl Variant {
-    /// What the words about its causes are made of.
-    pub(super) fn about(&self) -> About {
-        match self {
-            Self::Input(_, form) => About::form(form),
-            Self::Unit { split, .. } => split.about.clone(),
-        }
-    }
 }
 
 /// The network inputs and units that a plan does not leave in float, in execution order.
@@ -114,6 +104,17 @@ pub(super) fn sources(network: &Network, prepared: &Prepared, plan: &QuantPlan) 
 }
 
 impl Source {
+    /// What parts its own error into causes; `None` for an input, of which nothing is compiled.
+    ///
+    /// # Errors
+    /// Parameters that do not fit.
+    pub(super) fn split(&self, context: &Context<'_>) -> Result<Option<Split>, Error> {
+        match self.kind {
+            Kind::Input => Ok(None),
+            Kind::Unit(idx) => Split::new(context, idx).map(Some),
+        }
+    }
+
     /// # Errors
     /// Parameters that do not fit.
     pub(super) fn compile(&self, context: &Context<'_>) -> Result<Variant, Error> {
@@ -146,10 +147,9 @@ impl Source {
             prepared,
             unit,
         };
-        let float = FloatTwin::new(context, unit)?;
         Ok(Variant::Unit {
             own: Box::new(one.under_plan(&spec, forms, Mode::FakeQuant, &Changes::default())?),
-            split: Box::new(Split::new(context, idx, float)?),
+            float: Box::new(FloatTwin::new(context, unit)?),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod error_of;
 mod finish;
+mod halves;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ const AVOIDABLE: f64 = 4.0;
 const OWN_REACH: f64 = 1.5;
 
 /// Where error comes from, in the order of [`Energies::parts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     WeightRounding,
     WeightClipping,
@@ -92,8 +93,6 @@ impl Energies {
 /// A unit, ready to run with one source of error at a time.
 #[derive(Debug)]
 pub(super) struct Split {
-    /// The unit as the user's model has it.
-    pub(super) float: FloatTwin,
     /// The same nodes that the plan runs, on the constants of the user's model.
     clean: QuantizedProgram,
     /// With changed weights or a changed bias.
@@ -145,7 +144,7 @@ impl Split {
     ///
     /// # Errors
     /// Parameters that do not fit.
-    pub(super) fn new(context: &Context<'_>, unit_idx: usize, float: FloatTwin) -> Result<Self, Error> {
+    pub(super) fn new(context: &Context<'_>, unit_idx: usize) -> Result<Self, Error> {
         let Context {
             network,
             prepared,
@@ -185,7 +184,6 @@ impl Split {
             ..Changes::default()
         };
         let mut split = Self {
-            float,
             clean: one.float(&clean_changes)?,
             changed: Vec::new(),
             integer: None,
@@ -222,13 +220,11 @@ impl Split {
             split.changed.push((Origin::Bias, with(&name, quantized)?));
         }
         if spec.compute == UnitCompute::Fp16 {
-            let mut changes = clean_changes.clone();
-            for name in &unit.weights {
-                let half = own(name).and_then(|weight| half_of(&weight));
-                changes.constants.extend(half.map(|half| (name.clone(), half)));
-            }
-            if changes.constants.len() > clean_changes.constants.len() || !unit.weights.is_empty() {
-                split.changed.push((Origin::Fp16Rounding, one.float(&changes)?));
+            let weights = unit.weights.iter().filter_map(|name| Some((name, own(name)?)));
+            for (origin, constants) in halves::split_weights(weights) {
+                let mut changes = clean_changes.clone();
+                changes.constants.extend(constants);
+                split.changed.push((origin, one.float(&changes)?));
             }
         }
         if is_quantized {
@@ -239,13 +235,14 @@ impl Split {
         Ok(split)
     }
 
-    /// The energies of one sample. `golden` gives values in the units of the graph under test.
+    /// The energies of one sample. `float` is the unit without any error, `golden` gives values in the units of the graph under test.
     pub(super) fn run(
         &self,
+        float: &FloatTwin,
         golden: &mut dyn FnMut(&str) -> Result<Value, ExecError>,
     ) -> Result<Energies, ExecError> {
         let mut energies = Energies::default();
-        let reference = self.float.run(&mut *golden)?;
+        let reference = float.run(&mut *golden)?;
         let reference: BTreeMap<String, Value> = reference.into_iter().collect();
         let unit = &self.local.units()[0];
         let mut given: BTreeMap<String, Value> = BTreeMap::new();
@@ -365,14 +362,7 @@ fn add_rounding(stored: &Stored, form: &Form, energies: &mut Energies) {
         Form::Fp16 { .. } => {
             let half = once.physical().as_slice::<f32>().unwrap_or_default();
             for (&v, &h) in values.iter().zip(half).filter(|(v, _)| v.is_finite()) {
-                let lost = f64::from(v) - f64::from(h);
-                let (origin, energy) = if h.is_infinite() {
-                    (Origin::Fp16Overflow, f64::from(v) * f64::from(v))
-                } else if h == 0.0 {
-                    (Origin::Fp16Underflow, lost * lost)
-                } else {
-                    (Origin::Fp16Rounding, lost * lost)
-                };
+                let (origin, energy) = halves::loss(v, h);
                 energies.add(origin, energy);
                 energies.n_outputs += 1;
                 energies.n_clipped += u64::from(h.is_infinite());
@@ -438,12 +428,6 @@ fn bias_excess(bias: &Tensor, quantized: &Tensor, scales: &[f32]) -> f64 {
         .map(|channel| f64::from(at(scales, channel)).powi(2) / 12.0)
         .sum();
     error / rounding.max(f64::MIN_POSITIVE)
-}
-
-fn half_of(weight: &Tensor) -> Option<Tensor> {
-    let mut values = weight.as_slice::<f32>()?.to_vec();
-    qloupe_tensor::round_to_fp16_in_place(&mut values);
-    Tensor::new(weight.shape(), values).ok()
 }
 
 /// The outputs of a program of one unit as real numbers.

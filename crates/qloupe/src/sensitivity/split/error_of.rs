@@ -4,6 +4,7 @@ use qloupe_exec::{Form, Stored};
 use qloupe_tensor::Tensor;
 
 use crate::metrics::Representable;
+use crate::sensitivity::pairwise::sum_of_pairs;
 
 /// Which elements of a quantized value are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,10 @@ pub(super) fn error_energy(reference: &Stored, test: &Stored) -> f64 {
     let Some((reference, test)) = pair.filter(|(a, b)| a.len() == b.len()) else {
         return 0.0;
     };
-    let mut energy = 0.0;
-    for (&r, &t) in reference.iter().zip(test).filter(|(r, _)| r.is_finite()) {
-        let t = if t.is_finite() { f64::from(t) } else { 0.0 };
-        let error = f64::from(r) - t;
-        energy += error * error;
-    }
-    energy
+    sum_of_pairs(reference, test, |r, t| {
+        let error = if t.is_finite() { r - t } else { r };
+        if r.is_finite() { error * error } else { 0.0 }
+    })
 }
 
 /// A value with only the rounded, or only the clipped, elements of its quantized form; how many elements are clipped, and
