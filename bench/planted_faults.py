@@ -64,7 +64,8 @@ QDQ = {
     "relu_removed": {"different_computation"},
 }
 FLOAT = {
-    "outlier_channel": {"outlier_channel", "dead_channel"},
+    "outlier_channel": {"outlier_channel", "activation_outlier_channel", "dead_channel"},
+    "outlier_activation": {"activation_outlier_channel"},
     "fp16_overflow": {"fp16_overflow", "not_finite"},
     "fp16_underflow": {"fp16_underflow"},
 }
@@ -335,8 +336,9 @@ def float_fault(kind, model, dice):
         stored[name].CopyFrom(numpy_helper.from_array(array, name))
 
     channel = dice.randrange(stored[node.input[1]].dims[0])
-    times = {"outlier_channel": 60.0, "fp16_overflow": 1e6, "fp16_underflow": 3e-5}[kind]
-    where = channel if kind == "outlier_channel" else slice(None)
+    is_outlier = kind in ("outlier_channel", "outlier_activation")
+    times = 60.0 if is_outlier else {"fp16_overflow": 1e6, "fp16_underflow": 3e-5}[kind]
+    where = channel if is_outlier else slice(None)
 
     def grown(array):
         array[where] *= times
@@ -351,8 +353,10 @@ def float_fault(kind, model, dice):
     change(after.input[1], shrunk)
     faulty = model.work / "faulty_float.onnx"
     onnx.save(proto, faulty)
-    if kind == "outlier_channel":
-        how = model.quantize_options(dice.choice(["rk3588", "onnxruntime"]), "layer", "min_max", 1)
+    if is_outlier:
+        # With a scale for each channel of the weight only the activation is left with one for all.
+        method = "layer" if kind == "outlier_channel" else "channel"
+        how = model.quantize_options(dice.choice(["rk3588", "onnxruntime"]), method, "min_max", 1)
         clean = model.analyze(*how)
         return clean, model.analyze(*how, model=faulty), relu.output[0], FLOAT[kind]
     clean = model.analyze("--precision", "fp16")

@@ -31,6 +31,7 @@ use crate::samples::Batch;
 use compare::compare;
 pub use costs::{CostOptions, measure_costs};
 use ends::{End, OutputState};
+pub(crate) use flips::Decisions;
 use golden::{Golden, goals, half_values};
 use places::Places;
 use rows::Rows;

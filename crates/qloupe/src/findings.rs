@@ -37,6 +37,7 @@ pub trait Pattern: Sync {
 /// Every pattern, by id.
 pub const PATTERNS: &[&dyn Pattern] = &[
     &suspect::ACTIVATION_CLIPPED,
+    &suspect::ACTIVATION_OUTLIER_CHANNEL,
     &suspect::ACTIVATION_RANGE_WIDE,
     &suspect::BIAS_WRONG,
     &concat_member_lost::ConcatMemberLost,

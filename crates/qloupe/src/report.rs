@@ -27,6 +27,7 @@ mod view;
 mod words;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -265,6 +266,10 @@ pub struct Layer {
     /// What the unit does to the network outputs; absent where that was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
+    /// The answers that the unit's error alone changes, by network output or slice, where that looks like scores of classes;
+    /// absent where `alone` is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flips: BTreeMap<String, Flips>,
     /// What the local error is made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -384,7 +389,7 @@ pub struct Pair {
 pub struct Cause {
     /// `weight_rounding`, `weight_clipping`, `weight_spread` (one scale for channels of different size), `weight_axis`
     /// (scales along another axis), `weight_values` (not those of the float model), `dead_channels`, `bias`, `input_rounding`, `input_clipping`, `output_rounding`,
-    /// `output_clipping`, `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
+    /// `output_clipping`, `output_spread` (a few channels stretch the range), `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
     /// `fp16_overflow`, `fp16_underflow`, `computation` (other nodes than the float model has), `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
@@ -707,10 +712,20 @@ pub struct Timing {
 /// One part of the time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `calibrate`, `entire`, `local`.
+    /// `load`, `calibrate`, `analyze`, `estimate` (of alone and rescued), `effects` (the same measured, and causes), ..
     pub name: String,
     /// How long it took.
     pub seconds: f64,
+}
+
+impl Phase {
+    /// The time that has passed.
+    pub(crate) fn since(name: &str, start: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
 }
 
 /// A metric over all samples.

@@ -16,6 +16,7 @@ mod split;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use qloupe_exec::{Assignment, QuantizedProgram, in_pool};
 use qloupe_ir::Topology;
@@ -23,11 +24,12 @@ use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::analyze::Decisions;
 use crate::metrics::{Comparison, Moments};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
-use crate::report::{Additivity, Cause, Effect, Layer, Report, ValueRange, View, figure_of};
+use crate::report::{Additivity, Cause, Effect, Layer, Phase, Report, ValueRange, View, figure_of};
 
 use estimate::Estimate;
 use lane::Lane;
@@ -118,6 +120,8 @@ pub struct Sensitivity<'a> {
     is_exact: Vec<bool>,
     additivity: Additivity,
     n_samples: usize,
+    /// How long it took.
+    phases: Vec<Phase>,
 }
 
 /// What one source does, for each part of the outputs.
@@ -125,6 +129,8 @@ pub struct Sensitivity<'a> {
 struct Effects {
     alone: Vec<Comparison>,
     rescued: Vec<Comparison>,
+    /// The answers that it changes alone.
+    decisions: Vec<Option<Decisions>>,
     /// Its own error in parts.
     totals: Totals,
     about: About,
@@ -158,6 +164,7 @@ impl<'a> Sensitivity<'a> {
             entire: Vec::new(),
             additivity: Additivity::default(),
             n_samples: 0,
+            phases: Vec::new(),
         })
     }
 
@@ -174,15 +181,19 @@ impl<'a> Sensitivity<'a> {
         in_pool(|| {
             let variants = self.compile()?;
             if !depth.is_exact(self.sources.len()) {
+                let start = Instant::now();
                 self.estimates = self.estimate(&variants, samples, stages)?;
                 self.is_exact = largest(&self.estimates, N_EXACT);
+                self.phases.push(Phase::since("estimate", start));
             }
+            let start = Instant::now();
             let n_groups = samples.len().div_ceil(MAX_LANES);
             for (idx, group) in samples.chunks(MAX_LANES).enumerate() {
                 let n_sources = self.sources.len();
                 let show = |done: usize| stages("effects", idx * n_sources + done, n_groups * n_sources);
                 self.observe_group(&variants, group, &show)?;
             }
+            self.phases.push(Phase::since("effects", start));
             Ok(())
         })
     }
@@ -271,7 +282,10 @@ impl<'a> Sensitivity<'a> {
                 let measured = measured.collect::<Result<Vec<_>, Error>>()?;
                 for (outputs, energies) in measured {
                     if let Some(effect) = outputs {
-                        add(&mut effects.alone, effect.alone.into_iter());
+                        if let Some(alone) = effect.alone {
+                            add(&mut effects.alone, std::iter::once(alone.moments));
+                            merge(&mut effects.decisions, alone.decisions);
+                        }
                         add(&mut effects.rescued, std::iter::once(effect.rescued));
                     }
                     energies
@@ -329,6 +343,7 @@ impl<'a> Sensitivity<'a> {
 
     /// Writes the effects into the rows of a report.
     pub fn finish(self, report: &mut Report) {
+        report.timing.phases.extend(self.phases.iter().cloned());
         let Some(parts) = &self.parts else { return };
         let noises = self.noises();
         let shares = self.shares();
@@ -348,6 +363,14 @@ impl<'a> Sensitivity<'a> {
             };
             layer.views.alone = by_part(&effects.alone);
             layer.views.rescued = by_part(&effects.rescued);
+            let flips = parts
+                .keys()
+                .zip(&effects.decisions)
+                .filter_map(|(key, decisions)| {
+                    let flips = decisions.as_ref()?.finish()?;
+                    Some((key.to_owned(), flips))
+                });
+            layer.flips = flips.collect();
             layer.seen = effects.totals.range().map(|(min, max)| ValueRange {
                 min: f64::from(min),
                 max: f64::from(max),
@@ -424,6 +447,20 @@ fn add(comparisons: &mut Vec<Comparison>, samples: impl Iterator<Item = Vec<Mome
         comparisons.resize(sample.len(), Comparison::new());
         for (comparison, moments) in comparisons.iter_mut().zip(&sample) {
             comparison.add(moments);
+        }
+    }
+}
+
+/// Adds the answers of a sample, for each part.
+fn merge(all: &mut Vec<Option<Decisions>>, sample: Vec<Option<Decisions>>) {
+    if all.is_empty() {
+        *all = sample;
+        return;
+    }
+    for (all, sample) in all.iter_mut().zip(sample) {
+        match (all, sample) {
+            (Some(all), Some(sample)) => all.merge(&sample),
+            (all, sample) => *all = all.take().or(sample),
         }
     }
 }

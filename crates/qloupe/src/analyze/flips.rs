@@ -29,8 +29,8 @@ pub(super) struct OutputFlips {
 }
 
 /// The decisions of one block of scores.
-#[derive(Debug)]
-struct Decisions {
+#[derive(Clone, Debug)]
+pub(crate) struct Decisions {
     axis: usize,
     n_classes: usize,
     /// Positions with less are no decisions.
@@ -95,7 +95,7 @@ impl Decisions {
     }
 
     /// `[N, C]` with any further axes of one element, or probabilities over the last axis.
-    fn of_output(shape: &[usize], golden: &[f32], is_one_kind: bool) -> Option<Self> {
+    pub(crate) fn of_output(shape: &[usize], golden: &[f32], is_one_kind: bool) -> Option<Self> {
         let features = shape.get(1..)?;
         let long: Vec<usize> = (0..features.len()).filter(|&axis| features[axis] != 1).collect();
         if let [axis] = long[..] {
@@ -111,7 +111,7 @@ impl Decisions {
         fits.then(|| Self::new(shape.len() - 1, n_classes, f32::NEG_INFINITY))
     }
 
-    fn of_slice(spec: &SliceSpec, shape: &[usize], golden: &[f32]) -> Option<Self> {
+    pub(crate) fn of_slice(spec: &SliceSpec, shape: &[usize], golden: &[f32]) -> Option<Self> {
         let n_classes = spec.end - spec.start;
         let fits =
             spec.axis > 0 && shape.len() > 2 && n_classes > 1 && n_classes != N_BOX && are_scores(golden);
@@ -119,32 +119,45 @@ impl Decisions {
     }
 
     fn observe(&mut self, batch: &Batch, shape: &[usize], golden: &[f32], test: &[f32]) {
+        if golden.len() != test.len() {
+            return;
+        }
+        let (golden, test) = (batch.parts(shape, golden), batch.parts(shape, test));
+        for (golden, test) in golden.into_iter().zip(test) {
+            self.observe_scores(shape, golden, test);
+        }
+    }
+
+    /// Adds the decisions of scores side by side, in blocks of `shape` behind its first axis.
+    pub(crate) fn observe_scores(&mut self, shape: &[usize], golden: &[f32], test: &[f32]) {
         let n_inner: usize = shape.get(self.axis + 1..).unwrap_or_default().iter().product();
         let block = self.n_classes * n_inner;
         if block == 0 || golden.len() != test.len() || !golden.len().is_multiple_of(block) {
             return;
         }
         let mut scores = Vec::with_capacity(self.n_classes);
-        for (golden, test) in batch
-            .parts(shape, golden)
-            .into_iter()
-            .zip(batch.parts(shape, test))
-        {
-            for (golden, test) in golden.chunks(block).zip(test.chunks(block)) {
-                for position in 0..n_inner {
-                    let scores_of = |values: &[f32], scores: &mut Vec<f32>| {
-                        scores.clear();
-                        scores.extend(values.iter().skip(position).step_by(n_inner));
-                    };
-                    scores_of(golden, &mut scores);
-                    if let Some(class) = largest(&scores).filter(|&class| scores[class] >= self.least_score) {
-                        let sure = scores[class];
-                        scores_of(test, &mut scores);
-                        self.decide(class, sure, &scores);
-                    }
+        for (golden, test) in golden.chunks(block).zip(test.chunks(block)) {
+            for position in 0..n_inner {
+                let scores_of = |values: &[f32], scores: &mut Vec<f32>| {
+                    scores.clear();
+                    scores.extend(values.iter().skip(position).step_by(n_inner));
+                };
+                scores_of(golden, &mut scores);
+                if let Some(class) = largest(&scores).filter(|&class| scores[class] >= self.least_score) {
+                    let sure = scores[class];
+                    scores_of(test, &mut scores);
+                    self.decide(class, sure, &scores);
                 }
             }
         }
+    }
+
+    /// Adds the decisions of other samples.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.n_top1 += other.n_top1;
+        self.n_top5 += other.n_top5;
+        self.shift += other.shift;
     }
 
     /// Adds a decision for a class with a golden score, of which these are the tested scores of all classes.
@@ -162,7 +175,7 @@ impl Decisions {
     }
 
     /// The counts; `None` where nothing was decided.
-    fn finish(&self) -> Option<Flips> {
+    pub(crate) fn finish(&self) -> Option<Flips> {
         (self.n > 0).then(|| Flips {
             axis: self.axis,
             n: self.n,

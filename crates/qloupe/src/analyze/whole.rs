@@ -1,7 +1,5 @@
 //! A whole analysis: every sample compared value by value, then what each unit does to the outputs, and what is wrong.
 
-use std::time::Instant;
-
 use qloupe_exec::Mode;
 
 use super::{Analysis, Stability, Tap, ViewSet};
@@ -10,7 +8,7 @@ use crate::findings::{self, Case};
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
-use crate::report::{Phase, Report};
+use crate::report::Report;
 use crate::samples::Dataset;
 use crate::sensitivity::{Depth, Sensitivity};
 
@@ -65,7 +63,6 @@ pub fn analyze(
         .notes
         .extend(stability.map(|stability| stability.note(dataset.len())));
     if options.views.effects {
-        let start = Instant::now();
         let n = n_batches.min(options.n_effect_samples);
         let samples = (0..n).map(|i| Ok(dataset.batch(i * n_batches / n)?.inputs));
         let samples: Vec<_> = samples.collect::<Result<_, Error>>()?;
@@ -73,10 +70,6 @@ pub fn analyze(
         sensitivity.observe(&samples, options.depth, stages)?;
         sensitivity.finish(&mut report);
         report.findings = findings::find(&Case::new(&report, prepared, plan));
-        report.timing.phases.push(Phase {
-            name: "effects".to_owned(),
-            seconds: start.elapsed().as_secs_f64(),
-        });
     }
     Ok(report)
 }

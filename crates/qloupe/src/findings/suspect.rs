@@ -31,6 +31,17 @@ pub(super) const ACTIVATION_CLIPPED: Suspect = Suspect {
     action: whole_range,
 };
 
+pub(super) const ACTIVATION_OUTLIER_CHANNEL: Suspect = Suspect {
+    id: "activation_outlier_channel",
+    title: "a few channels that stretch the range of an activation",
+    source: "output_spread",
+    inputs: false,
+    at_most: Severity::Warning,
+    cause: "one scale serves all channels of the activation, and a few of them are much larger: the others use few integers",
+    fix: "--optimization-level 2, which moves the size of channels into the next weight; or precision = \"fp16\" for the value",
+    action: in_fp16,
+};
+
 pub(super) const ACTIVATION_RANGE_WIDE: Suspect = Suspect {
     id: "activation_range_wide",
     title: "a range much wider than the values",
@@ -228,6 +239,13 @@ fn whole_range(layer: &Layer) -> Option<Action> {
     Some(Action::SetRange {
         value: layer.name.clone(),
         range: layer.seen?,
+    })
+}
+
+fn in_fp16(layer: &Layer) -> Option<Action> {
+    Some(Action::SetPrecision {
+        value: layer.name.clone(),
+        precision: "fp16".to_owned(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! One unit's story in plain words: what its numbers say, in the order in which a person would ask.
 
+use super::confidence::flip_words;
 use super::figure;
 use super::view::figure_of;
 use super::{Cause, Layer, Report, Thresholds, Verdict, View};
@@ -119,8 +120,9 @@ impl Report {
             format!(" (the worst output then has {db:.1} dB)")
         });
         Some(format!(
-            "Alone it makes {:.1}% of the noise at the network outputs{own}: number {rank} of {n} units. {gain}",
-            100.0 * effect.share
+            "Alone it makes {:.1}% of the noise at the network outputs{own}: number {rank} of {n} units{}. {gain}",
+            100.0 * effect.share,
+            flips_alone(layer)
         ))
     }
 
@@ -174,6 +176,15 @@ impl Report {
             "There is nothing to do here: raising this unit would win little.".to_owned()
         })
     }
+}
+
+/// The answers that the unit changes by itself.
+fn flips_alone(layer: &Layer) -> String {
+    let told = layer
+        .flips
+        .iter()
+        .map(|(part, flips)| format!("; at {part} {}", flip_words(flips)));
+    told.collect()
 }
 
 fn sqnr_db(layer: &Layer, view: View) -> Option<f64> {

@@ -208,6 +208,12 @@ pub(super) fn skipped_words(report: &Report) -> Option<String> {
     })
 }
 
+/// `3 of 40`: the answers that a unit changes alone, where most do; `None` where no output looks like scores of classes.
+pub(super) fn changed_answers(layer: &Layer) -> Option<String> {
+    let most = layer.flips.values().max_by_key(|flips| flips.top1)?;
+    Some(format!("{} of {}", most.top1, most.n))
+}
+
 /// Where the time went; `None` if it was not taken.
 pub(super) fn timing_words(report: &Report) -> Option<String> {
     let timing = &report.timing;

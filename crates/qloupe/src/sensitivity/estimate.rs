@@ -14,7 +14,7 @@ use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use super::lane::{Changed, Effect, Lane};
-use super::pairwise::{difference_of, sum_of_pairs};
+use super::pairwise::{difference_of, dot};
 use super::parts::Parts;
 use super::source::Variant;
 use super::{MAX_GOLDEN_BYTES, MAX_LANES, Sensitivity};
@@ -204,7 +204,7 @@ impl Sensitivity<'_> {
                 _ => {
                     let Effect { alone, rescued } = lane.effect(variant)?;
                     Sums {
-                        alone: alone.map_or(0.0, |parts| noise_of(&parts)),
+                        alone: alone.map_or(0.0, |alone| noise_of(&alone.moments)),
                         rescued: noise_of(&rescued),
                         is_exact: true,
                     }
@@ -292,7 +292,7 @@ fn product(gradient: &Stored, error: &Stored) -> f64 {
     let (Some(a), Some(b)) = (gradient.as_slice::<f32>(), error.physical().as_slice::<f32>()) else {
         return 0.0;
     };
-    sum_of_pairs(a, b, |a, b| a * b)
+    dot(a, b)
 }
 
 /// Random signs by a linear congruential generator (Knuth, MMIX), the same on every machine.

@@ -3,7 +3,7 @@
 use qloupe_exec::{ExecError, Mode, QuantizedProgram, Replay, Stored, Value, to_form, to_real};
 use qloupe_tensor::Tensor;
 
-use super::parts::Parts;
+use super::parts::{Measured, Parts};
 use super::source::Variant;
 use super::split::{Energies, Split, input_energies};
 use super::twin::{source_of, to_original, to_rewritten};
@@ -30,7 +30,7 @@ pub(super) struct Lane<'a> {
 /// The outputs, part by part.
 pub(super) struct Effect {
     /// With the source alone; `None` where the user's graph has no such value.
-    pub(super) alone: Option<Vec<Moments>>,
+    pub(super) alone: Option<Measured>,
     /// Without the source.
     pub(super) rescued: Vec<Moments>,
 }
@@ -98,7 +98,10 @@ impl<'a> Lane<'a> {
         let network = self.network;
         let located = |e| network.located(e);
         let alone = match self.own(variant, &[]).map_err(located)? {
-            Some(changed) => Some(self.alone(changed).map_err(located)?),
+            Some(changed) => {
+                let outputs = self.run_float(changed).map_err(located)?;
+                Some(self.parts.measure_with_decisions(&self.golden, &outputs))
+            }
             None => None,
         };
         let rescued = self.real(variant).map_err(located)?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
-use crate::analyze::{SliceSpec, find_slices};
+use crate::analyze::{Decisions, SliceSpec, find_slices};
 use crate::metrics::Moments;
 use crate::prepare::Network;
 use crate::runner::{Named, Runner};
@@ -22,6 +22,8 @@ struct Part {
     output: String,
     slice: Option<SliceSpec>,
     key: String,
+    /// The decisions it stands for, where it looks like scores of classes; none is counted yet.
+    decisions: Option<Decisions>,
 }
 
 impl Parts {
@@ -38,16 +40,20 @@ impl Parts {
             .iter()
             .filter(|(_, tensor)| tensor.as_slice::<f32>().is_some())
         {
-            let part = |slice: Option<SliceSpec>, key: String| Part {
+            let slices = find_slices(&network.model.graph, &shapes, name, tensor);
+            let (shape, values) = (tensor.shape(), tensor.as_slice::<f32>().unwrap_or_default());
+            parts.push(Part {
                 output: name.clone(),
-                slice,
-                key,
-            };
-            parts.push(part(None, name.clone()));
-            for slice in find_slices(&network.model.graph, &shapes, name, tensor) {
-                let key = format!("{name}[{}..{}]", slice.start, slice.end);
-                parts.push(part(Some(slice), key));
-            }
+                slice: None,
+                key: name.clone(),
+                decisions: Decisions::of_output(shape, values, slices.is_empty()),
+            });
+            parts.extend(slices.into_iter().map(|slice| Part {
+                output: name.clone(),
+                key: format!("{name}[{}..{}]", slice.start, slice.end),
+                decisions: Decisions::of_slice(&slice, shape, &slice.cut(tensor)),
+                slice: Some(slice),
+            }));
         }
         Ok(Self { parts })
     }
@@ -84,9 +90,45 @@ impl Parts {
     pub(crate) fn measure(&self, golden: &Named, test: &Named) -> Vec<Moments> {
         self.parts.iter().map(|part| part.measure(golden, test)).collect()
     }
+
+    /// As [`Parts::measure`], with the answers.
+    pub(super) fn measure_with_decisions(&self, golden: &Named, test: &Named) -> Measured {
+        Measured {
+            moments: self.measure(golden, test),
+            decisions: self.parts.iter().map(|part| part.decide(golden, test)).collect(),
+        }
+    }
+}
+
+/// Measurements and decisions of one sample, for each part.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub(super) moments: Vec<Moments>,
+    pub(super) decisions: Vec<Option<Decisions>>,
 }
 
 impl Part {
+    /// The decisions of one sample.
+    fn decide(&self, golden: &Named, test: &Named) -> Option<Decisions> {
+        let mut decisions = self.decisions.clone()?;
+        let (golden, test) = (self.of(golden)?, self.of(test)?);
+        let shape = golden.shape();
+        if test.shape() != shape {
+            return None;
+        }
+        match &self.slice {
+            Some(slice) => decisions.observe_scores(shape, &slice.cut(golden), &slice.cut(test)),
+            None => decisions.observe_scores(shape, golden.as_slice::<f32>()?, test.as_slice::<f32>()?),
+        }
+        Some(decisions)
+    }
+
+    /// The output it is a part of.
+    fn of<'n>(&self, outputs: &'n Named) -> Option<&'n Tensor> {
+        let found = outputs.iter().find(|(name, _)| *name == self.output);
+        found.map(|(_, tensor)| tensor)
+    }
+
     /// Adds the weight of its elements.
     fn weigh(&self, shape: &[usize], values: &[f32], n_parts: usize, weights: &mut [f64]) {
         let is_inside = |idx: usize| match &self.slice {
@@ -107,11 +149,7 @@ impl Part {
     }
 
     fn measure(&self, golden: &Named, test: &Named) -> Moments {
-        let find = |outputs: &Named| {
-            let found = outputs.iter().find(|(name, _)| *name == self.output);
-            found.map(|(_, tensor)| tensor.clone())
-        };
-        let (Some(golden), Some(test)) = (find(golden), find(test)) else {
+        let (Some(golden), Some(test)) = (self.of(golden), self.of(test)) else {
             return Moments::default();
         };
         let measured = match &self.slice {
@@ -122,14 +160,14 @@ impl Part {
                         .get(slice.axis)
                         .is_some_and(|&dim| dim >= slice.end)
                 };
-                if !fits(&golden) || !fits(&test) {
+                if !fits(golden) || !fits(test) {
                     return Moments::default();
                 }
-                Moments::measure(&slice.cut(&golden), &slice.cut(&test), None)
+                Moments::measure(&slice.cut(golden), &slice.cut(test), None)
             }
             None => {
                 let values = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap_or_default().to_vec();
-                Moments::measure(&values(&golden), &values(&test), None)
+                Moments::measure(&values(golden), &values(test), None)
             }
         };
         measured.unwrap_or_default()

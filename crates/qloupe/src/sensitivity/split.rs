@@ -1,5 +1,6 @@
 //! What the local error of a unit is made of: the unit runs on golden inputs with one source of error at a time.
 
+mod channels;
 mod error_of;
 mod finish;
 mod halves;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use qloupe_exec::{
     Bias, ExecError, Form, Mode, QuantizedProgram, Stored, UnitCompute, Value, to_form, to_real,
 };
+use qloupe_ir::Node;
 use qloupe_tensor::{QuantParams, Tensor, quantize_bias};
 
 use super::source::Context;
@@ -38,6 +40,7 @@ pub(super) enum Origin {
     InputClipping,
     OutputRounding,
     OutputClipping,
+    OutputSpread,
     Arithmetic,
     Fp16Rounding,
     Fp16Overflow,
@@ -46,7 +49,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::WeightRounding,
         Self::WeightClipping,
         Self::WeightSpread,
@@ -55,6 +58,7 @@ impl Origin {
         Self::InputClipping,
         Self::OutputRounding,
         Self::OutputClipping,
+        Self::OutputSpread,
         Self::Arithmetic,
         Self::Fp16Rounding,
         Self::Fp16Overflow,
@@ -71,7 +75,7 @@ pub(super) struct Energies {
     /// That of the local error.
     pub(super) local: f64,
     /// One for each of [`Origin::ALL`].
-    pub(super) parts: [f64; 13],
+    pub(super) parts: [f64; 14],
     /// Elements of the outputs, and those of them that the plan cannot hold.
     pub(super) n_outputs: u64,
     pub(super) n_clipped: u64,
@@ -80,6 +84,8 @@ pub(super) struct Energies {
     pub(super) n_inputs_clipped: u64,
     /// The smallest and the largest golden output.
     pub(super) range: Option<(f32, f32)>,
+    /// How far each channel of the output reaches; empty where it has none that are known.
+    channels: Vec<(f32, f32)>,
     /// Golden outputs that are not zero: on a grid that holds 0 they alone are rounded.
     pub(super) n_nonzero: u64,
 }
@@ -102,6 +108,8 @@ pub(super) struct Split {
     integer: Option<QuantizedProgram>,
     inputs: Vec<(String, Form)>,
     outputs: Vec<(String, Form)>,
+    /// The node that the others of the unit stand around.
+    main: Node,
     /// What words are made of.
     pub(super) about: About,
 }
@@ -188,6 +196,7 @@ impl Split {
             changed: Vec::new(),
             integer: None,
             inputs,
+            main: prepared.program.graph().nodes[unit.main_idx].clone(),
             outputs: written.iter().map(|name| (name.clone(), form(name))).collect(),
             about: About {
                 is_product: !spec.weights.is_empty(),
@@ -259,6 +268,10 @@ impl Split {
         for (name, form) in &self.outputs {
             if let Some(stored) = reference.get(name).and_then(Value::as_tensor) {
                 add_rounding(stored, form, &mut energies);
+                let axis = channels::channel_axis(&self.main, stored.shape().len());
+                if let (Some(axis), [_], Form::Quantized(_)) = (axis, &self.outputs[..], form) {
+                    energies.channels = channels::ranges(stored, axis);
+                }
             }
         }
         let once: BTreeMap<String, Value> = given

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::confidence::flip_words;
 use super::super::ranking::Verdict;
 use super::super::{Cause, Layer, MetricValue, Metrics, View, figure};
 use super::super::{confidence, words};
@@ -128,6 +129,9 @@ impl Page<'_> {
                     if effect.is_exact { "" } else { " (estimated)" }
                 ),
             ));
+        }
+        for (part, flips) in &layer.flips {
+            facts.push(("flips alone", format!("{part}: {}", flip_words(flips))));
         }
         if !layer.scale.is_empty() {
             facts.push(("scale", numbers(&layer.scale, |x| format!("{x}"))));

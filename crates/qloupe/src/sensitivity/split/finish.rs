@@ -1,5 +1,6 @@
 //! The parts of a unit's error over all samples, in words and shares.
 
+use super::channels::{self, Outliers};
 use super::{AVOIDABLE, About, Energies, Origin};
 use crate::report::Cause;
 
@@ -40,17 +41,18 @@ impl Totals {
         if local <= 0.0 {
             return Vec::new();
         }
+        let outliers = self.outliers();
         let sqnr_db = |energy: f64| 10.0 * (reference / energy.max(f64::MIN_POSITIVE)).log10();
         let mut causes: Vec<Cause> = Origin::ALL
             .iter()
             .map(|&origin| {
-                let energy = self.sum(|e| e.parts[origin as usize]);
+                let energy = self.energy(origin, outliers.as_ref());
                 Cause {
                     source: self.name_of(origin, about).to_owned(),
                     share: energy / local,
                     avoidable: self.avoidable(origin, about) * energy / local,
                     sqnr_db: sqnr_db(energy),
-                    detail: self.detail(origin, about),
+                    detail: self.detail(origin, about, outliers.as_ref()),
                 }
             })
             .filter(|cause| cause.share >= LEAST_SHARE)
@@ -65,6 +67,26 @@ impl Totals {
             detail: "errors that add up to more, or less, than each by itself".to_owned(),
         });
         causes
+    }
+
+    /// What one source does by itself. Rounding grows with the square of the step: what a few channels add to that is theirs.
+    fn energy(&self, origin: Origin, outliers: Option<&Outliers>) -> f64 {
+        let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
+        let narrow = outliers.map_or(1.0, |outliers| outliers.times.powi(-2));
+        match origin {
+            Origin::OutputRounding => narrow * part(Origin::OutputRounding),
+            Origin::OutputSpread => (1.0 - narrow) * part(Origin::OutputRounding),
+            other => part(other),
+        }
+    }
+
+    /// The channels that stretch the range of the output.
+    fn outliers(&self) -> Option<Outliers> {
+        let mut ranges = Vec::new();
+        for sample in &self.samples {
+            channels::merge(&mut ranges, &sample.channels);
+        }
+        channels::outliers(&ranges)
     }
 
     /// The part of one source's error that plain ranges, scales for each channel or another precision avoid.
@@ -88,7 +110,7 @@ impl Totals {
             }
             Origin::Bias => beyond(about.bias_excess),
             Origin::OutputRounding | Origin::OutputClipping => beyond(self.output_excess(about)),
-            Origin::Fp16Overflow | Origin::Fp16Underflow | Origin::Computation => 1.0,
+            Origin::Fp16Overflow | Origin::Fp16Underflow | Origin::OutputSpread | Origin::Computation => 1.0,
             _ => 0.0,
         }
     }
@@ -110,8 +132,15 @@ impl Totals {
         seen.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    fn detail(&self, origin: Origin, about: &About) -> String {
+    fn detail(&self, origin: Origin, about: &About, outliers: Option<&Outliers>) -> String {
         match origin {
+            Origin::OutputSpread => outliers.map_or_else(String::new, |outliers| {
+                format!(
+                    "channels {} make the range {:.1} times as wide as all others need it",
+                    list(&outliers.channels),
+                    outliers.times
+                )
+            }),
             Origin::WeightSpread => format!(
                 "one scale for all channels; those that lose most: {}",
                 list(&about.weights.worst_channels)
@@ -174,6 +203,7 @@ impl Totals {
             Origin::OutputRounding => "output_rounding",
             Origin::OutputClipping if self.is_shifted(about) => "zero_point",
             Origin::OutputClipping => "output_clipping",
+            Origin::OutputSpread => "output_spread",
             Origin::Arithmetic if about.is_product => "requantize",
             Origin::Arithmetic => "lut",
             Origin::Fp16Rounding => "fp16_rounding",
