@@ -14,6 +14,7 @@ mod fallback_cast;
 mod gate_range;
 mod huge_mask;
 mod not_finite;
+mod quantizer_settings;
 mod second_consumer;
 mod shared_scale;
 mod squeeze_excite;
@@ -56,6 +57,7 @@ pub const PATTERNS: &[&dyn Pattern] = &[
     &suspect::INPUT_SATURATED,
     &not_finite::NotFinite,
     &suspect::OUTLIER_CHANNEL,
+    &quantizer_settings::QuantizerSettings,
     &second_consumer::SecondConsumer,
     &shared_scale::SharedScale,
     &squeeze_excite::SqueezeExcite,

@@ -2,15 +2,16 @@
 
 use qloupe_tensor::Range;
 
-use crate::Error;
 use crate::exam::Exam;
 use crate::passes::rescale_concat::find_rescales;
 use crate::plan::QuantPlan;
 use crate::prepare::Prepared;
-use crate::quantize::{QuantizeOptions, Quantized, Stages, with_plain_ranges};
+use crate::quantize::{QuantizeOptions, Quantized, Stages, quantize, with_plain_ranges};
 use crate::report::{Action, Finding, Tried};
+use crate::samples::Dataset;
 use crate::session::Session;
 use crate::unit_costs::{unit_costs, unit_of};
+use crate::{Error, calibrate};
 
 /// What tries fixes.
 pub struct Fixer<'a> {
@@ -18,6 +19,8 @@ pub struct Fixer<'a> {
     base: &'a Quantized,
     exam: Exam,
     costs: Vec<f64>,
+    /// The samples of the calibration and how it was done, for fixes that do it again.
+    calibration: Option<(&'a Dataset, QuantizeOptions)>,
 }
 
 impl std::fmt::Debug for Fixer<'_> {
@@ -36,10 +39,19 @@ impl<'a> Fixer<'a> {
             base,
             costs: unit_costs(&base.prepared),
             exam,
+            calibration: None,
         }
     }
 
-    /// Tries the actions of the first findings that have one, each on the plan as it is, and notes what each brought.
+    /// Lets fixes quantize again, as `options` say but for what is fixed.
+    #[must_use]
+    pub fn with_calibration(mut self, dataset: &'a Dataset, options: QuantizeOptions) -> Self {
+        self.calibration = Some((dataset, options));
+        self
+    }
+
+    /// Tries the actions of the first findings that have one, each on the plan as it is, and notes what each brought. To
+    /// quantize again is tried beside those, where there are samples for it.
     ///
     /// # Errors
     /// A run that fails.
@@ -48,7 +60,9 @@ impl<'a> Fixer<'a> {
         let mut known: Vec<(Action, Tried)> = Vec::new();
         let mut n_done = 0;
         for finding in findings.iter_mut() {
-            let Some(action) = finding.action.clone().filter(|_| n_done < n_tried) else {
+            let requantizes = matches!(finding.action, Some(Action::Requantize { .. }));
+            let is_tried = |_: &Action| n_tried > 0 && (requantizes || n_done < n_tried);
+            let Some(action) = finding.action.clone().filter(is_tried) else {
                 continue;
             };
             let again = known.iter().find(|(tried, _)| *tried == action);
@@ -71,8 +85,10 @@ impl<'a> Fixer<'a> {
             };
             finding.tried = Some(tried.clone());
             known.push((action, tried));
-            n_done += 1;
-            stages("fix", n_done, n_tried);
+            if !requantizes {
+                n_done += 1;
+                stages("fix", n_done, n_tried);
+            }
         }
         Ok(())
     }
@@ -93,9 +109,24 @@ impl<'a> Fixer<'a> {
     /// A graph that cannot be rewritten.
     pub fn apply(&self, actions: &[Action]) -> Result<Option<Quantized>, Error> {
         let network = &self.session.network;
-        let mut prepared = self.base.prepared.copied(network)?;
-        let mut plan = self.base.plan.clone();
+        let again = actions.iter().find_map(|action| match action {
+            Action::Requantize {
+                algorithm,
+                optimization_level,
+            } => Some((algorithm, *optimization_level)),
+            _ => None,
+        });
+        let (mut prepared, mut plan) = match again {
+            Some(settings) => match self.requantized(settings)? {
+                Some(Quantized { prepared, plan, .. }) => (prepared, plan),
+                None => return Ok(None),
+            },
+            None => (self.base.prepared.copied(network)?, self.base.plan.clone()),
+        };
         for action in actions {
+            if matches!(action, Action::Requantize { .. }) {
+                continue;
+            }
             if let Action::RescaleConcat { value } = action {
                 match self.rescaled(prepared, &plan, value)? {
                     Ok(rescaled) => Quantized { prepared, plan, .. } = rescaled,
@@ -109,6 +140,19 @@ impl<'a> Fixer<'a> {
             }
         }
         Ok(Some(Quantized::new(prepared, plan)))
+    }
+
+    /// The network quantized again; `None` without samples for that.
+    fn requantized(&self, (algorithm, level): (&String, u8)) -> Result<Option<Quantized>, Error> {
+        let Some((dataset, options)) = &self.calibration else {
+            return Ok(None);
+        };
+        let options = QuantizeOptions {
+            algorithm: calibrate::find(algorithm)?,
+            optimization_level: level,
+            ..options.clone()
+        };
+        quantize(self.session, dataset, &options, &|_, _, _| ()).map(Some)
     }
 
     /// The graph with a rescaled Concat. Values that it inserts get the ranges of the samples, the others keep theirs.
@@ -184,6 +228,6 @@ fn edited(prepared: &Prepared, plan: &QuantPlan, action: &Action) -> Result<Opti
             let mut plan = plan.clone();
             Ok(plan.set_real(value, precision, "fix").then_some(plan))
         }
-        Action::RescaleConcat { .. } => Ok(None),
+        Action::Requantize { .. } | Action::RescaleConcat { .. } => Ok(None),
     }
 }

@@ -640,6 +640,13 @@ pub enum Action {
         /// `fp16` or `float`.
         precision: String,
     },
+    /// The whole network quantized again, on the samples of the calibration.
+    Requantize {
+        /// How ranges are found.
+        algorithm: String,
+        /// Which passes run.
+        optimization_level: u8,
+    },
     /// The members of a Concat brought to one magnitude, and back after it.
     RescaleConcat {
         /// The output of the Concat.

@@ -25,7 +25,7 @@ use super::{Command, comparison, quantize, stored};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::progress::Stages;
 use crate::{GATE_FAILED, progress};
-use qloupe::quantize::Quantized;
+use qloupe::quantize::{QuantizeOptions, Quantized};
 
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
@@ -167,9 +167,13 @@ impl Command for Analyze {
             report.notes.push(stored.agreement(&quantized, &first.inputs));
         }
         if args.fixes.is_wanted() {
+            let calibration = opened.calibration(&args)?;
             args.fixes.run(
                 (session, &quantized, mode),
                 &dataset,
+                calibration
+                    .as_ref()
+                    .map(|(dataset, options)| (dataset, options.clone())),
                 &args.model,
                 &mut report,
                 &show,
@@ -245,6 +249,20 @@ impl Opened<'_> {
             Self::Float(session, _) => session,
             Self::Stored(stored) => stored.golden(),
         }
+    }
+
+    /// What it takes to quantize the model again; `None` where a plan or a quantized model was given.
+    fn calibration(&self, args: &Arguments) -> anyhow::Result<Option<(Dataset, QuantizeOptions)>> {
+        let Self::Float(session, choices) = self else {
+            return Ok(None);
+        };
+        let target = choices
+            .require_target()
+            .ok()
+            .filter(|_| args.quantize.plan.is_none());
+        let Some(target) = target else { return Ok(None) };
+        let samples = quantize::calibration_samples(&args.quantize, target, session)?;
+        Ok(samples.map(|samples| (samples, choices.options(&args.quantize, target))))
     }
 
     fn quantize(&mut self, args: &Arguments, dataset: &Dataset) -> anyhow::Result<Quantized> {

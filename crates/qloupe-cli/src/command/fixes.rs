@@ -7,7 +7,7 @@ use clap::Args;
 use qloupe::exam::Exam;
 use qloupe::fix::Fixer;
 use qloupe::plan::{constants_path, write_plan};
-use qloupe::quantize::{Quantized, Stages};
+use qloupe::quantize::{QuantizeOptions, Quantized, Stages};
 use qloupe::report::{Action, Report};
 use qloupe::samples::Dataset;
 use qloupe::session::Session;
@@ -66,6 +66,7 @@ impl FixArgs {
         &self,
         (session, quantized, mode): (&Session, &Quantized, Mode),
         dataset: &Dataset,
+        calibration: Option<(&Dataset, QuantizeOptions)>,
         model: &ModelArgs,
         report: &mut Report,
         stages: Stages<'_>,
@@ -75,7 +76,10 @@ impl FixArgs {
         let samples = (0..n_samples).map(|i| Ok(dataset.batch(i * n / n_samples)?.inputs));
         let samples = samples.collect::<Result<Vec<_>, Error>>()?;
         let exam = Exam::new(&session.network, samples, mode)?;
-        let fixer = Fixer::new(session, quantized, exam);
+        let mut fixer = Fixer::new(session, quantized, exam);
+        if let Some((dataset, options)) = calibration {
+            fixer = fixer.with_calibration(dataset, options);
+        }
         let n_tried = self
             .fix
             .unwrap_or(0)

@@ -10,8 +10,10 @@ const LEAST_SHARE: f64 = 0.001;
 const N_SAMPLES: usize = 3;
 /// The width of a range differs from the values' by at most this part where only its zero point is wrong ...
 const SAME_WIDTH: f64 = 0.12;
-/// ... which has them stick out at one end by at least this part, and leaves as much unused at the other.
+/// ... which has them stick out at one end by at least this part, and leaves as much unused at the other ...
 const SHIFT: f64 = 0.03;
+/// ... but for this part of the larger: other samples than those of the calibration leave some of any range unused.
+const SAME_SHIFT: f64 = 0.65;
 /// Steps of 8 bits.
 const N_STEPS: f64 = 255.0;
 
@@ -227,7 +229,8 @@ impl Totals {
         let width = high - low;
         let (below, above) = ((low - min) / width, (max - high) / width);
         let is_as_wide = (below + above).abs() < SAME_WIDTH;
-        is_as_wide && below.abs().min(above.abs()) > SHIFT && below * above < 0.0
+        let (less, more) = (below.abs().min(above.abs()), below.abs().max(above.abs()));
+        is_as_wide && less > SHIFT && less >= SAME_SHIFT * more && below * above < 0.0
     }
 
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
