@@ -12,11 +12,14 @@ _Path = str | os.PathLike[str]
 
 __all__ = [
     "Model",
+    "Proposal",
     "Quantized",
     "Report",
+    "ReportComparison",
     "Samples",
     "__version__",
     "algorithms",
+    "copy_model",
     "export_formats",
     "metrics",
     "report_formats",
@@ -28,8 +31,9 @@ __all__ = [
 __version__: str
 
 def algorithms() -> List[Tuple[str, str, List[str]]]: ...
+def copy_model(source: _Path, target: _Path, /) -> None: ...
 def export_formats() -> List[Tuple[str, str, bool, bool]]: ...
-def metrics() -> List[Tuple[str, str, str]]: ...
+def metrics() -> List[Tuple[str, str, str, str]]: ...
 def report_formats() -> List[Tuple[str, Optional[str]]]: ...
 def run_command_line(arguments: Sequence[str], /) -> int: ...
 def targets() -> List[Tuple[str, str]]: ...
@@ -59,6 +63,19 @@ class Report:
         thresholds: Tuple[float, float] = ...,
     ) -> str: ...
     def gate(self, limit: str, /) -> Tuple[bool, str]: ...
+    def story(self, layer: str, /) -> List[str]: ...
+    def compare(self, after: Report, names: Tuple[str, str], /) -> ReportComparison: ...
+
+@final
+class ReportComparison:
+    def printed(self, *, all: bool, width: int) -> _Printed: ...
+    def regression(self, limit_db: float, /) -> Tuple[bool, str]: ...
+
+@final
+class Proposal:
+    def printed(self) -> _Printed: ...
+    def quantized(self) -> Quantized: ...
+    def save(self, path: _Path, /) -> os.PathLike[str]: ...
 
 @final
 class Model:
@@ -97,6 +114,7 @@ class Model:
         progress: _Progress = None,
     ) -> Quantized: ...
     def read_plan(self, path: _Path, /) -> Quantized: ...
+    def read_hybrid(self, path: _Path, /, *, plan: Optional[_Path] = None) -> Quantized: ...
     def evaluate(
         self,
         labels: _Path,
@@ -160,11 +178,33 @@ class Quantized:
         /,
         *,
         views: Sequence[str],
-        mode: str = "integer",
+        mode: str,
+        depth: str,
+        n_effect_samples: Optional[int],
+        until_stable: bool,
         dump: Optional[_Path] = None,
         costs: bool = True,
+        labels: Optional[_Path] = None,
         progress: _Progress = None,
     ) -> Report: ...
+    def try_fixes(
+        self, samples: Samples, report: Report, n: int, /, *, mode: str, progress: _Progress = None
+    ) -> Report: ...
+    def with_fixes(self, samples: Samples, report: Report, numbers: Sequence[int], /, *, mode: str) -> Quantized: ...
+    def propose_hybrid(
+        self,
+        samples: Samples,
+        /,
+        *,
+        min_sqnr_db: Optional[float],
+        min_cosine: Optional[float],
+        max_drop: Optional[float],
+        labels: Optional[_Path],
+        mode: str,
+        n_effect_samples: Optional[int],
+        progress: _Progress = None,
+    ) -> Proposal: ...
+    def with_hybrid(self, path: _Path, /) -> Quantized: ...
     def layer_values(
         self, samples: Samples, index: int, names: Sequence[str], /, *, mode: str = "integer"
     ) -> Dict[str, Tuple[_Array, _Array]]: ...
