@@ -267,5 +267,17 @@ def finding_of(entry: Mapping[str, Any], outputs: Collection[str]) -> Finding:
         fix=entry["fix"],
         effect_db=maybe_number(entry.get("effect_db")),
         action=None if action is None else Action(kind=action["kind"], value=action["value"], data=action),
-        tried=None if tried is None else Tried(**{name: value if name == "number" else number(value) for name, value in tried.items()}),
+        tried=None if tried is None else _tried(tried),
+    )
+
+
+def _tried(entry: Mapping[str, Any]) -> Tried:
+    return Tried(
+        number=entry["number"],
+        before_db=number(entry["before_db"]),
+        after_db=number(entry["after_db"]),
+        gain_db=number(entry["gain_db"]),
+        worst_before_db=number(entry["worst_before_db"]),
+        worst_after_db=number(entry["worst_after_db"]),
+        cost=number(entry["cost"]),
     )
