@@ -115,6 +115,11 @@ class Quantized:
         return [Weight(**entry) for entry in self._handle.weights()]
 
     @property
+    def operators_in_float(self) -> Dict[str, int]:
+        """The operators that the target has no integers for, and how many units of each there are."""
+        return dict(self._handle.operators_in_float())
+
+    @property
     def board_inputs(self) -> List[Dict[str, Any]]:
         """What to feed on the board: dtype, scale and zero point of each input."""
         return [json.loads(data) for data, _ in self._handle.board_inputs()]

@@ -126,6 +126,11 @@ impl Quantized {
         values::weights(py, &self.plan)
     }
 
+    /// The operators that the target has no integers for, and how many units of each there are.
+    fn operators_in_float(&self) -> Vec<(String, usize)> {
+        values::operators_in_float(&self.prepared)
+    }
+
     /// What to feed on the board: a JSON object and a line for each input.
     fn board_inputs(&self) -> Vec<Printed> {
         let inputs = qloupe::feed::board_inputs(&self.session, &self.plan).into_iter();

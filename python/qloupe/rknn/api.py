@@ -199,6 +199,8 @@ class RKNN(NotOffered):
     def _say_built(self, method: str) -> None:
         quantized = self._state.require_quantized()
         self._log.info(f"{method}: {quantized!r}")
+        for op_type, n in quantized.operators_in_float.items():
+            self._log.once(f"{method}: {quantized.target} has no integers for {op_type}: {n} units compute in float16, between casts")
         for note in quantized.notes:
             self._log.info(f"{method}: {note}")
 
