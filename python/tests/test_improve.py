@@ -135,6 +135,7 @@ def test_a_proposal_is_edited(model, coarse, proposal, tmp_path):
 def test_goals(coarse):
     by_labels = coarse.propose_hybrid(TEST, max_drop=100.0, labels=TEST / "labels.csv")
     assert by_labels.is_reached and not by_labels.raised and by_labels.before.drop is not None
+    assert all(unit.gain_db is None for unit in by_labels.units), "nothing had to be ranked"
     out_of_reach = coarse.propose_hybrid(PICTURES[:1], min_sqnr_db=1000.0)
     assert not out_of_reach.is_reached and "the goal is not reached" in str(out_of_reach)
     cases = [

@@ -260,9 +260,7 @@ impl Quantized {
     ) -> PyResult<Self> {
         let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
         let dataset = Arc::clone(&samples.dataset);
-        work::run(py, None, |_| {
-            self.fixed(&dataset, &report.report, &numbers, mode)
-        })
+        work::run(py, None, |_| self.fixed(&dataset, &report.report, &numbers, mode))
     }
 
     /// Proposes the least set of units in higher precision that reaches a goal.

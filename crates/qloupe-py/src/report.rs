@@ -22,7 +22,7 @@ impl Report {
     #[staticmethod]
     #[pyo3(signature = (text, file, /))]
     fn parse(py: Python<'_>, text: &str, file: &str) -> PyResult<Self> {
-        let report = parse_report(text.as_bytes(), &file);
+        let report = parse_report(text.as_bytes(), file);
         let report = report.map_err(|error| to_python(py, &error))?;
         Ok(Self { report })
     }

@@ -118,7 +118,9 @@ impl<'a> Fixer<'a> {
     pub fn apply_numbered(&self, findings: &[Finding], numbers: &[usize]) -> Result<Quantized, Error> {
         let number_of = |finding: &Finding| finding.tried.as_ref().map(|tried| tried.number);
         let action = |number: &usize| -> Result<Action, Error> {
-            let found = findings.iter().find(|finding| number_of(finding) == Some(*number));
+            let found = findings
+                .iter()
+                .find(|finding| number_of(finding) == Some(*number));
             found.and_then(|finding| finding.action.clone()).ok_or_else(|| {
                 let n = findings.iter().filter_map(number_of).max();
                 let expected = n.map_or_else(

@@ -106,6 +106,7 @@ impl Default for ProposeOptions {
 }
 
 /// Measures what the units of a plan do on samples, then proposes as [`propose`]. Labelled samples are for a goal of points lost.
+/// Where the plan reaches the goal as it is, units are not measured: their gains are absent.
 ///
 /// # Errors
 /// A goal that lacks labels, a sample that cannot be read, a run that fails.
@@ -124,15 +125,20 @@ pub fn propose_on(
     let exam = Exam::of_dataset(&session.network, samples, mode)?;
     let task = task.map(|(labelled, question)| Task::new(session, labelled, question));
     let judge = Judge::new(goal, &exam, task.transpose()?, mode)?;
-    let options = AnalyzeOptions {
-        mode,
-        views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
-        n_effect_samples,
-        depth: Depth::default(),
-        until_stable: false,
+    // Nothing is ranked where nothing has to be raised.
+    let report = if judge.reaches(&judge.standing(session, base)?) {
+        Report::default()
+    } else {
+        let options = AnalyzeOptions {
+            mode,
+            views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
+            n_effect_samples,
+            depth: Depth::default(),
+            until_stable: false,
+        };
+        let subject = (&session.network, &base.prepared, &base.plan);
+        analyze(subject, samples, &options, stages, None)?
     };
-    let subject = (&session.network, &base.prepared, &base.plan);
-    let report = analyze(subject, samples, &options, stages, None)?;
     propose(session, base, &report, &judge, stages)
 }
 

@@ -79,6 +79,11 @@ def _say(proposal: HybridProposal, cos_thresh: float, log: Log, method: str) -> 
     )
     for line in lines:
         log.info(f"{method}: {line}")
+    if not proposal.raised:
+        log.warn(
+            f"{method}: every output reaches a cosine of {cos_thresh:g} as it is (the worst {before.worst_cosine:.5f}): no layer is "
+            "raised for it; a higher auto_hybrid_cos_thresh asks for more"
+        )
     if not proposal.is_reached:
         log.warn(
             f"{method}: no set of layers reaches a cosine of {cos_thresh:g} at every output: with all of them in float16 it is "

@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, add_origin, analyze, measure_costs};
+use qloupe::analyze::{
+    AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, add_origin, analyze, measure_costs,
+};
 use qloupe::findings;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};

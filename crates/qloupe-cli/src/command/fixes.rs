@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use qloupe::Mode;
 use qloupe::exam::Exam;
 use qloupe::fix::Fixer;
 use qloupe::plan::{constants_path, write_plan};
@@ -11,7 +12,6 @@ use qloupe::quantize::{Quantized, Stages};
 use qloupe::report::Report;
 use qloupe::samples::Dataset;
 use qloupe::session::Session;
-use qloupe::Mode;
 
 use crate::args::ModelArgs;
 use crate::progress;

@@ -118,7 +118,12 @@ pub(super) fn analyze_samples(
         let subject = (&**session, &quantized.made()?, request.options.mode);
         let asked = (&task.labelled, &task.question);
         let done = |done, all| stages("evaluate", done, all);
-        report.accuracy = Some(measure_accuracy(subject, asked, labels.display().to_string(), &done)?);
+        report.accuracy = Some(measure_accuracy(
+            subject,
+            asked,
+            labels.display().to_string(),
+            &done,
+        )?);
     }
     add_origin(&mut report, (prepared, plan), dataset, source.to_owned());
     report.timing.total_seconds = start.elapsed().as_secs_f64();

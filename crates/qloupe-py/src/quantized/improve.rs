@@ -33,7 +33,9 @@ pub(super) fn goal_of(
     };
     let (Goal::MinSqnrDb(number) | Goal::MinCosine(number) | Goal::MaxDrop(number)) = goal;
     if !number.is_finite() {
-        return Err(Error::Options(format!("the goal: expected a number, got {number}")));
+        return Err(Error::Options(format!(
+            "the goal: expected a number, got {number}"
+        )));
     }
     Ok(goal)
 }
@@ -83,8 +85,7 @@ impl Quantized {
     ) -> Result<Self, Error> {
         let made = self.editable()?;
         let exam = Exam::of_dataset(&self.session.network, dataset, mode)?;
-        let mut fixed =
-            Fixer::new(&self.session, &made, exam).apply_numbered(&report.findings, numbers)?;
+        let mut fixed = Fixer::new(&self.session, &made, exam).apply_numbered(&report.findings, numbers)?;
         fixed.notes.clone_from(&self.notes);
         Ok(Self::new(self.origin.clone(), self.session.clone(), fixed))
     }
