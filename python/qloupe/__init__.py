@@ -17,11 +17,14 @@ from typing import NamedTuple as _NamedTuple
 
 from . import _qloupe, errors
 from .errors import Error
+from .fixes import Fixes
+from .hybrid import HybridProposal, HybridUnit, Standing
 from .model import Input, Model, load, load_quantized
 from .printed import Comparison, Evaluation, Inspection, Timing
 from .quantized import Quantized, Value, Weight
 from .recipe import InputRecipe, Recipe
-from .report import Finding, Layer, Output, Report, load_report
+from .report import Report, ReportComparison, Story, load_report
+from .rows import Action, Cause, Effect, Finding, Layer, Output, Tried
 from .samples import Samples
 
 
@@ -47,6 +50,8 @@ class Metric(_NamedTuple):
     id: str
     unit: str
     formula: str
+    #: Which values are good: ``higher``, ``lower`` or ``toward_zero``.
+    direction: str
 
 
 class ExportFormat(_NamedTuple):
@@ -86,12 +91,18 @@ def report_formats() -> _List[str]:
 __version__ = _qloupe.__version__
 
 __all__ = [
+    "Action",
     "Algorithm",
+    "Cause",
     "Comparison",
+    "Effect",
     "Error",
     "Evaluation",
     "ExportFormat",
     "Finding",
+    "Fixes",
+    "HybridProposal",
+    "HybridUnit",
     "Input",
     "InputRecipe",
     "Inspection",
@@ -102,9 +113,13 @@ __all__ = [
     "Quantized",
     "Recipe",
     "Report",
+    "ReportComparison",
     "Samples",
+    "Standing",
+    "Story",
     "Target",
     "Timing",
+    "Tried",
     "Value",
     "Weight",
     "algorithms",

@@ -6,7 +6,8 @@ import html
 from typing import TYPE_CHECKING, List, Optional
 
 if TYPE_CHECKING:
-    from .report import Layer, Report
+    from .report import Report
+    from .rows import Layer
 
 #: Cosines below which a row is marked, as in tables: slightly inconsistent, wrong.
 _YELLOW, _RED = 0.99, 0.98

@@ -196,6 +196,14 @@ class Model:
         """The model under a plan that :meth:`Quantized.save` or ``qloupe build`` wrote, edited or not."""
         return Quantized(self._handle.read_plan(os.fspath(path)), self)
 
+    def read_hybrid(self, path: PathLike, *, plan: Optional[PathLike] = None) -> Quantized:
+        """The model under a proposal that :meth:`HybridProposal.save` or ``qloupe hybrid propose`` wrote, edited or not.
+
+        ``plan`` is the plan that it is a change of, where it is not the one that the file names.
+        """
+        handle = self._handle.read_hybrid(os.fspath(path), plan=None if plan is None else os.fspath(plan))
+        return Quantized(handle, self)
+
     def evaluate(
         self,
         labels: PathLike,

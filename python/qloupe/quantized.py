@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import _qloupe
-from .errors import UnknownChoiceError
+from .errors import OptionsError, UnknownChoiceError
+from .fixes import Fixes
+from .hybrid import HybridProposal
 from .printed import Timing
 from .progress import Progress, shown
 from .report import Report
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 #: The views of an analysis where nothing is said.
-DEFAULT_VIEWS = ("entire", "local")
+DEFAULT_VIEWS = ("entire", "local", "alone", "rescued")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class Quantized:
         return [Weight(**entry) for entry in self._handle.weights()]
 
     @property
+    def operators_in_float(self) -> Dict[str, int]:
+        """The operators that the target has no integers for, and how many units of each there are."""
+        return dict(self._handle.operators_in_float())
+
+    @property
     def board_inputs(self) -> List[Dict[str, Any]]:
         """What to feed on the board: dtype, scale and zero point of each input."""
         return [json.loads(data) for data, _ in self._handle.board_inputs()]
@@ -154,6 +161,10 @@ class Quantized:
         inputs: AnySamples,
         *,
         views: Sequence[str] = DEFAULT_VIEWS,
+        depth: str = "auto",
+        n_effect_samples: Optional[int] = None,
+        until_stable: bool = False,
+        labels: Optional[PathLike] = None,
         mode: str = "integer",
         dump: Optional[PathLike] = None,
         costs: bool = True,
@@ -161,8 +172,13 @@ class Quantized:
     ) -> Report:
         """Compares with the float model, layer by layer.
 
-        ``views`` are ``entire`` (everything quantized), ``local`` (one layer, with float inputs) and ``tensor`` (one value).
-        ``dump`` is a folder for every value as .npy. ``costs`` measures what each precision takes.
+        ``views`` are ``entire`` (everything quantized), ``local`` (one layer, with float inputs), ``tensor`` (one value),
+        ``alone`` and ``rescued`` (what each unit does to the network outputs by itself, and what is won without it).
+        ``depth`` says how these two are found: ``exact`` runs every unit again, ``estimated`` takes gradients and runs the
+        units that do most again, ``auto`` is exact for small networks. They are measured on ``n_effect_samples`` samples.
+        ``until_stable`` stops reading samples once the worst layers keep their order. ``labels`` are the right answers of the
+        samples, for the task accuracy in the report. ``dump`` is a folder for every value as .npy. ``costs`` measures what
+        each precision takes.
         """
         samples = self.model.samples(inputs)
         with shown(progress) as callback:
@@ -170,11 +186,73 @@ class Quantized:
                 samples._handle,
                 views=list(views),
                 mode=mode,
+                depth=depth,
+                n_effect_samples=n_effect_samples,
+                until_stable=until_stable,
                 dump=None if dump is None else os.fspath(dump),
                 costs=costs,
+                labels=None if labels is None else os.fspath(labels),
                 progress=callback,
             )
         return Report(handle)
+
+    def try_fixes(
+        self,
+        inputs: AnySamples,
+        n: int = 5,
+        *,
+        report: Optional[Report] = None,
+        mode: str = "integer",
+        progress: Progress = True,
+    ) -> Fixes:
+        """Tries the fixes of the first ``n`` findings that have one, each by itself on this plan, and tells what each brings.
+
+        ``report`` is an analysis of this plan; without one it is made.
+        """
+        if n < 1:
+            raise OptionsError(f"try_fixes: expected at least 1 fix to try, got {n}")
+        samples = self.model.samples(inputs)
+        if report is None:
+            report = self.analyze(samples, mode=mode, costs=False, progress=progress)
+        with shown(progress) as callback:
+            handle = self._handle.try_fixes(samples._handle, report._handle, n, mode=mode, progress=callback)
+        return Fixes(self, samples, Report(handle), mode)
+
+    def propose_hybrid(
+        self,
+        inputs: AnySamples,
+        *,
+        min_cosine: Optional[float] = None,
+        min_sqnr_db: Optional[float] = None,
+        max_drop: Optional[float] = None,
+        labels: Optional[PathLike] = None,
+        mode: str = "integer",
+        n_effect_samples: Optional[int] = None,
+        progress: Progress = True,
+    ) -> HybridProposal:
+        """Finds the least set of units in higher precision that reaches a goal on the samples.
+
+        The goal is one of ``min_cosine`` and ``min_sqnr_db``, at the worst network output or slice of one, and ``max_drop``:
+        points of task accuracy lost against float, which needs ``labels``, the right answers of the samples.
+        """
+        samples = self.model.samples(inputs)
+        with shown(progress) as callback:
+            handle = self._handle.propose_hybrid(
+                samples._handle,
+                min_sqnr_db=min_sqnr_db,
+                min_cosine=min_cosine,
+                max_drop=max_drop,
+                labels=None if labels is None else os.fspath(labels),
+                mode=mode,
+                n_effect_samples=n_effect_samples,
+                progress=callback,
+            )
+        return HybridProposal(handle, self)
+
+    def with_hybrid(self, path: PathLike) -> "Quantized":
+        """The same with the precisions of a file: one that :meth:`HybridProposal.save` or ``qloupe hybrid propose`` wrote, edited
+        or not, or the vendor's ``.quantization.cfg`` with ``custom_quantize_layers``."""
+        return Quantized(self._handle.with_hybrid(os.fspath(path)), self.model)
 
     def layer_values(
         self, inputs: AnySamples, names: Sequence[str], *, index: int = 0, mode: str = "integer"

@@ -2,95 +2,99 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, cast
 
 from . import _qloupe
 from ._optional import require
 from .errors import FileError, OptionsError
+from .printed import Data, Printed
+from .rows import Finding, Layer, Output, finding_of, layer_of, number, output_of
 from .samples import PathLike
 
-#: Metrics by id.
-Metrics = Mapping[str, float]
-#: Views by id; ``alone`` and ``rescued`` have no place here, they are by network output.
-Views = Mapping[str, Metrics]
-
-#: The views that give one set of metrics for a layer.
-VIEWS = ("entire", "local", "tensor")
-#: Metrics of which less is better.
-_LOWER_IS_BETTER = frozenset(
-    ["clipped_fraction", "euclidean", "euclidean_rel", "max_abs", "mean_error", "rmse", "zero_fraction"]
-)
+#: Columns of a comparison's tables.
+_WIDTH = 120
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One value of the original graph."""
+class Story:
+    """What is known of a layer, in plain words. Made by :meth:`Report.explain`."""
 
-    #: Named as in the ONNX file.
-    name: str
-    op_type: str
-    #: The node that produces it; empty for a network input.
-    node: str
-    #: What the target stores it in.
-    dtype: str
-    shape: Tuple[int, ...]
-    scale: Tuple[float, ...]
-    zero_point: Tuple[int, ...]
-    #: The range that was calibrated.
-    range: Optional[Tuple[float, float]]
-    #: Why there are no numbers.
-    reason: Optional[str]
-    #: The value whose row stands for this one.
-    fused_into: Optional[str]
-    views: Views
-    #: Everything of the layer, as in report.json.
-    data: Mapping[str, Any]
+    def __init__(self, paragraphs: Sequence[str]) -> None:
+        self.paragraphs: List[str] = list(paragraphs)
 
-    def metric(self, metric: str = "sqnr_db", view: str = "entire") -> Optional[float]:
-        """A number; None where it was not measured."""
-        return self.views.get(view, {}).get(metric)
+    def __str__(self) -> str:
+        return "\n\n".join(self.paragraphs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>\n{self}"
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in self.paragraphs)
 
 
-@dataclass(frozen=True)
-class Output:
-    """A network output, and the parts of it that mean different things."""
+class ReportComparison(Printed):
+    """What moved between two reports: outputs, layers, settings, findings. Made by :meth:`Report.compare`."""
 
-    name: str
-    shape: Tuple[int, ...]
-    #: All of the tested values are 0 and some golden value is not.
-    dead: bool
-    reason: Optional[str]
-    views: Views
-    #: Boxes, scores: each judged by itself; entries as in report.json.
-    slices: Tuple[Mapping[str, Any], ...]
-    data: Mapping[str, Any]
+    def __init__(self, handle: _qloupe.ReportComparison) -> None:
+        data, text = handle.printed(all=False, width=_WIDTH)
+        super().__init__(json.loads(data), text)
+        self._handle = handle
 
-    def metric(self, metric: str = "sqnr_db", view: str = "entire") -> Optional[float]:
-        """A number; None where it was not measured."""
-        return self.views.get(view, {}).get(metric)
+    def to_text(self, *, all: bool = False, width: int = _WIDTH) -> str:
+        """The tables; with ``all`` everything that moved, not only what moved most."""
+        return self._handle.printed(all=all, width=width)[1]
 
+    @property
+    def layers(self) -> List[Data]:
+        """Layers that both have, the largest movement first: ``sqnr_db`` by view, with ``a``, ``b`` and ``change``."""
+        return cast(List[Data], self.data["layers"])
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong."""
+    @property
+    def outputs(self) -> List[Data]:
+        """Network outputs and parts of them that both have, the largest movement first."""
+        return cast(List[Data], self.data["outputs"])
 
-    id: str
-    #: ``error``, ``warning`` or ``info``.
-    severity: str
-    #: The value it is about; None where it is about the whole model.
-    layer: Optional[str]
-    cause: str
-    evidence: str
-    fix: str
+    @property
+    def settings(self) -> List[Data]:
+        """Layers whose precision, scale, zero point or range differ."""
+        return cast(List[Data], self.data["settings"])
 
+    @property
+    def findings(self) -> List[Data]:
+        """Findings that only one has, or that changed their severity."""
+        return cast(List[Data], self.data["findings"])
 
-def number(value: Any) -> float:
-    """A number of report.json: NaN and the infinities are strings there."""
-    return float(value)
+    @property
+    def differences(self) -> List[Data]:
+        """What was not the same to begin with: samples, target, model, .."""
+        return cast(List[Data], self.data["differences"])
+
+    def change_db(self, layer: str, view: str = "entire") -> Optional[float]:
+        """How the ``sqnr_db`` of a layer or an output moved, more is better; None where one report lacks it."""
+        for moved in [*self.layers, *self.outputs]:
+            if moved["name"] == layer and view in moved["sqnr_db"]:
+                return number(moved["sqnr_db"][view]["change"])
+        return None
+
+    def regression(self, limit_db: float) -> Tuple[bool, str]:
+        """Whether no network output, and no part of one, lost more than ``limit_db``, and a sentence."""
+        if not limit_db >= 0.0:
+            raise OptionsError(f"regression: expected a number of dB that is not below 0, got {limit_db!r}")
+        return self._handle.regression(limit_db)
+
+    def to_pandas(self) -> Any:
+        """A row for each layer, with columns ``VIEW.before``, ``VIEW.after`` and ``VIEW.change`` in dB."""
+        rows = []
+        for moved in self.layers:
+            row: Dict[str, Any] = {"name": moved["name"], "op_type": moved["op_type"]}
+            for view, figures in moved["sqnr_db"].items():
+                for column, key in (("before", "a"), ("after", "b"), ("change", "change")):
+                    row[f"{view}.{column}"] = number(figures[key])
+            rows.append(row)
+        return require("pandas", "pandas", "to_pandas()").DataFrame(rows, columns=None if rows else ["name"]).set_index("name")
 
 
 class Report:
@@ -101,11 +105,13 @@ class Report:
         #: The report as report.json has it (docs/report.schema.md).
         self.data: Dict[str, Any] = json.loads(handle.to_json())
         #: One row for each float value of a unit, in execution order; network inputs first.
-        self.layers: List[Layer] = [_layer(entry) for entry in self.data["layers"]]
+        self.layers: List[Layer] = [layer_of(entry) for entry in self.data["layers"]]
         #: The network outputs.
-        self.outputs: List[Output] = [_output(entry) for entry in self.data["outputs"]]
+        self.outputs: List[Output] = [output_of(entry) for entry in self.data["outputs"]]
         #: What is wrong and what to do, the most severe first.
-        self.findings: List[Finding] = [_finding(entry) for entry in self.data["findings"]]
+        self.findings: List[Finding] = [
+            finding_of(entry, {output.name for output in self.outputs}) for entry in self.data["findings"]
+        ]
         #: What a reader has to know to judge the numbers.
         self.notes: List[str] = list(self.data["notes"])
 
@@ -132,22 +138,36 @@ class Report:
         """The layers that are furthest from the float model, the worst first. Network inputs are none."""
         measured = [(layer.metric(metric, view), layer) for layer in self.layers if layer.node]
         known = [(value, layer) for value, layer in measured if value is not None]
-        sign = -1.0 if metric in _LOWER_IS_BETTER else 1.0
-        return [layer for _, layer in sorted(known, key=lambda pair: sign * pair[0])[:n]]
+        badness = _BADNESS[_direction(metric)]
+        return [layer for _, layer in sorted(known, key=lambda pair: badness(pair[0]), reverse=True)[:n]]
+
+    def largest_effects(self, n: int = 5) -> List[Layer]:
+        """The layers that make most of the noise at the network outputs, each alone; what makes most first.
+
+        Needs the views ``alone`` and ``rescued``.
+        """
+        known = [(layer.effect.share, layer) for layer in self.layers if layer.effect is not None]
+        if not known:
+            raise OptionsError("largest_effects: the report has no effects, expected one with the views alone and rescued")
+        return [layer for _, layer in sorted(known, key=lambda pair: -pair[0])[:n]]
+
+    def explain(self, layer: str) -> Story:
+        """One layer's story in plain words: whose error it is, what it is made of, what it costs, what to do.
+
+        ``layer`` is a value or a node, named as in the ONNX file.
+        """
+        return Story(self._handle.story(layer))
 
     def gate(self, limit: str) -> Tuple[bool, str]:
         """Judges by ``[VIEW.]METRIC=X``, as ``--fail-under`` does: whether it passes, and a sentence."""
         return self._handle.gate(limit)
 
-    def compare(self, other: "Report", *, metric: str = "sqnr_db", view: str = "entire") -> "List[Tuple[str, float, float]]":
-        """The layers that both reports have: name, this one's number, the other's; the largest changes first."""
-        theirs = {layer.name: layer.metric(metric, view) for layer in other.layers}
-        rows = []
-        for layer in self.layers:
-            ours, their = layer.metric(metric, view), theirs.get(layer.name)
-            if ours is not None and their is not None:
-                rows.append((layer.name, ours, their))
-        return sorted(rows, key=lambda row: -abs(row[2] - row[1]) if row[1] != row[2] else 0.0)
+    def compare(self, after: "Report", *, names: Tuple[str, str] = ("before", "after")) -> ReportComparison:
+        """What moved between this report and the one after: outputs, layers, settings, findings.
+
+        ``names`` are what the tables call the two.
+        """
+        return ReportComparison(self._handle.compare(after._handle, names))
 
     def to_text(
         self,
@@ -166,7 +186,7 @@ class Report:
         return self._handle.to_json()
 
     def save(self, path: PathLike, *, txt_style: str = "2") -> None:
-        """Writes the report; the extension of the file tells the format: json, csv, md, txt, .."""
+        """Writes the report; the extension of the file tells the format: html, json, csv, md, txt, xml (JUnit)."""
         path = Path(path)
         files = {extension: format for format, extension in _qloupe.report_formats() if extension is not None}
         if path.suffix.lstrip(".") not in files:
@@ -178,7 +198,11 @@ class Report:
             raise FileError(f'"{path}" cannot be written: {error}', file=str(path)) from None
 
     def to_pandas(self) -> Any:
-        """A row for each layer: what it is, and a column ``VIEW.METRIC`` for every number."""
+        """A row for each layer: what it is, and a column ``VIEW.METRIC`` for every number.
+
+        What it does to the network outputs is in ``effect.share``, ``effect.noise``, ``effect.gain_db``, ``effect.is_exact``,
+        ``alone.OUTPUT.METRIC`` and ``rescued.OUTPUT.METRIC``; ``cause`` is the largest part of its own error.
+        """
         pandas = require("pandas", "pandas", "to_pandas()")
         rows = []
         for layer in self.layers:
@@ -187,6 +211,15 @@ class Report:
             row["range_min"], row["range_max"] = layer.range if layer.range is not None else (None, None)
             for view, metrics in layer.views.items():
                 row.update({f"{view}.{metric}": value for metric, value in metrics.items()})
+            if layer.effect is not None:
+                effect = layer.effect
+                row.update({"effect.share": effect.share, "effect.noise": effect.noise, "effect.gain_db": effect.gain_db})
+                row["effect.is_exact"] = effect.is_exact
+            for view, outputs in (("alone", layer.alone), ("rescued", layer.rescued)):
+                for output, metrics in outputs.items():
+                    row.update({f"{view}.{output}.{metric}": value for metric, value in metrics.items()})
+            if layer.causes:
+                row["cause"], row["cause.share"] = layer.causes[0].source, layer.causes[0].share
             row["reason"] = layer.reason
             rows.append(row)
         return pandas.DataFrame(rows).set_index("name")
@@ -208,51 +241,16 @@ def load_report(path: PathLike) -> Report:
     return Report(_qloupe.Report.parse(text, file))
 
 
-def _views(entry: Mapping[str, Any]) -> Views:
-    views = entry.get("views", {})
-    found: Dict[str, Metrics] = {}
-    for view in VIEWS:
-        if views.get(view):
-            found[view] = {metric: number(value["value"]) for metric, value in views[view].items()}
-    return found
+#: How bad a figure is, by the direction in which it is good.
+_BADNESS: Dict[str, Callable[[float], float]] = {
+    "higher": lambda value: -value,
+    "lower": lambda value: value,
+    "toward_zero": abs,
+}
 
 
-def _layer(entry: Mapping[str, Any]) -> Layer:
-    bounds = entry.get("range")
-    return Layer(
-        name=entry["name"],
-        op_type=entry["op_type"],
-        node=entry["node"],
-        dtype=entry["dtype"],
-        shape=tuple(entry["shape"]),
-        scale=tuple(entry["scale"]),
-        zero_point=tuple(entry["zero_point"]),
-        range=None if bounds is None else (number(bounds["min"]), number(bounds["max"])),
-        reason=entry.get("reason"),
-        fused_into=entry.get("fused_into"),
-        views=_views(entry),
-        data=entry,
-    )
-
-
-def _output(entry: Mapping[str, Any]) -> Output:
-    return Output(
-        name=entry["name"],
-        shape=tuple(entry["shape"]),
-        dead=entry["dead"],
-        reason=entry.get("reason"),
-        views=_views(entry),
-        slices=tuple(entry.get("slices", ())),
-        data=entry,
-    )
-
-
-def _finding(entry: Mapping[str, Any]) -> Finding:
-    return Finding(
-        id=entry["id"],
-        severity=entry["severity"],
-        layer=entry.get("layer"),
-        cause=entry["cause"],
-        evidence=entry["evidence"],
-        fix=entry["fix"],
-    )
+def _direction(metric: str) -> str:
+    known = {id: direction for id, _, _, direction in _qloupe.metrics()}
+    if metric not in known:
+        raise OptionsError(f'unknown metric "{metric}", expected one of {", ".join(known)}')
+    return known[metric]

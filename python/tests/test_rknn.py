@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 
 import numpy as np
 import pytest
 from conftest import MEAN, STD, TESTDATA
+from edited_models import put_weights_outside
 from rknn_models import built, configured, loaded
 
 import qloupe
@@ -118,14 +120,85 @@ def test_no_rewrite_that_the_converter_lacks(workspace):
     assert "[[rescales]]" not in rknn._state.quantized.plan_text and "race = " in rknn._state.quantized.plan_text
 
 
-def test_auto_hybrid_raises_what_is_beyond_the_threshold(workspace):
-    rknn = loaded(auto_hybrid_cos_thresh=0.99999)
+def worst_cosine(quantized, dataset="dataset.txt"):
+    report = quantized.analyze(quantized.model.samples(dataset).first(16), views=("entire",), costs=False)
+    return min(output.metric("cosine") for output in report.outputs)
+
+
+def raised_by_a_proposal(quantized):
+    return [value.name for value in quantized.values if (value.reason or "").startswith("hybrid: ")]
+
+
+def test_auto_hybrid_brings_every_output_to_the_threshold(workspace, capfd):
+    before = worst_cosine(built()._state.quantized)
+    threshold = 1.0 - 0.5 * (1.0 - before)
+    rknn = RKNN(verbose=True)
+    assert rknn.config(mean_values=[[MEAN]], std_values=[[STD]], target_platform="rk3588", auto_hybrid_cos_thresh=threshold) == 0
+    assert rknn.load_onnx("model.onnx") == 0
     assert rknn.build(dataset="dataset.txt", auto_hybrid=True) == 0
-    raised = [value for value in rknn._state.quantized.values if value.precision == "fp16" and value.reason == "set by hand"]
-    assert raised
+    quantized = rknn._state.quantized
+    names = raised_by_a_proposal(quantized)
+    assert 0 < len(names) < len(quantized.values) - 1, "not everything"
+    assert worst_cosine(quantized) >= threshold > before
+    lines = capfd.readouterr().err.splitlines()
+    for name in names:
+        assert any(line.startswith(f"I build: to raise fp16 '{name}' (") and "of the multiply-accumulates" in line for line in lines), name
+    assert any(line.startswith(f"I build: cosine of the worst output {before:.5f} before (") for line in lines)
     rknn = loaded(auto_hybrid_cos_thresh=0.5)
     assert rknn.build(dataset="dataset.txt", auto_hybrid=True) == 0
-    assert not [value for value in rknn._state.quantized.values if value.reason == "set by hand"]
+    assert not raised_by_a_proposal(rknn._state.quantized), "the goal is reached without"
+    assert f"W build: every output reaches a cosine of 0.5 as it is (the worst {before:.5f}): no layer is raised" in capfd.readouterr().err
+
+
+def test_a_threshold_out_of_reach_is_said(workspace, capfd):
+    rknn = loaded(auto_hybrid_cos_thresh=1.1)
+    assert rknn.build(dataset="dataset.txt", auto_hybrid=True) == 0
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W ")]
+    assert line.startswith("W build: no set of layers reaches a cosine of 1.1 at every output: with all of them in float16 it is ")
+    assert line.endswith(" (Identity:0)")
+
+
+def test_layers_beyond_the_distance_are_raised_as_the_vendor_does(workspace):
+    plain = built()._state.quantized
+    report = plain.analyze(plain.model.samples("dataset.txt").first(16), views=("local",), costs=False)
+    units = {value.name for value in plain.values if value.unit != "Input" and value.precision == "int8"}
+    distances = {layer.name: layer.metric("euclidean", "local") for layer in report.layers if layer.name in units and layer.views}
+    threshold = sorted(distances.values())[-3]
+    rknn = loaded(auto_hybrid_cos_thresh=None, auto_hybrid_euc_thresh=threshold)
+    assert rknn.build(dataset="dataset.txt", auto_hybrid=True) == 0
+    raised = {value.name for value in rknn._state.quantized.values if value.reason == "set by hand"}
+    assert raised == {name for name, distance in distances.items() if distance > threshold} and len(raised) == 2
+
+
+def test_a_proposal_says_why_in_the_cfg(workspace, capfd):
+    before = worst_cosine(built()._state.quantized)
+    rknn = loaded(auto_hybrid_cos_thresh=1.0 - 0.5 * (1.0 - before))
+    assert rknn.hybrid_quantization_step1(dataset="dataset.txt", proposal=True, proposal_dataset_size=16) == 0
+    section = (workspace / "model.quantization.cfg").read_text().split("quantize_parameters:")[0]
+    lines = [line for line in section.splitlines()[1:] if line]
+    assert lines and all(": float16    # gain " in line and "of the multiply-accumulates" in line for line in lines)
+    assert configured().hybrid_quantization_step2("model.model", "model.data", "model.quantization.cfg") == 0
+    for size in (0, True, "all"):
+        assert loaded().hybrid_quantization_step1(dataset="dataset.txt", proposal=True, proposal_dataset_size=size) == -1
+        assert f"proposal_dataset_size: expected a number of samples, at least 1, got {size!r}" in capfd.readouterr().err
+
+
+def test_the_files_of_step_1_need_no_other(workspace):
+    """Weights in a file beside the model come along."""
+    (workspace / "there").mkdir()
+    put_weights_outside(workspace / "model.onnx", workspace / "there" / "outside.onnx", "outside.weights")
+    assert (workspace / "there" / "outside.onnx").stat().st_size < (workspace / "model.onnx").stat().st_size / 2
+    rknn = configured()
+    assert rknn.load_onnx("there/outside.onnx") == 0
+    assert rknn.hybrid_quantization_step1(dataset="dataset.txt") == 0
+    shutil.rmtree(workspace / "there")
+    rknn = RKNN()
+    assert rknn.hybrid_quantization_step2("outside.model", "outside.data", "outside.quantization.cfg") == 0
+    assert rknn.init_runtime() == 0
+    (output,) = rknn.inference([image()[None]])
+    reference = built()
+    assert reference.init_runtime() == 0
+    assert np.array_equal(output, reference.inference([image()[None]])[0])
 
 
 def test_fp16_with_samples_keeps_what_overflows(workspace, capfd):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import TESTDATA
+from edited_models import replace_operator
 from rknn_models import CONFIG, built, configured, loaded
 
 import qloupe
 from qloupe.rknn import RKNN
+
+
+#: A model with Relu.
+RELU = TESTDATA / "models" / "fmnist_resnet.onnx"
 
 
 @pytest.fixture
@@ -34,6 +39,7 @@ def test_calls_out_of_order(said):
         (lambda: rknn.init_runtime(), -1, "E init_runtime: no built model, expected a call of build or hybrid_quantization_step2 first"),
         (lambda: rknn.inference([]), None, "E inference: no built model, expected a call of build or hybrid_quantization_step2 first"),
         (lambda: rknn.export_rknn("x.rknn"), -1, "E export_rknn: no built model, expected a call of build or hybrid_quantization_step2 first"),
+        (lambda: rknn.eval_memory(), None, "E eval_memory: no built model, expected a call of build or hybrid_quantization_step2 first"),
         (lambda: rknn.eval_perf(), None, "E eval_perf: no built model, expected a call of build or hybrid_quantization_step2 first"),
     ]
     for call, answer, sentence in cases:
@@ -119,6 +125,23 @@ def test_operators_that_do_not_exist(said, workspace):
     assert lines[1].startswith("E help: ")
 
 
+def test_an_operator_of_another_domain(said, workspace):
+    """It is named with its domain, before any work."""
+    replace_operator(RELU, workspace / "custom.onnx", "Relu", "FooBar", "my.domain")
+    assert configured().load_onnx("custom.onnx") == -1
+    lines = said()
+    assert "unsupported operator" in lines[0] and "my.domain" in lines[0] and "FooBar" in lines[0]
+
+
+def test_an_operator_that_the_target_lacks_is_told(workspace, capfd):
+    """The vendor builds it without a word."""
+    replace_operator(RELU, workspace / "odd.onnx", "Relu", "Atan")
+    rknn = configured()
+    assert rknn.load_onnx("odd.onnx") == 0
+    assert rknn.build(dataset="dataset.txt") == 0
+    assert capfd.readouterr().err == "W build: rk3588 has no integers for Atan: 7 units compute in float16, between casts\n"
+
+
 def test_datasets(said, workspace):
     np.save("nan.npy", np.full((1, 1, 28, 28), np.nan, np.float32))
     np.save("wrong.npy", np.zeros((1, 5, 7, 3), np.float32))
@@ -130,7 +153,9 @@ def test_datasets(said, workspace):
         "nan.txt": "nan.npy\n",
         "wrong.txt": "wrong.npy\n",
         "recipe.txt": "recipe.toml\n",
+        "noise.txt": "noise.png\n",
     }
+    (workspace / "noise.png").write_bytes(b"no picture at all")
     for name, text in files.items():
         (workspace / name).write_text(text)
     cases = [
@@ -150,6 +175,19 @@ def test_datasets(said, workspace):
     for dataset, sentence in cases:
         assert loaded().build(do_quantization=True, dataset=dataset) == -1, dataset
         assert said() == [f"E build: {sentence}"], dataset
+    assert loaded().build(do_quantization=True, dataset="noise.txt") == -1
+    (line,) = said()
+    assert line.startswith('E build: noise.txt:1: "noise.png"'), line
+
+
+def test_paths_of_a_dataset_are_relative_to_it(said, workspace, monkeypatch):
+    (workspace / "elsewhere").mkdir()
+    plan = built()._state.quantized.plan_text
+    monkeypatch.chdir(workspace / "elsewhere")
+    rknn = configured()
+    assert rknn.load_onnx("../model.onnx") == 0
+    assert rknn.build(dataset="../dataset.txt") == 0
+    assert rknn._state.quantized.plan_text == plan
 
 
 def test_a_model_that_is_quantized_already(said):
@@ -200,6 +238,8 @@ def test_runs(said):
     for arguments, sentence in cases:
         assert rknn.inference(**arguments) is None
         assert said()[0] == f"E inference: {sentence}"
+    (integers,), (levels,) = (rknn.inference([image.astype(dtype) + 7]) for dtype in (np.int64, np.uint8))
+    assert np.array_equal(integers, levels)
     assert rknn.inference([np.zeros((1, 1, 28, 28), np.float32)]) is None
     assert said()[1] == "E help: inference(.., data_format='nchw') takes this array"
 

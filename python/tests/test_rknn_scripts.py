@@ -90,6 +90,7 @@ def test_d_a_layer_is_raised_by_hand(workspace):
 
 
 def test_e_layers_are_proposed(workspace):
-    run("proposal", workspace)
+    printed = run("proposal", workspace)
+    assert "simulator_error" in printed
     assert (workspace / "model.quantization.cfg").read_text().startswith("custom_quantize_layers")
     assert rows_of((workspace / "snapshot" / "error_analysis.txt").read_text())

@@ -16,16 +16,18 @@ import qloupe
 
 CALIB = TESTDATA / "fmnist" / "calib"
 
-#: Builds with every pass again and again, so that a signal always finds work.
+#: Works again and again, so that a signal always finds work.
 LONG = """
 import signal, sys, qloupe
 # A shell may start programs in the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 model = qloupe.load(sys.argv[1], recipe=sys.argv[2])
+quantized = model.build(sys.argv[3], target="rk3588", algorithm="min_max", method="layer", optimization_level=0, progress=False)
+report = quantized.analyze(sys.argv[4], costs=False, progress=False)
 print("ready", flush=True)
 try:
     for _ in range(200):
-        model.build(sys.argv[3], target="rk3588", progress=False)
+        CALL
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 # The process is as good as before.
@@ -34,12 +36,21 @@ print("runs again", flush=True)
 """
 
 
+CALLS = {
+    "build": 'model.build(sys.argv[3], target="rk3588", progress=False)',
+    "analyze": 'quantized.analyze(sys.argv[3], depth="exact", costs=False, progress=False)',
+    "try_fixes": "quantized.try_fixes(sys.argv[3], n=20, report=report, progress=False)",
+    "propose_hybrid": "quantized.propose_hybrid(sys.argv[3], min_sqnr_db=report.outputs[0].metric() + 6, progress=False)",
+}
+
+
 # Windows cannot send SIGINT to one child process: there Ctrl-C goes to the whole console, this test with it.
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT cannot be sent to one child process")
-def test_ctrl_c_ends_work_within_a_second():
+@pytest.mark.parametrize("call", CALLS)
+def test_ctrl_c_ends_work_within_a_second(call):
     fmnist = TESTDATA / "fmnist"
     arguments = [TESTDATA / "models" / "fmnist_vit.onnx", fmnist / "recipe.toml", CALIB, fmnist / "test" / "t10k_0005.png"]
-    process = subprocess.Popen([sys.executable, "-c", LONG, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", LONG.replace("CALL", CALLS[call]), *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     alarm = threading.Timer(120, process.kill)
     alarm.start()
     assert process.stdout.readline() == "ready\n"

@@ -1,6 +1,7 @@
 //! The lists of the facade: what names mean something, and what they mean.
 
 use pyo3::prelude::*;
+use qloupe::metrics::Direction;
 use qloupe::{calibrate, export, metrics as facade_metrics, report, targets as facade_targets};
 
 /// The calibration algorithms: id, what it does, names that other tools give it.
@@ -30,12 +31,17 @@ pub(crate) fn export_formats() -> Vec<(&'static str, &'static str, bool, bool)> 
         .collect()
 }
 
-/// The error metrics: id, unit, formula.
+/// The error metrics: id, unit, formula, and which values are good: `higher`, `lower` or `toward_zero`.
 #[pyfunction]
-pub(crate) fn metrics() -> Vec<(&'static str, &'static str, &'static str)> {
+pub(crate) fn metrics() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    let direction = |metric: &dyn facade_metrics::Metric| match metric.direction() {
+        Direction::Higher => "higher",
+        Direction::Lower => "lower",
+        Direction::TowardZero => "toward_zero",
+    };
     facade_metrics::ALL
         .iter()
-        .map(|m| (m.id(), m.unit(), m.formula()))
+        .map(|&m| (m.id(), m.unit(), m.formula(), direction(m)))
         .collect()
 }
 

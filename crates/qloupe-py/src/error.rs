@@ -97,6 +97,10 @@ fn describe(error: &Error, fields: &Bound<'_, PyDict>) -> PyResult<&'static str>
             fields.set_item("count", count)?;
             "NotFiniteError"
         }
+        Error::Report { file, .. } => {
+            fields.set_item("file", file)?;
+            "FileError"
+        }
         Error::File { path, .. } => {
             fields.set_item("file", path.display().to_string())?;
             "FileError"
@@ -135,6 +139,7 @@ fn help_of(error: &Error) -> Option<&'static str> {
             "load_quantized() reads a quantized model and shows where it loses accuracy"
         }
         Error::Plan { .. } => "Model.build() makes a plan that fits the model",
+        Error::Report { .. } => "Report.save(\"FILE.json\") writes one",
         Error::Graph { .. } => "Model.inspect() lists the values of the graph",
         _ => return None,
     })

@@ -8,6 +8,7 @@ mod command_line;
 mod error;
 mod evaluate;
 mod model;
+mod proposal;
 mod quantized;
 mod report;
 mod runs;
@@ -35,11 +36,13 @@ mod _qloupe {
     #[pymodule_export]
     use crate::command_line::run_command_line;
     #[pymodule_export]
-    use crate::model::Model;
+    use crate::model::{Model, copy_model};
+    #[pymodule_export]
+    use crate::proposal::Proposal;
     #[pymodule_export]
     use crate::quantized::Quantized;
     #[pymodule_export]
-    use crate::report::Report;
+    use crate::report::{Report, ReportComparison};
     #[pymodule_export]
     use crate::samples::Samples;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use qloupe::bench::BenchOptions;
+use qloupe::hybrid::read_hybrid;
 use qloupe::mixed_fp16::quantize_to_mixed_fp16;
 use qloupe::passes::resolve_branches::resolve_branches;
 use qloupe::plan::Method;
@@ -251,6 +251,21 @@ impl Model {
         ))
     }
 
+    /// Reads the file of a proposal, and the plan that it is a change of: the one it names, where none is given.
+    #[pyo3(signature = (path, /, *, plan=None))]
+    fn read_hybrid(&self, py: Python<'_>, path: PathBuf, plan: Option<PathBuf>) -> PyResult<Quantized> {
+        py.detach(|| {
+            let file = read_hybrid(&path)?;
+            let plan = plan.or_else(|| file.plan_path()).ok_or_else(|| {
+                let file = path.display();
+                Error::Options(format!("{file}: tells no plan, expected one beside it, plan=.."))
+            })?;
+            let made = read_plan(&plan, &self.session)?;
+            Quantized::new(self.origin.clone(), Arc::clone(&self.session), made).with_hybrid_file(&file)
+        })
+        .map_err(|error: Error| to_python(py, &error))
+    }
+
     /// How often the model is right in each precision.
     #[pyo3(signature = (labels, samples, *, quantized=None, precisions=None, task=None, output=None, classes=None,
         mode="integer", progress=None))]
@@ -338,17 +353,21 @@ impl Model {
         profile: bool,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Printed> {
-        let options = BenchOptions {
-            n_warmup,
-            n_runs: n_runs.max(1),
-            observe: false,
-            profile,
-            units: false,
-        };
-        work::run(py, progress.as_ref(), |stages| {
-            measured(&self.session, None, "float", options, stages)
-        })
+        measured(
+            py,
+            (&self.session, None, "float"),
+            (n_runs, n_warmup, profile),
+            progress.as_ref(),
+        )
     }
+}
+
+/// Writes a model again, with what lies beside it in files of external data: the copy needs the original no more.
+#[pyfunction]
+#[pyo3(signature = (source, target, /))]
+pub(crate) fn copy_model(py: Python<'_>, source: PathBuf, target: PathBuf) -> PyResult<()> {
+    py.detach(|| qloupe::write::copy_model(&source, &target))
+        .map_err(|error| to_python(py, &error))
 }
 
 /// Inputs as dicts.

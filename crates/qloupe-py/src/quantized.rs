@@ -1,6 +1,7 @@
 //! A model under a plan: run, analyzed, edited, written.
 
 mod analysis;
+mod improve;
 mod stored;
 mod values;
 
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use qloupe::bench::BenchOptions;
+use qloupe::hybrid::{ProposeOptions, read_hybrid};
 use qloupe::mixed_fp16::{convert_by_plan, proof_of};
 use qloupe::plan::{QuantPlan, constants_path, format_plan, write_plan};
 use qloupe::prepare::Prepared;
@@ -25,13 +26,15 @@ use qloupe_tensor::Range;
 use crate::error::{to_python, wrong_options};
 use crate::evaluate::mode_of;
 use crate::model::{Origin, Printed};
+use crate::proposal::Proposal;
 use crate::report::Report;
 use crate::runs::{measured, run_arrays, run_samples};
 use crate::samples::Samples;
 use crate::tensor::to_arrays;
 use crate::work;
 
-use analysis::{Request, analyze_samples, values_of};
+use analysis::{Request, analyze_samples, n_effect_samples_of, options_of, values_of};
+use improve::goal_of;
 use stored::Stored;
 
 /// A model with the precision of everything in it. It does not change: an edit gives another one.
@@ -123,6 +126,11 @@ impl Quantized {
         values::weights(py, &self.plan)
     }
 
+    /// The operators that the target has no integers for, and how many units of each there are.
+    fn operators_in_float(&self) -> Vec<(String, usize)> {
+        values::operators_in_float(&self.prepared)
+    }
+
     /// What to feed on the board: a JSON object and a line for each input.
     fn board_inputs(&self) -> Vec<Printed> {
         let inputs = qloupe::feed::board_inputs(&self.session, &self.plan).into_iter();
@@ -194,7 +202,8 @@ impl Quantized {
     }
 
     /// Compares with the float model, layer by layer.
-    #[pyo3(signature = (samples, /, *, views, mode="integer", dump=None, costs=true, progress=None))]
+    #[pyo3(signature = (samples, /, *, views, mode, depth, n_effect_samples, until_stable, dump=None, costs=true, labels=None,
+        progress=None))]
     #[expect(clippy::too_many_arguments, reason = "the choices of an analysis, by name")]
     fn analyze(
         &self,
@@ -202,16 +211,90 @@ impl Quantized {
         samples: &Samples,
         views: Vec<String>,
         mode: &str,
+        depth: &str,
+        n_effect_samples: Option<usize>,
+        until_stable: bool,
         dump: Option<PathBuf>,
         costs: bool,
+        labels: Option<PathBuf>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Report> {
-        let request = Request::new(views, mode, dump, costs).map_err(|error| to_python(py, &error))?;
+        let request = options_of(&views, mode, depth, n_effect_samples, until_stable)
+            .and_then(|options| Request::new(options, dump, costs, labels));
+        let request = request.map_err(|error| to_python(py, &error))?;
         let dataset = Arc::clone(&samples.dataset);
         work::run(py, progress.as_ref(), |stages| {
             let report = analyze_samples(self, &dataset, &samples.source, request, stages)?;
             Ok(Report { report })
         })
+    }
+
+    /// Tries the fixes of the first findings of a report, each by itself: the report with what each brings.
+    #[pyo3(signature = (samples, report, n, /, *, mode, progress=None))]
+    fn try_fixes(
+        &self,
+        py: Python<'_>,
+        samples: &Samples,
+        report: &Report,
+        n: usize,
+        mode: &str,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Report> {
+        let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
+        let dataset = Arc::clone(&samples.dataset);
+        work::run(py, progress.as_ref(), |stages| {
+            let report = self.tried(&dataset, &report.report, n, mode, stages)?;
+            Ok(Report { report })
+        })
+    }
+
+    /// The same with fixes that were tried, by their numbers in the report.
+    #[pyo3(signature = (samples, report, numbers, /, *, mode))]
+    fn with_fixes(
+        &self,
+        py: Python<'_>,
+        samples: &Samples,
+        report: &Report,
+        numbers: Vec<usize>,
+        mode: &str,
+    ) -> PyResult<Self> {
+        let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
+        let dataset = Arc::clone(&samples.dataset);
+        work::run(py, None, |_| self.fixed(&dataset, &report.report, &numbers, mode))
+    }
+
+    /// Proposes the least set of units in higher precision that reaches a goal.
+    #[pyo3(signature = (samples, /, *, min_sqnr_db, min_cosine, max_drop, labels, mode, n_effect_samples, progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "the choices of a proposal, by name")]
+    fn propose_hybrid(
+        &self,
+        py: Python<'_>,
+        samples: &Samples,
+        min_sqnr_db: Option<f64>,
+        min_cosine: Option<f64>,
+        max_drop: Option<f64>,
+        labels: Option<PathBuf>,
+        mode: &str,
+        n_effect_samples: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Proposal> {
+        let raise = |error: Error| to_python(py, &error);
+        let goal = goal_of(min_sqnr_db, min_cosine, max_drop).map_err(raise)?;
+        let options = ProposeOptions {
+            mode: mode_of(mode).map_err(raise)?,
+            n_effect_samples: n_effect_samples_of(n_effect_samples).map_err(raise)?,
+        };
+        let dataset = Arc::clone(&samples.dataset);
+        work::run(py, progress.as_ref(), |stages| {
+            self.proposed(&dataset, labels, goal, options, stages)
+        })
+    }
+
+    /// The same with the precisions of a file of a proposal, edited or not.
+    #[pyo3(signature = (path, /))]
+    fn with_hybrid(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        py.detach(|| self.with_hybrid_file(&read_hybrid(&path)?))
+            .map_err(|error: Error| to_python(py, &error))
     }
 
     /// The float values and the values under test of some layers on one sample, as pairs of arrays by name.
@@ -309,18 +392,14 @@ impl Quantized {
         profile: bool,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Printed> {
-        let options = BenchOptions {
-            n_warmup,
-            n_runs: n_runs.max(1),
-            observe: false,
-            profile,
-            units: false,
-        };
         let chosen = mode_of(mode).map_err(|error| to_python(py, &error))?;
-        work::run(py, progress.as_ref(), |stages| {
-            let under_plan = Some((&*self.prepared, &self.plan, chosen));
-            measured(&self.session, under_plan, mode, options, stages)
-        })
+        let under_plan = Some((&*self.prepared, &self.plan, chosen));
+        measured(
+            py,
+            (&self.session, under_plan, mode),
+            (n_runs, n_warmup, profile),
+            progress.as_ref(),
+        )
     }
 }
 
@@ -380,16 +459,26 @@ impl Quantized {
             let mut plan = self.plan.clone();
             edit(&mut plan)?;
             self.prepared.check_plan(&self.session.network.file, &plan)?;
-            Ok(Self {
-                origin: self.origin.clone(),
-                session: Arc::clone(&self.session),
-                prepared: Arc::clone(&self.prepared),
-                plan,
-                notes: self.notes.clone(),
-                stored: self.stored.clone(),
-                runners: Mutex::default(),
-            })
+            Ok(self.with_plan(plan))
         })
         .map_err(|error: Error| to_python(py, &error))
+    }
+
+    /// The same under another plan of its graph.
+    fn with_plan(&self, plan: QuantPlan) -> Self {
+        Self {
+            origin: self.origin.clone(),
+            session: Arc::clone(&self.session),
+            prepared: Arc::clone(&self.prepared),
+            plan,
+            notes: self.notes.clone(),
+            stored: self.stored.clone(),
+            runners: Mutex::default(),
+        }
+    }
+
+    /// The same again.
+    pub(crate) fn copied(&self) -> Self {
+        self.with_plan(self.plan.clone())
     }
 }

@@ -2,9 +2,11 @@
 
 use pyo3::prelude::*;
 use qloupe::Error;
+use qloupe::compare_reports::{self, TableOptions, parse_report};
 use qloupe::report::{self, Gate, Options, ReportFormat, Thresholds, TxtStyle};
 
 use crate::error::to_python;
+use crate::model::Printed;
 
 const TXT_STYLES: &[(&str, TxtStyle)] = &[("2", TxtStyle::V2), ("1.3", TxtStyle::V1_3)];
 
@@ -19,12 +21,9 @@ impl Report {
     /// Reads a report out of JSON.
     #[staticmethod]
     #[pyo3(signature = (text, file, /))]
-    fn parse(py: Python<'_>, text: &str, file: String) -> PyResult<Self> {
-        let parsed = serde_json::from_str(text).map_err(|error| Error::File {
-            path: file.into(),
-            what: format!("is no report: {error}"),
-        });
-        let report: report::Report = parsed.map_err(|error| to_python(py, &error))?;
+    fn parse(py: Python<'_>, text: &str, file: &str) -> PyResult<Self> {
+        let report = parse_report(text.as_bytes(), file);
+        let report = report.map_err(|error| to_python(py, &error))?;
         Ok(Self { report })
     }
 
@@ -72,6 +71,52 @@ impl Report {
         let gate: Gate = limit.parse().map_err(raise)?;
         let outcome = self.report.gate(&gate).map_err(raise)?;
         Ok((outcome.passed, outcome.to_string()))
+    }
+
+    /// The story of a layer in plain words, a paragraph an element.
+    #[pyo3(signature = (layer, /))]
+    fn story(&self, py: Python<'_>, layer: &str) -> PyResult<Vec<String>> {
+        let story = self.report.story(layer);
+        story.map_err(|error| to_python(py, &error))
+    }
+
+    /// What moved between this report and another one, the one after.
+    #[pyo3(signature = (after, names, /))]
+    fn compare(&self, after: &Self, names: (String, String)) -> ReportComparison {
+        let (a, b) = ((&*names.0, &self.report), (&*names.1, &after.report));
+        ReportComparison {
+            comparison: compare_reports::ReportComparison::new(a, b),
+        }
+    }
+}
+
+/// What moved between two reports.
+#[pyclass(frozen, module = "qloupe._qloupe")]
+pub(crate) struct ReportComparison {
+    comparison: compare_reports::ReportComparison,
+}
+
+#[pymethods]
+impl ReportComparison {
+    /// JSON and the tables that people read.
+    #[pyo3(signature = (*, all, width))]
+    fn printed(&self, all: bool, width: usize) -> Printed {
+        let options = TableOptions {
+            colour: false,
+            width,
+            all,
+            quiet: false,
+        };
+        let comparison = &self.comparison;
+        (comparison.to_json().to_string(), comparison.to_text(options))
+    }
+
+    /// Whether no network output lost more than so many dB, and a sentence.
+    #[pyo3(signature = (limit_db, /))]
+    fn regression(&self, py: Python<'_>, limit_db: f64) -> PyResult<(bool, String)> {
+        let judged = self.comparison.regression(limit_db);
+        let regression = judged.map_err(|error| to_python(py, &error))?;
+        Ok((regression.passed, regression.words))
     }
 }
 

@@ -8,7 +8,6 @@ use qloupe::bench::{Bench, BenchOptions, Subject, make_inputs, measure};
 use qloupe::outputs::Collected;
 use qloupe::plan::QuantPlan;
 use qloupe::prepare::Prepared;
-use qloupe::quantize::Stages;
 use qloupe::runner::{Named, Runner};
 use qloupe::samples::Batch;
 use qloupe::session::Session;
@@ -88,39 +87,47 @@ pub(crate) fn made_up_inputs(session: &Session) -> Result<Named, Error> {
     make_inputs(&inputs)
 }
 
-/// Latency and memory, of the float model or of one under a plan.
+/// Latency and memory, of the float model or of one under a plan: what runs, with the name of its mode, and how often.
 pub(crate) fn measured(
-    session: &Session,
-    under_plan: Option<(&Prepared, &QuantPlan, Mode)>,
-    mode: &str,
-    options: BenchOptions,
-    stages: Stages<'_>,
-) -> Result<Printed, Error> {
+    py: Python<'_>,
+    (session, under_plan, mode): (&Session, Option<(&Prepared, &QuantPlan, Mode)>, &str),
+    (n_runs, n_warmup, profile): (usize, usize, bool),
+    progress: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Printed> {
+    let options = BenchOptions {
+        n_warmup,
+        n_runs: n_runs.max(1),
+        observe: false,
+        profile,
+        units: false,
+    };
     let network = &session.network;
-    let inputs = made_up_inputs(session)?;
-    let program = match under_plan {
-        Some((prepared, plan, mode)) => Some((prepared, prepared.quantized(network, plan, mode)?)),
-        None => None,
-    };
-    let subject = match &program {
-        Some((prepared, program)) => Subject::Quantized {
-            network,
-            prepared,
-            program,
-        },
-        None => Subject::Float(network),
-    };
-    let measurement = measure(subject, &inputs, options, &mut |done, all| {
-        stages("bench", done, all)
-    })?;
-    let bench = Bench {
-        model: network.file.clone(),
-        mode: mode.to_owned(),
-        isa: qloupe_kernels::isa().name().to_owned(),
-        n_threads: rayon::current_num_threads(),
-        n_runs: options.n_runs,
-        inputs: Bench::describe(&inputs),
-        measurement,
-    };
-    Ok((bench.to_json().to_string(), bench.to_text()))
+    work::run(py, progress, |stages| {
+        let inputs = made_up_inputs(session)?;
+        let program = match under_plan {
+            Some((prepared, plan, mode)) => Some((prepared, prepared.quantized(network, plan, mode)?)),
+            None => None,
+        };
+        let subject = match &program {
+            Some((prepared, program)) => Subject::Quantized {
+                network,
+                prepared,
+                program,
+            },
+            None => Subject::Float(network),
+        };
+        let measurement = measure(subject, &inputs, options, &mut |done, all| {
+            stages("bench", done, all)
+        })?;
+        let bench = Bench {
+            model: network.file.clone(),
+            mode: mode.to_owned(),
+            isa: qloupe_kernels::isa().name().to_owned(),
+            n_threads: rayon::current_num_threads(),
+            n_runs: options.n_runs,
+            inputs: Bench::describe(&inputs),
+            measurement,
+        };
+        Ok((bench.to_json().to_string(), bench.to_text()))
+    })
 }

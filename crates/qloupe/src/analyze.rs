@@ -38,7 +38,7 @@ use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
 pub use stability::Stability;
 use stretch::{Comparing, run_entire};
-pub use whole::{AnalyzeOptions, N_EFFECT_SAMPLES, analyze};
+pub use whole::{AnalyzeOptions, N_EFFECT_SAMPLES, add_origin, analyze};
 
 /// The views that `analyze` can compute.
 pub const VIEWS: &[&str] = &["alone", "entire", "local", "rescued", "tensor"];

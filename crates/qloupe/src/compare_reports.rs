@@ -17,7 +17,7 @@ use crate::Error;
 use crate::report::{Layer, Metrics, Report, View, figure_of, headline, slice_words};
 
 pub use findings::{FindingMove, FindingState};
-pub use read::read_report;
+pub use read::{parse_report, read_report};
 pub use settings::{Setting, SettingChange, SettingsMove};
 pub use table::TableOptions;
 pub use unmatched::Unmatched;

@@ -25,7 +25,7 @@ pub use class_names::read_class_names;
 pub use gate::{Gate, GateOutcome};
 pub use interval::Hits;
 pub use question::{Choice, Question};
-pub use summary::accuracy;
+pub use summary::measure_accuracy;
 
 /// The precisions that can be evaluated, in the order they are shown.
 pub const PRECISIONS: &[&str] = &["float", "fp16", "int8"];

@@ -10,7 +10,11 @@ use crate::prepare::Network;
 use crate::quantize::Quantized;
 use crate::report::figure_of;
 use crate::runner::{Named, Runner};
+use crate::samples::Dataset;
 use crate::sensitivity::{Parts, score_db};
+
+/// Samples of a dataset that plans are judged on, at most: they tell plans apart.
+const MAX_SAMPLES: usize = 16;
 
 /// Samples with the outputs of the float network.
 #[derive(Debug)]
@@ -50,6 +54,17 @@ impl Exam {
             parts,
             mode,
         })
+    }
+
+    /// Runs the float network on samples of a dataset, evenly spread over all where there are many.
+    ///
+    /// # Errors
+    /// A sample that cannot be read, a run that fails.
+    pub fn of_dataset(network: &Network, dataset: &Dataset, mode: Mode) -> Result<Self, Error> {
+        let n_batches = dataset.n_batches();
+        let n = n_batches.min(MAX_SAMPLES);
+        let samples = (0..n).map(|i| Ok(dataset.batch(i * n_batches / n)?.inputs));
+        Self::new(network, samples.collect::<Result<_, Error>>()?, mode)
     }
 
     /// How many samples there are.

@@ -155,6 +155,31 @@ impl<'a> Fixer<'a> {
         quantize(self.session, dataset, &options, &|_, _, _| ()).map(Some)
     }
 
+    /// The plan after fixes that [`Fixer::try_all`] tried, by their numbers.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for a number that no fix has, and for fixes that exclude each other; a graph that cannot be rewritten.
+    pub fn apply_numbered(&self, findings: &[Finding], numbers: &[usize]) -> Result<Quantized, Error> {
+        let number_of = |finding: &Finding| finding.tried.as_ref().map(|tried| tried.number);
+        let action = |number: &usize| -> Result<Action, Error> {
+            let found = findings
+                .iter()
+                .find(|finding| number_of(finding) == Some(*number));
+            found.and_then(|finding| finding.action.clone()).ok_or_else(|| {
+                let n = findings.iter().filter_map(number_of).max();
+                let expected = n.map_or_else(
+                    || "none was tried".to_owned(),
+                    |n| format!("expected 1 to {n} of those that were tried"),
+                );
+                Error::Options(format!("there is no fix {number}, {expected}"))
+            })
+        };
+        let actions: Vec<Action> = numbers.iter().map(action).collect::<Result<_, _>>()?;
+        self.apply(&actions)?.ok_or_else(|| {
+            Error::Options("these fixes cannot be made together, expected one of them".to_owned())
+        })
+    }
+
     /// The graph with a rescaled Concat. Values that it inserts get the ranges of the samples, the others keep theirs.
     fn rescaled(
         &self,

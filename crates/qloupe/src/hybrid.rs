@@ -7,20 +7,27 @@
 mod file;
 mod goal;
 mod ranking;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Error;
+use crate::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
+use crate::evaluate::Question;
+use crate::exam::Exam;
 use crate::mixed_fp16::{Kept, grow, prune};
 use crate::plan::{QuantPlan, real_precision};
 use crate::prepare::Prepared;
 use crate::quantize::{Quantized, Stages};
 use crate::report::Report;
+use crate::samples::{Dataset, Labelled};
+use crate::sensitivity::Depth;
 use crate::session::Session;
 use crate::unit_costs::unit_costs;
 use crate::units::unit_outputs;
+use qloupe_exec::Mode;
 
-pub use file::{HybridFile, format_hybrid, read_hybrid};
+pub use file::{HybridFile, format_hybrid, plan_reference, read_hybrid};
 pub use goal::{Goal, Judge, Standing, Task};
 use ranking::rankings;
 
@@ -33,6 +40,8 @@ pub struct HybridUnit {
     pub unit: String,
     /// `int8`, `fp16`, `float` or what else the plan has.
     pub precision: String,
+    /// Whether the proposal raised it.
+    pub is_raised: bool,
     /// What is won at the outputs without its error, in dB; absent where that was not measured.
     pub gain_db: Option<f64>,
     /// The part of all multiply-accumulates that it does, 0 to 1.
@@ -44,6 +53,10 @@ pub struct HybridUnit {
 /// A set of units that reaches the goal, or all of them where none does.
 #[derive(Debug)]
 pub struct Proposal {
+    /// What had to be reached.
+    pub goal: Goal,
+    /// Whether it is.
+    pub is_reached: bool,
     /// Every unit, in execution order.
     pub units: Vec<HybridUnit>,
     /// The plan with the proposal in it.
@@ -72,6 +85,61 @@ pub fn propose(
     stages: Stages<'_>,
 ) -> Result<Proposal, Error> {
     Search::new(session, base, judge, stages)?.run(report)
+}
+
+/// How a proposal is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct ProposeOptions {
+    /// How quantized units compute.
+    pub mode: Mode,
+    /// Samples that `alone` and `rescued` are measured on, at most.
+    pub n_effect_samples: usize,
+}
+
+impl Default for ProposeOptions {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Integer,
+            n_effect_samples: N_EFFECT_SAMPLES,
+        }
+    }
+}
+
+/// Measures what the units of a plan do on samples, then proposes as [`propose`]. Labelled samples are for a goal of points lost.
+/// Where the plan reaches the goal as it is, units are not measured: their gains are absent.
+///
+/// # Errors
+/// A goal that lacks labels, a sample that cannot be read, a run that fails.
+pub fn propose_on(
+    (session, base): (&Session, &Quantized),
+    samples: &Dataset,
+    task: Option<(&Labelled, &Question)>,
+    goal: Goal,
+    options: ProposeOptions,
+    stages: Stages<'_>,
+) -> Result<Proposal, Error> {
+    let ProposeOptions {
+        mode,
+        n_effect_samples,
+    } = options;
+    let exam = Exam::of_dataset(&session.network, samples, mode)?;
+    let task = task.map(|(labelled, question)| Task::new(session, labelled, question));
+    let judge = Judge::new(goal, &exam, task.transpose()?, mode)?;
+    // Nothing is ranked where nothing has to be raised.
+    let report = if judge.reaches(&judge.standing(session, base)?) {
+        Report::default()
+    } else {
+        let options = AnalyzeOptions {
+            mode,
+            views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
+            n_effect_samples,
+            depth: Depth::default(),
+            until_stable: false,
+        };
+        let subject = (&session.network, &base.prepared, &base.plan);
+        analyze(subject, samples, &options, stages, None)?
+    };
+    propose(session, base, &report, &judge, stages)
 }
 
 struct Search<'a> {
@@ -125,6 +193,8 @@ impl<'a> Search<'a> {
             .with_raised(&self.base.prepared, kept.iter().copied(), &reason);
         let units = described(report, &self.base.prepared, &plan, &self.costs, &kept, &reason);
         Ok(Proposal {
+            goal: self.judge.goal(),
+            is_reached: self.judge.reaches(&after),
             units,
             plan,
             before,
@@ -262,6 +332,7 @@ fn described(
                     _ => "float".to_owned(),
                 }
             },
+            is_raised: kept.contains(&idx),
             gain_db: layer.and_then(|layer| layer.effect).map(|effect| effect.gain_db),
             cost: costs[idx],
             reason: if kept.contains(&idx) {

@@ -291,7 +291,7 @@ impl Prepared {
     ///
     /// # Errors
     /// None that making this one did not give.
-    pub(crate) fn copied(&self, network: &Network) -> Result<Self, Error> {
+    pub fn copied(&self, network: &Network) -> Result<Self, Error> {
         self.with_model(network, self.model.clone())
     }
 

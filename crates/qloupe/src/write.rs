@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use qloupe_onnx::AtomicFile;
 
+use crate::Error;
+
 /// Why an output file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +42,16 @@ pub enum WriteError {
         /// Its answer.
         source: io::Error,
     },
+}
+
+/// Writes a model again: data in files beside it is embedded where the copy lies in another folder, so that it needs them no more.
+///
+/// # Errors
+/// A model that cannot be read, a file that cannot be written.
+pub fn copy_model(source: &Path, target: &Path) -> Result<(), Error> {
+    check_writable(target)?;
+    let model = qloupe_onnx::read_model(source)?;
+    Ok(qloupe_onnx::write_model(&model, target)?)
 }
 
 /// Writes a file whole or not at all: to a temporary name in the same folder, then renamed.

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 import qloupe
 
+from .._qloupe import copy_model
 from ..progress import shown
 from ..quantized import Quantized
 from ..samples import Array, Samples
@@ -20,6 +21,8 @@ from .state import State, before_mean_and_std, open_model, opening
 
 #: Samples that the vendor's own calibration sees in export_rknn; its ranges are replaced by ours.
 _N_EXPORT_SAMPLES = 32
+#: Samples that layers of build(auto_hybrid=True) are raised on, at most.
+_N_PROPOSAL_SAMPLES = 16
 #: What stands behind a line of the vendor's table.
 _LEGEND = "cosine below 0.99: slightly inconsistent; below 0.98: this layer is wrong"
 
@@ -150,9 +153,8 @@ class RKNN(NotOffered):
         else:
             quantized, samples = self._quantize(dataset)
             if auto_hybrid:
-                names = propose(quantized, samples, parsed.cos_thresh, parsed.euc_thresh)
-                quantized = quantized.with_precisions({name: "fp16" for name in names}) if names else quantized
-                self._log.info(f"build: auto_hybrid raised {len(names)} layers to float16: {', '.join(names)}")
+                judged = samples.first(_N_PROPOSAL_SAMPLES)
+                quantized = propose(quantized, judged, parsed.cos_thresh, parsed.euc_thresh, self._log, "build").quantized
             state.quantized, state.calibration = quantized, samples
         state.dataset = dataset
         state.is_runtime_ready = False
@@ -197,6 +199,8 @@ class RKNN(NotOffered):
     def _say_built(self, method: str) -> None:
         quantized = self._state.require_quantized()
         self._log.info(f"{method}: {quantized!r}")
+        for op_type, n in quantized.operators_in_float.items():
+            self._log.once(f"{method}: {quantized.target} has no integers for {op_type}: {n} units compute in float16, between casts")
         for note in quantized.notes:
             self._log.info(f"{method}: {note}")
 
@@ -217,14 +221,13 @@ class RKNN(NotOffered):
         quantized, samples = self._quantize(dataset)
         layers: Dict[str, Optional[str]] = {}
         if proposal:
-            n = max(1, min(int(proposal_dataset_size), len(samples)))
-            names = propose(quantized, samples.first(n), parsed.cos_thresh, parsed.euc_thresh)
-            layers.update(dict.fromkeys(names))
-            self._log.info(f"hybrid_quantization_step1: {len(names)} layers are proposed")
+            first = samples.first(_proposal_size(proposal_dataset_size))
+            raised = propose(quantized, first, parsed.cos_thresh, parsed.euc_thresh, self._log, "hybrid_quantization_step1")
+            layers.update(raised.layers)
         for name in hybrid.between(model, quantized, custom_hybrid or ()):
             layers.setdefault(name, None)
         stem = Path(self._state.load["model"]).stem
-        Path(f"{stem}.model").write_bytes(Path(self._state.load["model"]).read_bytes())
+        copy_model(self._state.load["model"], f"{stem}.model")
         stored = cfg.Stored(
             config=parsed.given,
             load={**self._state.load, "model": None},
@@ -416,6 +419,12 @@ class RKNN(NotOffered):
 
 def _mode(quantized: Quantized) -> str:
     return "fake-quant" if quantized.target == "fp16" else "integer"
+
+
+def _proposal_size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise Refusal(f"proposal_dataset_size: expected a number of samples, at least 1, got {size!r}")
+    return size
 
 
 def _no_device(target: Optional[str], device_id: Optional[str]) -> str:

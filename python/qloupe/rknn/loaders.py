@@ -19,7 +19,10 @@ def from_pytorch(model: str, input_size_list: Sequence[Sequence[int]], output: P
     try:
         module = torch.jit.load(model, map_location="cpu").eval()
     except Exception as error:
-        raise Refusal(f"{model!r} is no TorchScript file, expected what torch.jit.save writes: {_first_line(error)}") from None
+        raise Refusal(
+            f"{model!r} is no TorchScript file, expected what torch.jit.save writes: {_first_line(error)}",
+            "torch.jit.save(torch.jit.trace(model.eval(), example), 'MODEL.pt') writes one",
+        ) from None
     inputs = tuple(torch.zeros(*shape) for shape in input_size_list)
     names = [f"input{i}" if i else "input" for i in range(len(inputs))]
     try:
@@ -27,7 +30,10 @@ def from_pytorch(model: str, input_size_list: Sequence[Sequence[int]], output: P
     except TypeError:  # Releases before 2.5 know no other exporter and no such argument.
         torch.onnx.export(module, inputs, str(output), opset_version=OPSET, input_names=names)
     except Exception as error:
-        raise Refusal(f"{model!r}: torch.onnx cannot export it: {_first_line(error)}") from None
+        raise Refusal(
+            f"{model!r}: torch.onnx cannot export it: {_first_line(error)}",
+            f"torch.onnx.export(model, example, 'MODEL.onnx', opset_version={OPSET}) of the module itself, then load_onnx('MODEL.onnx')",
+        ) from None
 
 
 def from_tflite(model: str, output: Path) -> None:
@@ -38,7 +44,7 @@ def from_tflite(model: str, output: Path) -> None:
     try:
         convert.from_tflite(model, opset=OPSET, output_path=str(output))
     except Exception as error:
-        raise Refusal(f"{model!r}: tf2onnx cannot convert it: {_first_line(error)}") from None
+        raise _unconverted(model, f"--tflite {model}", error) from None
 
 
 def from_tensorflow(tf_pb: str, inputs: Sequence[str], outputs: Sequence[str], output: Path) -> None:
@@ -57,7 +63,8 @@ def from_tensorflow(tf_pb: str, inputs: Sequence[str], outputs: Sequence[str], o
             output_path=str(output),
         )
     except Exception as error:
-        raise Refusal(f"{tf_pb!r}: tf2onnx cannot convert it: {_first_line(error)}") from None
+        ports = f"--inputs {','.join(map(_port, inputs))} --outputs {','.join(map(_port, outputs))}"
+        raise _unconverted(tf_pb, f"--graphdef {tf_pb} {ports}", error) from None
 
 
 def checked_shapes(input_size_list: Any, what: str) -> List[List[int]]:
@@ -71,6 +78,14 @@ def checked_shapes(input_size_list: Any, what: str) -> List[List[int]]:
             raise wrong
         shapes.append(list(shape))
     return shapes
+
+
+def _unconverted(model: str, arguments: str, error: Exception) -> Refusal:
+    """What tf2onnx says, and the command that converts by hand."""
+    return Refusal(
+        f"{model!r}: tf2onnx cannot convert it: {_first_line(error)}",
+        f"python -m tf2onnx.convert {arguments} --opset {OPSET} --output MODEL.onnx tells more; then load_onnx('MODEL.onnx')",
+    )
 
 
 def _port(name: str) -> str:

@@ -12,6 +12,8 @@ from ..quantized import Quantized
 from ..report import Report
 from ..samples import Samples
 
+#: The columns of the vendor's table; what each layer does to the outputs has none.
+_VIEWS = ("entire", "local")
 #: The vendor's folders, by ours.
 _FOLDERS = {"golden": "golden", "test": "simulator"}
 
@@ -22,15 +24,15 @@ def analyze(quantized: Quantized, samples: Samples, output_dir: Optional[Path]) 
     Only the first sample's values are written. Without a folder only the numbers are computed.
     """
     if output_dir is None:
-        return quantized.analyze(samples, costs=False)
+        return quantized.analyze(samples, views=_VIEWS, costs=False)
     dump = output_dir / ".dump"
     shutil.rmtree(dump, ignore_errors=True)
     try:
         if len(samples) == 1:
-            report = quantized.analyze(samples, costs=False, dump=dump)
+            report = quantized.analyze(samples, views=_VIEWS, costs=False, dump=dump)
         else:
             quantized.analyze(samples.first(1), views=("entire",), costs=False, dump=dump)
-            report = quantized.analyze(samples, costs=False)
+            report = quantized.analyze(samples, views=_VIEWS, costs=False)
         names = _arrange(dump, output_dir)
     finally:
         shutil.rmtree(dump, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
+from .._qloupe import copy_model
 from ..quantized import Quantized
 from ..samples import Array, Samples
 from .config import Config
@@ -47,7 +48,7 @@ def export(
     first = None if calibration is None else calibration[0]
     with tempfile.TemporaryDirectory() as folder, _inside(Path(folder)):
         stem = Path(quantized.model.path).stem
-        shutil.copy(load["model"], f"{stem}.onnx")
+        copy_model(load["model"], f"{stem}.onnx")
 
         def opened() -> Any:
             vendor = VendorRKNN(verbose=log.verbose)

@@ -7,9 +7,10 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
-use qloupe::analyze::{AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, analyze, measure_costs};
+use qloupe::analyze::{
+    AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, add_origin, analyze, measure_costs,
+};
 use qloupe::findings;
-use qloupe::mixed_fp16::proof_of;
 use qloupe::outputs::DumpWriter;
 use qloupe::report::{Gate, Options, Report, Thresholds, TxtStyle, View, format_of_extension};
 use qloupe::samples::Dataset;
@@ -183,19 +184,13 @@ impl Command for Analyze {
         if let Some(task) = &task {
             report.accuracy = Some(task.accuracy(&args, session, &quantized, mode)?);
         }
-        for sample in report
-            .outputs
-            .iter_mut()
-            .flat_map(|output| &mut output.worst_samples)
-        {
-            sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
-        }
-        report.samples.source = args.input.join(" ");
+        add_origin(
+            &mut report,
+            (&quantized.prepared, &quantized.plan),
+            &dataset,
+            args.input.join(" "),
+        );
         report.plan.file = args.quantize.plan.as_ref().map(|p| p.display().to_string());
-        if quantized.prepared.target.activation.is_none() {
-            report.notes.extend(proof_of(&quantized.plan));
-        }
-        report.notes.extend(dataset.notes().iter().cloned());
         report.timing.total_seconds = start.elapsed().as_secs_f64();
         let phase = |name: &str, seconds| qloupe::report::Phase {
             name: name.to_owned(),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::Error;
 use qloupe::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
+use qloupe::compare_reports::read_report;
 use qloupe::report::Report;
 use qloupe::samples::Dataset;
 use qloupe::sensitivity::Depth;
@@ -106,17 +107,4 @@ impl Arguments {
         stages.finish();
         Ok(report?)
     }
-}
-
-/// Reads a report of `analyze`.
-pub(super) fn read_report(path: &std::path::Path) -> anyhow::Result<Report> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    let report = serde_json::from_str(&text).map_err(|e| {
-        anyhow::anyhow!(
-            "{}: is no report, expected one that `analyze --report out.json` wrote, got {e}",
-            path.display()
-        )
-    })?;
-    Ok(report)
 }

@@ -4,20 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use qloupe::Mode;
 use qloupe::exam::Exam;
 use qloupe::fix::Fixer;
 use qloupe::plan::{constants_path, write_plan};
 use qloupe::quantize::{QuantizeOptions, Quantized, Stages};
-use qloupe::report::{Action, Report};
+use qloupe::report::Report;
 use qloupe::samples::Dataset;
 use qloupe::session::Session;
-use qloupe::{Error, Mode};
 
 use crate::args::ModelArgs;
 use crate::progress;
-
-/// Samples that fixes are judged on, at most.
-const MAX_SAMPLES: usize = 16;
 
 /// What to do about findings.
 #[derive(Args, Debug)]
@@ -71,11 +68,7 @@ impl FixArgs {
         report: &mut Report,
         stages: Stages<'_>,
     ) -> anyhow::Result<()> {
-        let n = dataset.n_batches();
-        let n_samples = n.min(MAX_SAMPLES);
-        let samples = (0..n_samples).map(|i| Ok(dataset.batch(i * n / n_samples)?.inputs));
-        let samples = samples.collect::<Result<Vec<_>, Error>>()?;
-        let exam = Exam::new(&session.network, samples, mode)?;
+        let exam = Exam::of_dataset(&session.network, dataset, mode)?;
         let mut fixer = Fixer::new(session, quantized, exam);
         if let Some((dataset, options)) = calibration {
             fixer = fixer.with_calibration(dataset, options);
@@ -88,38 +81,7 @@ impl FixArgs {
         if self.apply.is_empty() {
             return Ok(());
         }
-        let action = |number: &usize| -> anyhow::Result<Action> {
-            let tried = |finding: &&qloupe::report::Finding| {
-                finding
-                    .tried
-                    .as_ref()
-                    .is_some_and(|tried| tried.number == *number)
-            };
-            match report
-                .findings
-                .iter()
-                .find(tried)
-                .and_then(|finding| finding.action.clone())
-            {
-                Some(action) => Ok(action),
-                None => {
-                    let n = report
-                        .findings
-                        .iter()
-                        .filter_map(|finding| finding.tried.as_ref());
-                    let n = n.map(|tried| tried.number).max().unwrap_or(0);
-                    bail!("--apply: there is no fix {number}, expected 1 to {n} of those that were tried")
-                }
-            }
-        };
-        let actions = self
-            .apply
-            .iter()
-            .map(action)
-            .collect::<anyhow::Result<Vec<Action>>>()?;
-        let Some(fixed) = fixer.apply(&actions)? else {
-            bail!("--apply: these fixes cannot be made together, expected one of them")
-        };
+        let fixed = fixer.apply_numbered(&report.findings, &self.apply)?;
         let path = self.path(model);
         write_plan(&path, &fixed.plan)?;
         progress::message(&format!("wrote {}", path.display()));

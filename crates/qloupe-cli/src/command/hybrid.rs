@@ -1,19 +1,17 @@
 //! `qloupe hybrid propose` and `apply`: the least of the network in higher precision that reaches a goal.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
-use qloupe::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
+use qloupe::analyze::N_EFFECT_SAMPLES;
 use qloupe::evaluate::{Choice, Question};
-use qloupe::exam::Exam;
-use qloupe::hybrid::{Goal, Judge, Proposal, Standing, Task, format_hybrid, propose, read_hybrid};
+use qloupe::hybrid::{Goal, ProposeOptions, format_hybrid, plan_reference, propose_on, read_hybrid};
 use qloupe::plan::{constants_path, write_plan};
 use qloupe::qdq::export_qdq;
 use qloupe::quantize::{Quantized, read_plan};
 use qloupe::samples::{Dataset, Labelled};
-use qloupe::sensitivity::Depth;
 use qloupe::write::write_atomically;
 use qloupe::{Error, write_model};
 
@@ -25,9 +23,6 @@ const EXAMPLE: &str = "Examples:
   qloupe hybrid propose model.onnx --plan model.int8.plan.toml --dataset calib/ --min-sqnr-db 30
   qloupe hybrid propose model.onnx --target rk3588 --dataset calib/ --labels test.csv --max-drop 1.0
   qloupe hybrid apply model.onnx --hybrid model.hybrid.toml -o model.hybrid.onnx";
-
-/// Samples that sets of units are judged on, at most.
-const MAX_SAMPLES: usize = 16;
 
 pub(super) struct Hybrid;
 
@@ -149,160 +144,38 @@ impl ProposeArguments {
         let quantized = quantize::quantize(&self.quantize, &choices, &mut session, Some(samples), quiet)?;
         let stages = Stages::new(quiet);
         let show = |stage: &str, done, all| stages.show(stage, done, all);
-        let options = AnalyzeOptions {
-            mode,
-            views: ViewSet::parse(["entire", "local", "alone", "rescued"])?,
-            n_effect_samples: self.effect_samples,
-            depth: Depth::default(),
-            until_stable: false,
-        };
-        let chosen = Chosen::new(samples)?;
-        let exam = Exam::new(&session.network, chosen.inputs, mode)?;
-        let subject = (&session.network, &quantized.prepared, &quantized.plan);
-        let report = analyze(subject, samples, &options, &show, None)?;
         let question = labelled
             .as_ref()
             .map(|labelled| Question::choose(&session.network, labelled, Choice::default()));
         let question = question.transpose()?;
-        let task = match labelled.as_ref().zip(question.as_ref()) {
-            Some((labelled, question)) => Some(Task::new(&session, labelled, question)?),
-            None => None,
+        let task = labelled.as_ref().zip(question.as_ref());
+        let options = ProposeOptions {
+            mode,
+            n_effect_samples: self.effect_samples,
         };
-        let judge = Judge::new(goal, &exam, task, mode)?;
-        let proposal = propose(&session, &quantized, &report, &judge, &show)?;
+        let proposal = propose_on((&session, &quantized), samples, task, goal, options, &show)?;
         stages.finish();
         let plan = match &self.quantize.plan {
-            Some(path) => relative(path, &output),
+            Some(path) => plan_reference(path, &output),
             None => {
                 write_plan(&plan_path, &quantized.plan)?;
-                relative(&plan_path, &output)
+                plan_reference(&plan_path, &output)
             }
         };
         write_atomically(&output, format_hybrid(&proposal, &plan).as_bytes()).map_err(Error::from)?;
-        let reaches = judge.reaches(&proposal.after);
         if self.json {
-            progress::result(&serde_json::to_string_pretty(&to_json(
-                &proposal, goal, reaches, &output,
-            ))?)?;
+            let mut json = proposal.to_json();
+            json["file"] = output.display().to_string().into();
+            progress::result(&serde_json::to_string_pretty(&json)?)?;
         } else {
-            progress::result(&to_text(&proposal, goal, reaches, &output))?;
+            progress::result(&format!("{}\nwrote {}", proposal.to_text(), output.display()))?;
         }
-        Ok(if reaches {
+        Ok(if proposal.is_reached {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(crate::GATE_FAILED)
         })
     }
-}
-
-/// Samples that judge, evenly spread.
-struct Chosen {
-    inputs: Vec<Vec<(String, qloupe_tensor::Tensor)>>,
-}
-
-impl Chosen {
-    fn new(samples: &Dataset) -> anyhow::Result<Self> {
-        let n = samples.n_batches();
-        let n_chosen = n.min(MAX_SAMPLES);
-        let inputs = (0..n_chosen).map(|i| Ok(samples.batch(i * n / n_chosen)?.inputs));
-        Ok(Self {
-            inputs: inputs.collect::<Result<_, Error>>()?,
-        })
-    }
-}
-
-/// A path as seen from the folder of a file: its name where both are in one folder, else all of it.
-fn relative(path: &Path, file: &Path) -> String {
-    let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
-    match path.file_name() {
-        Some(name) if folder(path) == folder(file) => name.to_string_lossy().into_owned(),
-        _ => std::path::absolute(path)
-            .unwrap_or_else(|_| path.to_path_buf())
-            .display()
-            .to_string(),
-    }
-}
-
-fn standing_words(standing: &Standing) -> String {
-    let drop = standing
-        .drop
-        .map_or_else(String::new, |drop| format!(", {drop:.2} points lost"));
-    format!(
-        "{:.2} dB, cosine {:.5} at the worst output ({}){drop}",
-        standing.marks.worst_db, standing.marks.worst_cosine, standing.marks.worst
-    )
-}
-
-fn to_text(proposal: &Proposal, goal: Goal, reaches: bool, output: &Path) -> String {
-    let raised: Vec<_> = proposal
-        .units
-        .iter()
-        .filter(|unit| unit.reason.starts_with("hybrid"))
-        .collect();
-    let mut lines = vec![
-        format!("goal: {goal}"),
-        format!("before: {}", standing_words(&proposal.before)),
-        format!("after:  {}", standing_words(&proposal.after)),
-        format!(
-            "{} of {} units raised, {:.2}% of the multiply-accumulates; {} sets were run",
-            raised.len(),
-            proposal.units.len(),
-            100.0 * proposal.cost,
-            proposal.n_trials
-        ),
-    ];
-    if !reaches {
-        lines.push(format!(
-            "the goal is not reached: with every unit raised it is {}",
-            standing_words(&proposal.best)
-        ));
-    }
-    for unit in raised {
-        let gain = unit
-            .gain_db
-            .map_or_else(|| "n/a".to_owned(), |gain| format!("{gain:+.2} dB"));
-        lines.push(format!(
-            "  {} {} ({}): rescued {gain}, {:.2}% of the multiply-accumulates",
-            unit.precision,
-            unit.value,
-            unit.unit,
-            100.0 * unit.cost
-        ));
-    }
-    lines.push(format!("wrote {}", output.display()));
-    lines.join("\n")
-}
-
-fn to_json(proposal: &Proposal, goal: Goal, reaches: bool, output: &Path) -> serde_json::Value {
-    let standing = |standing: &Standing| {
-        serde_json::json!({
-            "worst_sqnr_db": standing.marks.worst_db.to_string().parse::<f64>().ok().filter(|db| db.is_finite()),
-            "worst_cosine": standing.marks.worst_cosine,
-            "worst_output": standing.marks.worst,
-            "drop": standing.drop,
-        })
-    };
-    let units = proposal.units.iter().map(|unit| {
-        serde_json::json!({
-            "value": unit.value,
-            "unit": unit.unit,
-            "precision": unit.precision,
-            "gain_db": unit.gain_db,
-            "cost": unit.cost,
-            "reason": unit.reason,
-        })
-    });
-    serde_json::json!({
-        "goal": goal.to_string(),
-        "reached": reaches,
-        "before": standing(&proposal.before),
-        "after": standing(&proposal.after),
-        "best": standing(&proposal.best),
-        "cost": proposal.cost,
-        "n_trials": proposal.n_trials,
-        "units": units.collect::<Vec<_>>(),
-        "file": output.display().to_string(),
-    })
 }
 
 #[derive(Args, Debug)]
@@ -339,8 +212,7 @@ impl ApplyArguments {
         }
         let file = read_hybrid(&self.hybrid)?;
         let session = self.model.open(self.recipe.as_deref())?;
-        let from_file = || file.plan.as_ref().map(|plan| self.hybrid.with_file_name(plan));
-        let base = self.plan.clone().or_else(from_file).with_context(|| {
+        let base = self.plan.clone().or_else(|| file.plan_path()).with_context(|| {
             format!(
                 "{}: tells no plan, expected --plan P.toml beside it",
                 self.hybrid.display()

@@ -1,9 +1,8 @@
 //! What `analyze --labels` adds to a report: how often the answers are right, in float and under the plan.
 
-use qloupe::evaluate::{self, Choice, Contender, Question};
+use qloupe::evaluate::{Choice, Question, measure_accuracy};
 use qloupe::quantize::Quantized;
 use qloupe::report::Accuracy;
-use qloupe::runner::Runner;
 use qloupe::samples::Labelled;
 use qloupe::session::Session;
 use qloupe::{Error, Mode};
@@ -39,28 +38,16 @@ impl Task {
         quantized: &Quantized,
         mode: Mode,
     ) -> anyhow::Result<Accuracy> {
-        let is_half = quantized.prepared.target.activation.is_none();
-        let contenders = [
-            Contender {
-                precision: "float",
-                runner: Runner::Float,
-            },
-            Contender {
-                precision: if is_half { "fp16" } else { "int8" },
-                runner: quantized.runner(session, mode)?,
-            },
-        ];
-        let n_runs = self.labelled.dataset.len() * contenders.len();
+        let n_runs = 2 * self.labelled.dataset.len();
         let bar = progress::bar("evaluate", n_runs, args.model.quiet);
         let done = |done, _| bar.set_position(done as u64);
-        let scores = evaluate::evaluate(
-            &session.network,
-            &self.labelled,
-            &self.question,
-            &contenders,
+        let accuracy = measure_accuracy(
+            (session, quantized, mode),
+            (&self.labelled, &self.question),
+            self.labels.clone(),
             &done,
         )?;
         bar.finish_and_clear();
-        Ok(evaluate::accuracy(&self.question, self.labels.clone(), &scores))
+        Ok(accuracy)
     }
 }

@@ -1,17 +1,18 @@
 //! The analysis of a model under a plan, sample by sample.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use qloupe::analyze::{
-    Analysis, AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, analyze, measure_costs,
+    Analysis, AnalyzeOptions, CostOptions, N_EFFECT_SAMPLES, Tap, ViewSet, add_origin, analyze, measure_costs,
 };
-use qloupe::mixed_fp16::proof_of;
+use qloupe::evaluate::{Choice, Question, measure_accuracy};
 use qloupe::outputs::DumpWriter;
 use qloupe::quantize::Stages;
 use qloupe::report::Report;
-use qloupe::samples::{Batch, Dataset};
+use qloupe::samples::{Batch, Dataset, Labelled};
 use qloupe::sensitivity::Depth;
+use qloupe::session::Session;
 use qloupe::{Error, Mode};
 use qloupe_ir::suggestion;
 use qloupe_tensor::Tensor;
@@ -22,31 +23,59 @@ use crate::evaluate::mode_of;
 /// Timed runs of each precision in the closing table.
 const N_COST_RUNS: usize = 3;
 
-/// What an analysis is asked for.
+/// What an analysis is asked for, besides its options.
 pub(super) struct Request {
-    views: ViewSet,
-    mode: Mode,
+    options: AnalyzeOptions,
     dump: Option<PathBuf>,
     costs: bool,
+    labels: Option<PathBuf>,
 }
 
 impl Request {
     /// Checks what is asked before the work.
     pub(super) fn new(
-        views: Vec<String>,
-        mode: &str,
+        options: AnalyzeOptions,
         dump: Option<PathBuf>,
         costs: bool,
+        labels: Option<PathBuf>,
     ) -> Result<Self, Error> {
         if let Some(folder) = &dump {
             DumpWriter::check(folder)?;
         }
         Ok(Self {
-            views: ViewSet::parse(views.iter().map(String::as_str))?,
-            mode: mode_of(mode)?,
+            options,
             dump,
             costs,
+            labels,
         })
+    }
+}
+
+/// The options of an analysis by their names.
+pub(super) fn options_of(
+    views: &[String],
+    mode: &str,
+    depth: &str,
+    n_effect_samples: Option<usize>,
+    until_stable: bool,
+) -> Result<AnalyzeOptions, Error> {
+    Ok(AnalyzeOptions {
+        mode: mode_of(mode)?,
+        views: ViewSet::parse(views.iter().map(String::as_str))?,
+        n_effect_samples: n_effect_samples_of(n_effect_samples)?,
+        depth: Depth::parse(depth)?,
+        until_stable,
+    })
+}
+
+/// Samples that `alone` and `rescued` are measured on.
+pub(super) fn n_effect_samples_of(given: Option<usize>) -> Result<usize, Error> {
+    match given {
+        Some(0) => {
+            let what = "n_effect_samples: expected at least 1 sample, got 0";
+            Err(Error::Options(what.to_owned()))
+        }
+        given => Ok(given.unwrap_or(N_EFFECT_SAMPLES)),
     }
 }
 
@@ -66,16 +95,14 @@ pub(super) fn analyze_samples(
         ..
     } = quantized;
     let network = &session.network;
-    let mut dump = request.dump.as_deref().map(DumpWriter::create).transpose()?;
-    let options = AnalyzeOptions {
-        mode: request.mode,
-        views: request.views,
-        n_effect_samples: N_EFFECT_SAMPLES,
-        depth: Depth::default(),
-        until_stable: false,
+    let task = match &request.labels {
+        Some(labels) => Some(Task::choose(session, labels, dataset)?),
+        None => None,
     };
+    let mut dump = request.dump.as_deref().map(DumpWriter::create).transpose()?;
     let tap = dump.as_mut().map(|dump| dump as &mut dyn Tap);
-    let mut report = analyze((network, prepared, plan), dataset, &options, stages, tap)?;
+    let subject = (network, &**prepared, plan);
+    let mut report = analyze(subject, dataset, &request.options, stages, tap)?;
     if let Some(dump) = dump {
         dump.finish()?;
     }
@@ -87,13 +114,35 @@ pub(super) fn analyze_samples(
     if let Some(stored) = &quantized.stored {
         stored.add_to(&mut report, quantized, &first.inputs);
     }
-    report.samples.source = source.to_owned();
-    if prepared.target.activation.is_none() {
-        report.notes.extend(proof_of(plan));
+    if let Some((labels, task)) = request.labels.zip(task) {
+        let subject = (&**session, &quantized.made()?, request.options.mode);
+        let asked = (&task.labelled, &task.question);
+        let done = |done, all| stages("evaluate", done, all);
+        report.accuracy = Some(measure_accuracy(
+            subject,
+            asked,
+            labels.display().to_string(),
+            &done,
+        )?);
     }
-    report.notes.extend(dataset.notes().iter().cloned());
+    add_origin(&mut report, (prepared, plan), dataset, source.to_owned());
     report.timing.total_seconds = start.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Samples with their right answers, and what is asked about them.
+pub(super) struct Task {
+    pub(super) labelled: Labelled,
+    pub(super) question: Question,
+}
+
+impl Task {
+    /// The task that labels are for. Labels that fit no output are refused before the long work.
+    pub(super) fn choose(session: &Session, labels: &Path, dataset: &Dataset) -> Result<Self, Error> {
+        let labelled = Labelled::of_dataset(labels, dataset, &session.inputs)?;
+        let question = Question::choose(&session.network, &labelled, Choice::default())?;
+        Ok(Self { labelled, question })
+    }
 }
 
 /// Name, golden value and value under test.

@@ -1,8 +1,11 @@
 //! The entries of a plan as dicts.
 
+use std::collections::BTreeMap;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use qloupe::plan::{Precision, QuantPlan};
+use qloupe::prepare::Prepared;
 use qloupe_exec::Form;
 
 /// The values: `name`, `unit`, `precision`, `shared_with`, `reason`, `scale`, `zero_point`, `range`, `chosen`.
@@ -58,4 +61,19 @@ pub(super) fn weights<'py>(py: Python<'py>, plan: &QuantPlan) -> PyResult<Bound<
         list.append(entry)?;
     }
     Ok(list)
+}
+
+/// The operators of units that the target computes in real numbers although it has integers, by name.
+pub(super) fn operators_in_float(prepared: &Prepared) -> Vec<(String, usize)> {
+    let mut counts = BTreeMap::new();
+    if prepared.target.activation.is_some() {
+        for unit in &prepared.units {
+            let node = &prepared.program.graph().nodes[unit.main_idx];
+            let support = prepared.target.support(&node.op_type, &node.domain);
+            if !support.is_integer() {
+                *counts.entry(node.op_type.clone()).or_default() += 1;
+            }
+        }
+    }
+    counts.into_iter().collect()
 }

@@ -5,6 +5,7 @@ use qloupe_exec::Mode;
 use super::{Analysis, Stability, Tap, ViewSet};
 use crate::Error;
 use crate::findings::{self, Case};
+use crate::mixed_fp16::proof_of;
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
@@ -72,4 +73,22 @@ pub fn analyze(
         report.findings = findings::find(&Case::new(&report, prepared, plan));
     }
     Ok(report)
+}
+
+/// Adds to a report where its samples come from, the files of the worst ones, and what the user should know of samples and plan.
+pub fn add_origin(
+    report: &mut Report,
+    (prepared, plan): (&Prepared, &QuantPlan),
+    dataset: &Dataset,
+    source: String,
+) {
+    let outputs = report.outputs.iter_mut();
+    for sample in outputs.flat_map(|output| &mut output.worst_samples) {
+        sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
+    }
+    report.samples.source = source;
+    if prepared.target.activation.is_none() {
+        report.notes.extend(proof_of(plan));
+    }
+    report.notes.extend(dataset.notes().iter().cloned());
 }

@@ -16,13 +16,21 @@ pub fn read_report(path: &Path) -> Result<Report, Error> {
         path: path.to_owned(),
         what: format!("cannot be read: {error}"),
     })?;
-    parse_report(&bytes).map_err(|what| Error::Report {
-        file: path.display().to_string(),
+    parse_report(&bytes, &path.display().to_string())
+}
+
+/// Reads the text of a `report.json`; `file` is what messages call it.
+///
+/// # Errors
+/// [`Error::Report`] where it is no report, or one of another version.
+pub fn parse_report(bytes: &[u8], file: &str) -> Result<Report, Error> {
+    parse(bytes).map_err(|what| Error::Report {
+        file: file.to_owned(),
         what,
     })
 }
 
-fn parse_report(bytes: &[u8]) -> Result<Report, String> {
+fn parse(bytes: &[u8]) -> Result<Report, String> {
     let no_json = |error| format!("not a report: {error}, expected the JSON of a report");
     let value: Value = serde_json::from_slice(bytes).map_err(no_json)?;
     match value.get("schema") {

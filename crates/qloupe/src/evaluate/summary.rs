@@ -1,10 +1,43 @@
 //! Scores as a report keeps them.
 
-use super::{Hits, Question, Score};
+use qloupe_exec::Mode;
+
+use super::{Contender, Hits, Question, Score, evaluate};
+use crate::Error;
+use crate::calibrate::Progress;
+use crate::quantize::Quantized;
 use crate::report::{Accuracy, PrecisionScore, Share};
+use crate::runner::Runner;
+use crate::samples::Labelled;
+use crate::session::Session;
+
+/// How often a network is right in float and under a plan; `labels` says where the right answers come from.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn measure_accuracy(
+    (session, quantized, mode): (&Session, &Quantized, Mode),
+    (labelled, question): (&Labelled, &Question),
+    labels: String,
+    progress: Progress<'_>,
+) -> Result<Accuracy, Error> {
+    let is_half = quantized.prepared.target.activation.is_none();
+    let contenders = [
+        Contender {
+            precision: "float",
+            runner: Runner::Float,
+        },
+        Contender {
+            precision: if is_half { "fp16" } else { "int8" },
+            runner: quantized.runner(session, mode)?,
+        },
+    ];
+    let scores = evaluate(&session.network, labelled, question, &contenders, progress)?;
+    Ok(accuracy(question, labels, &scores))
+}
 
 /// The scores of a question for a report.
-pub fn accuracy(question: &Question, labels: String, scores: &[Score]) -> Accuracy {
+fn accuracy(question: &Question, labels: String, scores: &[Score]) -> Accuracy {
     let score = |score: &Score| PrecisionScore {
         precision: score.precision.to_owned(),
         metrics: score

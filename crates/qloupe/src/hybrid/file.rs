@@ -1,7 +1,7 @@
 //! The file of a proposal: TOML, one line for each unit, made to be edited by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qloupe_ir::suggestion;
 use serde::Deserialize;
@@ -81,6 +81,18 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
+/// How a file names the plan that it edits: by its name where both are in one folder, else by all of its path.
+pub fn plan_reference(plan: &Path, file: &Path) -> String {
+    let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
+    match plan.file_name() {
+        Some(name) if folder(plan) == folder(file) => name.to_string_lossy().into_owned(),
+        _ => std::path::absolute(plan)
+            .unwrap_or_else(|_| plan.to_path_buf())
+            .display()
+            .to_string(),
+    }
+}
+
 /// Reads a file.
 ///
 /// # Errors
@@ -126,6 +138,12 @@ pub fn read_hybrid(path: &Path) -> Result<HybridFile, Error> {
 }
 
 impl HybridFile {
+    /// Where the plan is that the file edits; the vendor's file tells none.
+    pub fn plan_path(&self) -> Option<PathBuf> {
+        let plan = self.plan.as_ref()?;
+        Some(Path::new(&self.file).with_file_name(plan))
+    }
+
     /// The plan with the precisions of the file. A precision that a value has already changes nothing.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ impl<'a> Judge<'a> {
     pub fn new(goal: Goal, exam: &'a Exam, task: Option<Task<'a>>, mode: Mode) -> Result<Self, Error> {
         if matches!(goal, Goal::MaxDrop(_)) && task.is_none() {
             return Err(Error::Options(
-                "--max-drop needs the right answers, expected --labels L".to_owned(),
+                "a goal of points lost needs the right answers, expected labels".to_owned(),
             ));
         }
         Ok(Self {

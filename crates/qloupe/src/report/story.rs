@@ -26,7 +26,7 @@ impl Report {
                 .flat_map(|layer| [layer.name.as_str(), layer.node.as_str()]);
             let help = suggestion(name, names.filter(|name| !name.is_empty()));
             return Err(Error::Options(format!(
-                "--layer: {} has no layer \"{name}\"{help}",
+                "{} has no layer \"{name}\"{help}",
                 self.model.file
             )));
         };

@@ -52,16 +52,34 @@ impl Labelled {
     /// # Errors
     /// As [`Dataset::open`] and [`Dataset::from_args`]; samples without a label, labels without samples.
     pub fn open(labels: &Path, samples: &[String], inputs: &[InputSpec]) -> Result<Self, SampleError> {
+        let given = || Dataset::from_args(samples, inputs);
+        Self::of(labels, (!samples.is_empty()).then_some(&given), inputs)
+    }
+
+    /// As [`Labelled::open`], for samples that are open already.
+    ///
+    /// # Errors
+    /// Samples without a label, labels without samples.
+    pub fn of_dataset(labels: &Path, dataset: &Dataset, inputs: &[InputSpec]) -> Result<Self, SampleError> {
+        let given = || Ok(dataset.first(dataset.len()));
+        Self::of(labels, Some(&given), inputs)
+    }
+
+    /// `given` opens the samples, where there are some beside the labels.
+    fn of(
+        labels: &Path,
+        given: Option<&dyn Fn() -> Result<Dataset, SampleError>>,
+        inputs: &[InputSpec],
+    ) -> Result<Self, SampleError> {
         let place = SamplePlace {
             list: None,
             file: labels.display().to_string(),
         };
         if has_extension(labels, &["csv"]) {
             let lines = read_labels(labels)?;
-            return if samples.is_empty() {
-                Self::of_lines(labels, &lines, inputs)
-            } else {
-                Self::of_named_samples(labels, &lines, Dataset::from_args(samples, inputs)?)
+            return match given {
+                None => Self::of_lines(labels, &lines, inputs),
+                Some(given) => Self::of_named_samples(labels, &lines, given()?),
             };
         }
         if !has_extension(labels, &["npy", "npz", "safetensors"]) {
@@ -72,16 +90,17 @@ impl Labelled {
         }
         std::fs::metadata(labels).map_err(|source| unreadable(place.clone(), source))?;
         let (name, array) = read_label_array(labels, &place)?;
-        let dataset = if samples.is_empty() {
-            if has_extension(labels, &["npy"]) {
+        let dataset = match given {
+            Some(given) => given()?,
+            None if has_extension(labels, &["npy"]) => {
                 return Err(SampleError::NoSamples { labels: place.file });
             }
-            let mut sources = Sources::new(inputs);
-            sources.use_array(&name);
-            sources.add_dataset(labels)?;
-            Dataset::of(sources, inputs)?
-        } else {
-            Dataset::from_args(samples, inputs)?
+            None => {
+                let mut sources = Sources::new(inputs);
+                sources.use_array(&name);
+                sources.add_dataset(labels)?;
+                Dataset::of(sources, inputs)?
+            }
         };
         let n_labels = array.shape().first().copied().unwrap_or(1);
         if n_labels != dataset.len() {
