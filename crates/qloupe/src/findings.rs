@@ -20,6 +20,8 @@ mod shared_scale;
 mod squeeze_excite;
 mod suspect;
 mod swish_range;
+#[cfg(test)]
+mod tests;
 
 use crate::report::Finding;
 
@@ -80,20 +82,4 @@ pub(crate) fn find(case: &Case<'_>) -> Vec<Finding> {
 pub fn sort(findings: &mut [Finding]) {
     let cost = |finding: &Finding| finding.effect_db.unwrap_or(0.0);
     findings.sort_by(|a, b| a.severity.cmp(&b.severity).then(cost(b).total_cmp(&cost(a))));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_sorted_and_documented() {
-        let ids: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.id()).collect();
-        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
-        let text = include_str!("../../../docs/FINDINGS.md");
-        for pattern in PATTERNS {
-            let line = format!("| `{}` | {} |", pattern.id(), pattern.title());
-            assert!(text.contains(&line), "docs/FINDINGS.md lacks: {line}");
-        }
-    }
 }

@@ -39,6 +39,8 @@ pub mod samples;
 pub mod sensitivity;
 pub mod session;
 pub mod shapes;
+#[cfg(test)]
+mod small_networks;
 pub mod targets;
 mod unit_costs;
 pub mod units;

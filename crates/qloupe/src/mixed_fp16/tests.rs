@@ -2,71 +2,23 @@
 
 use std::path::Path;
 
-use qloupe_ir::{Dim, Extra, Graph, Model, Node, OpsetImport, TensorType, ValueInfo};
-use qloupe_tensor::{DType, Tensor};
+use qloupe_ir::{Model, Node};
+use qloupe_tensor::Tensor;
 
 use super::*;
-use crate::array::write_npy;
 use crate::prepare::Crop;
 use crate::recipe::Recipe;
+use crate::small_networks::{Opened, model, numbers};
 use crate::targets;
 
 const N_SAMPLES: usize = 3;
 
-fn info(name: &str, shape: &[i64]) -> ValueInfo {
-    let ty = TensorType {
-        dtype: Some(DType::Float32),
-        shape: Some(shape.iter().map(|&dim| Dim::Known(dim)).collect()),
-        extra: Extra::default(),
-    };
-    ValueInfo::tensor(name, ty)
-}
-
-/// A network from `x` to `y` with constants.
-fn model(nodes: Vec<Node>, shapes: [&[i64]; 2], constants: Vec<(&str, Tensor)>) -> Model {
-    let mut model = Model {
-        ir_version: 8,
-        opset_imports: vec![OpsetImport {
-            domain: String::new(),
-            version: 13,
-        }],
-        graph: Graph {
-            name: "graph".to_owned(),
-            inputs: vec![info("x", shapes[0])],
-            outputs: vec![info("y", shapes[1])],
-            nodes,
-            ..Graph::default()
-        },
-        ..Model::default()
-    };
-    for (name, tensor) in constants {
-        model.graph.set_initializer(name, tensor);
-    }
-    model
-}
-
-/// Numbers between -1 and 1, each scaled; the same ones every time.
-fn numbers(shape: &[usize], scale: f32) -> Tensor {
-    let mut state = 1_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f32::from(u16::try_from(state >> 16).unwrap()) / 32768.0 - 1.0
-    };
-    let values = (0..shape.iter().product()).map(|_| next() * scale).collect();
-    Tensor::new(shape, values).unwrap()
-}
-
 /// Plans a network on samples of numbers up to `scale`, and confirms that the written model keeps what is promised.
 fn planned(model: Model, sample: &[usize], scale: f32) -> Quantized {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("x.npy");
     let all = [&[N_SAMPLES], &sample[1..]].concat();
-    write_npy(&file, &numbers(&all, scale)).unwrap();
-    let recipe = Recipe::default();
-    let session = Session::of_model("m.onnx".to_owned(), model, &BTreeMap::new(), &recipe).unwrap();
-    let dataset = Dataset::open(&file, &session.inputs).unwrap();
-    assert_eq!(dataset.len(), N_SAMPLES);
-    planned_on(&session, &dataset)
+    let opened = Opened::new(model, &numbers(&all, scale));
+    assert_eq!(opened.samples.len(), N_SAMPLES);
+    planned_on(&opened.session, &opened.samples)
 }
 
 fn planned_on(session: &Session, dataset: &Dataset) -> Quantized {

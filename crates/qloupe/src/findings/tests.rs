@@ -1,0 +1,324 @@
+//! Each pattern of a network on the smallest one that has it.
+
+use qloupe_exec::Mode;
+use qloupe_ir::{AttributeValue, Model, Node};
+use qloupe_tensor::Tensor;
+
+use super::*;
+use crate::analyze::{AnalyzeOptions, ViewSet, analyze};
+use crate::calibrate;
+use crate::plan::Method;
+use crate::quantize::{QuantizeOptions, quantize};
+use crate::report::Report;
+use crate::sensitivity::Depth;
+use crate::small_networks::{Opened, model, numbers};
+use crate::targets;
+
+const N_SAMPLES: usize = 4;
+
+#[test]
+fn ids_are_sorted_and_documented() {
+    let ids: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.id()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    let text = include_str!("../../../../docs/FINDINGS.md");
+    for pattern in PATTERNS {
+        let line = format!("| `{}` | {} |", pattern.id(), pattern.title());
+        assert!(text.contains(&line), "docs/FINDINGS.md lacks: {line}");
+    }
+}
+
+/// What an analysis says of a network under plain ranges, on the samples that it was calibrated with.
+fn report_of(network: Model, sample: &[usize], target: &str) -> Report {
+    let opened = Opened::new(network, &numbers(&[&[N_SAMPLES], &sample[1..]].concat(), 1.0));
+    let options = QuantizeOptions {
+        algorithm: calibrate::find("min_max").unwrap(),
+        method: Method::Channel,
+        optimization_level: 0,
+        ..QuantizeOptions::new(targets::find(target).unwrap())
+    };
+    let quantized = quantize(&opened.session, &opened.samples, &options, &|_, _, _| ()).unwrap();
+    let options = AnalyzeOptions {
+        mode: Mode::FakeQuant,
+        views: ViewSet::parse(["entire", "local", "alone", "rescued"]).unwrap(),
+        n_effect_samples: N_SAMPLES,
+        depth: Depth::Exact,
+        until_stable: false,
+    };
+    let subject = (&opened.session.network, &quantized.prepared, &quantized.plan);
+    analyze(subject, &opened.samples, &options, &|_, _, _| (), None).unwrap()
+}
+
+fn found<'r>(report: &'r Report, id: &str) -> Vec<&'r Finding> {
+    report
+        .findings
+        .iter()
+        .filter(|finding| finding.id == id)
+        .collect()
+}
+
+/// The pattern is found once, at a value.
+fn assert_found(report: &Report, id: &str, layer: &str) {
+    let layers: Vec<_> = found(report, id).iter().map(|f| f.layer.clone()).collect();
+    assert_eq!(layers, [Some(layer.to_owned())], "{id}: {:#?}", report.findings);
+}
+
+fn assert_not_found(report: &Report, id: &str) {
+    assert!(found(report, id).is_empty(), "{id}: {:#?}", report.findings);
+}
+
+fn node(op_type: &str, inputs: &[&str], output: &str) -> Node {
+    Node::new(op_type, output, inputs, &[output])
+}
+
+fn scalar(value: f32) -> Tensor {
+    Tensor::scalar(value)
+}
+
+const IMAGE: [i64; 4] = [1, 4, 6, 6];
+const IMAGE_SAMPLE: [usize; 4] = [1, 4, 6, 6];
+
+/// A network on images.
+fn on_images(nodes: Vec<Node>, output: &[i64], constants: Vec<(&str, Tensor)>) -> Model {
+    model(nodes, [&IMAGE, output], constants)
+}
+
+fn one_by_one(scale: f32) -> Tensor {
+    numbers(&[4, 4, 1, 1], scale)
+}
+
+#[test]
+fn a_mask_takes_the_whole_range() {
+    let network = |mask: f32| {
+        let nodes = vec![
+            node("Add", &["x", "mask"], "masked"),
+            node("Softmax", &["masked"], "y"),
+        ];
+        let mut mask = vec![mask; 8];
+        mask[..4].fill(0.0);
+        let mask = Tensor::new(&[1, 8], mask).unwrap();
+        model(nodes, [&[1, 8], &[1, 8]], vec![("mask", mask)])
+    };
+    let report = |mask: f32| report_of(network(mask), &[1, 8], "onnxruntime");
+    assert_found(&report(-1e4), "huge_mask", "masked");
+    assert_not_found(&report(-2.0), "huge_mask");
+}
+
+#[test]
+fn a_gate_of_one_number_for_each_channel() {
+    let network = |gate: &str| {
+        let nodes = vec![
+            node("Conv", &["x", "w"], "features"),
+            node("GlobalAveragePool", &["features"], "pooled"),
+            node("Conv", &["pooled", "v"], "excited"),
+            node(gate, &["excited"], "gate"),
+            node("Mul", &["features", "gate"], "y"),
+        ];
+        on_images(
+            nodes,
+            &IMAGE,
+            vec![("w", one_by_one(1.0)), ("v", one_by_one(9.0))],
+        )
+    };
+    let report = |gate: &str| report_of(network(gate), &IMAGE_SAMPLE, "onnxruntime");
+    assert_found(&report("Sigmoid"), "squeeze_excite", "gate");
+    assert_not_found(&report("Tanh"), "squeeze_excite");
+}
+
+#[test]
+fn squares_means_and_roots_one_by_one() {
+    let network = |root: &str| {
+        let nodes = vec![
+            node("Mul", &["x", "x"], "square"),
+            node("ReduceMean", &["square"], "variance").with_attribute("axes", AttributeValue::Ints(vec![1])),
+            node("Add", &["variance", "epsilon"], "shifted"),
+            node(root, &["shifted"], "deviation"),
+            node("Div", &["x", "deviation"], "y"),
+        ];
+        model(nodes, [&[1, 8], &[1, 8]], vec![("epsilon", scalar(1e-3))])
+    };
+    let report = |root: &str| report_of(network(root), &[1, 8], "rk3588");
+    assert_found(&report("Sqrt"), "decomposed_layer_norm", "variance");
+    assert_not_found(&report("Sigmoid"), "decomposed_layer_norm");
+}
+
+#[test]
+fn a_second_reader_keeps_an_activation_apart() {
+    let network = |second: &str| {
+        let nodes = vec![
+            node("Conv", &["x", "w"], "product"),
+            node("Relu", &["product"], "active"),
+            node("Mul", &["active", second], "y"),
+        ];
+        on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))])
+    };
+    let report = |second: &str| report_of(network(second), &IMAGE_SAMPLE, "onnxruntime");
+    assert_found(&report("product"), "second_consumer", "product");
+    assert_not_found(&report("x"), "second_consumer");
+}
+
+#[test]
+fn an_operator_without_integers_between_others() {
+    let network = |between: &str| {
+        let nodes = vec![
+            node("Conv", &["x", "w"], "before"),
+            node(between, &["before"], "between"),
+            node("Conv", &["between", "w"], "y"),
+        ];
+        on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))])
+    };
+    let report = |between: &str| report_of(network(between), &IMAGE_SAMPLE, "onnxruntime");
+    assert_found(&report("Erf"), "fallback_cast", "between");
+    assert_not_found(&report("Sigmoid"), "fallback_cast");
+}
+
+/// A gate that is joined with values up to `scale`, and read once more.
+fn joined(scale: f32) -> Model {
+    let nodes = vec![
+        node("Conv", &["x", "w"], "large"),
+        node("Sigmoid", &["x"], "gate"),
+        node("Concat", &["large", "gate"], "joined").with_attribute("axis", AttributeValue::Int(1)),
+        node("Conv", &["joined", "v"], "y"),
+    ];
+    let constants = vec![("w", one_by_one(scale)), ("v", numbers(&[4, 8, 1, 1], 1.0))];
+    on_images(nodes, &IMAGE, constants)
+}
+
+#[test]
+fn a_gate_under_the_scale_of_a_larger_value() {
+    let report = |scale: f32| report_of(joined(scale), &IMAGE_SAMPLE, "rk3588");
+    let large = report(30.0);
+    assert_found(&large, "gate_range", "gate");
+    assert!(!found(&large, "shared_scale").is_empty(), "{:#?}", large.findings);
+    let alike = report(0.2);
+    assert_not_found(&alike, "gate_range");
+    assert_not_found(&alike, "shared_scale");
+}
+
+#[test]
+fn a_swish_in_halves() {
+    let network = |gate: &str| {
+        let nodes = vec![
+            node("Add", &["x", "x"], "twice"),
+            node(gate, &["twice"], "gate"),
+            node("Mul", &["twice", "gate"], "swish"),
+            node("Conv", &["swish", "w"], "y"),
+        ];
+        on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))])
+    };
+    let report = |gate: &str| report_of(network(gate), &IMAGE_SAMPLE, "onnxruntime");
+    assert_found(&report("Sigmoid"), "swish_range", "swish");
+    assert_not_found(&report("Tanh"), "swish_range");
+}
+
+#[test]
+fn a_sum_over_a_distribution() {
+    let network = |step: f32| {
+        let counting: Vec<f32> = (0..16).map(|i| step * i as f32).collect();
+        let nodes = vec![
+            node("Mul", &["x", "nine"], "logits"),
+            node("Softmax", &["logits"], "softmax").with_attribute("axis", AttributeValue::Int(1)),
+            node("Conv", &["softmax", "counting"], "y"),
+        ];
+        let counting = Tensor::new(&[1, 16, 1, 1], counting).unwrap();
+        let constants = vec![("nine", scalar(9.0)), ("counting", counting)];
+        model(nodes, [&[1, 16, 4, 4], &[1, 1, 4, 4]], constants)
+    };
+    let report = |step: f32| report_of(network(step), &[1, 16, 4, 4], "onnxruntime");
+    assert_found(&report(1.0), "dfl_head", "y");
+    assert_not_found(&report(0.5), "dfl_head");
+}
+
+#[test]
+fn boxes_and_scores_in_one_output() {
+    let network = |scale: f32| {
+        let nodes = vec![
+            node("Mul", &["x", "scale"], "boxes"),
+            node("Sigmoid", &["x"], "gate"),
+            node("Mul", &["gate", "half"], "scores"),
+            node("Concat", &["boxes", "scores"], "y").with_attribute("axis", AttributeValue::Int(1)),
+        ];
+        let constants = vec![("scale", scalar(scale)), ("half", scalar(0.5))];
+        on_images(nodes, &[1, 8, 6, 6], constants)
+    };
+    let report = |scale: f32| report_of(network(scale), &IMAGE_SAMPLE, "rk3588");
+    let large = report(640.0);
+    for id in ["concat_member_lost", "cut_head", "dead_output"] {
+        assert_found(&large, id, "y");
+    }
+    assert_eq!(
+        large.findings[0].id, "concat_member_lost",
+        "{:#?}",
+        large.findings
+    );
+    assert_found_anywhere(&large, "quantizer_settings");
+    let alike = report(1.0);
+    for id in [
+        "concat_member_lost",
+        "cut_head",
+        "dead_output",
+        "quantizer_settings",
+    ] {
+        assert_not_found(&alike, id);
+    }
+}
+
+fn assert_found_anywhere(report: &Report, id: &str) {
+    assert_eq!(found(report, id).len(), 1, "{id}: {:#?}", report.findings);
+}
+
+#[test]
+fn channels_of_zeros() {
+    let network = |zeros: usize| {
+        let mut weight = one_by_one(1.0).as_slice::<f32>().unwrap().to_vec();
+        weight[..4 * zeros].fill(0.0);
+        let weight = Tensor::new(&[4, 4, 1, 1], weight).unwrap();
+        on_images(vec![node("Conv", &["x", "w"], "y")], &IMAGE, vec![("w", weight)])
+    };
+    let report = |zeros: usize| report_of(network(zeros), &IMAGE_SAMPLE, "onnxruntime");
+    assert_found(&report(1), "constant_channel", "y");
+    assert_not_found(&report(0), "constant_channel");
+}
+
+#[test]
+fn a_few_large_channels_stretch_a_range() {
+    let network = |times: f32| {
+        let mut weight = numbers(&[40, 4, 1, 1], 1.0).as_slice::<f32>().unwrap().to_vec();
+        weight[4 * 7..4 * 8].iter_mut().for_each(|w| *w *= times);
+        let weight = Tensor::new(&[40, 4, 1, 1], weight).unwrap();
+        let nodes = vec![
+            node("Conv", &["x", "w"], "features"),
+            node("Conv", &["features", "v"], "y"),
+        ];
+        let mut next = numbers(&[4, 40, 1, 1], 1.0).as_slice::<f32>().unwrap().to_vec();
+        next.iter_mut().skip(7).step_by(40).for_each(|v| *v /= times);
+        let next = Tensor::new(&[4, 40, 1, 1], next).unwrap();
+        on_images(nodes, &IMAGE, vec![("w", weight), ("v", next)])
+    };
+    let report = |times: f32| report_of(network(times), &IMAGE_SAMPLE, "onnxruntime");
+    let stretched = report(30.0);
+    assert_found(&stretched, "activation_outlier_channel", "features");
+    let cause = &found(&stretched, "activation_outlier_channel")[0].evidence;
+    assert!(cause.contains("channels 7 make the range"), "{cause}");
+    assert_not_found(&report(1.0), "activation_outlier_channel");
+}
+
+#[test]
+fn numbers_that_float16_does_not_have() {
+    let network = |times: f32| {
+        let nodes = vec![
+            node("Mul", &["x", "times"], "scaled"),
+            node("Relu", &["scaled"], "kept"),
+            node("Mul", &["kept", "back"], "y"),
+        ];
+        let constants = vec![("times", scalar(times)), ("back", scalar(1.0 / times))];
+        on_images(nodes, &IMAGE, constants)
+    };
+    let report = |times: f32| report_of(network(times), &IMAGE_SAMPLE, "fp16");
+    let large = report(60_000.0 * 4.0);
+    assert!(!found(&large, "fp16_overflow").is_empty() || !found(&large, "not_finite").is_empty());
+    assert!(!found(&report(3e-5), "fp16_underflow").is_empty());
+    let plain = report(1.0);
+    for id in ["fp16_overflow", "fp16_underflow", "not_finite"] {
+        assert_not_found(&plain, id);
+    }
+}
