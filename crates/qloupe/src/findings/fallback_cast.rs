@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::Form;
+use qloupe_exec::UnitCompute;
+use qloupe_ir::Node;
 
 use super::{Case, Pattern};
 use crate::report::{Finding, Severity};
@@ -24,21 +25,23 @@ impl Pattern for FallbackCast {
         if prepared.target.activation.is_none() {
             return Vec::new();
         }
-        let is_integer = |name: &str| matches!(case.forms.get(name), Some(Form::Quantized(_)));
+        let specs = prepared.assignment(case.plan).units;
+        let computes_in_integers = |node: &Node| {
+            let unit = case.unit_of(node);
+            let idx = unit.and_then(|unit| prepared.units.iter().position(|u| std::ptr::eq(u, unit)));
+            idx.is_some_and(|idx| specs[idx].compute == UnitCompute::Quantized)
+        };
         let mut by_operator: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for unit in &prepared.units {
+        for (unit, spec) in prepared.units.iter().zip(&specs) {
             let nodes = unit.node_idxs.iter().map(|&idx| &case.nodes()[idx]);
-            let reads_integer = nodes.flat_map(|node| &node.inputs).any(|name| is_integer(name));
+            let reads_integers = nodes
+                .flat_map(|node| &node.inputs)
+                .filter_map(|name| case.producer(name))
+                .any(computes_in_integers);
             let outputs = unit_outputs(&prepared.program, &prepared.topology, unit);
             let Some(&output) = outputs.first() else { continue };
-            let is_float = outputs.iter().all(|name| {
-                matches!(
-                    case.forms.get(*name),
-                    Some(Form::Float { .. } | Form::Fp16 { .. })
-                )
-            });
-            let is_read = case.consumers(output).next().is_some();
-            if reads_integer && is_float && is_read {
+            let is_read_by_integers = case.consumers(output).any(computes_in_integers);
+            if spec.compute != UnitCompute::Quantized && reads_integers && is_read_by_integers {
                 let op_type = case.nodes()[unit.main_idx].op_type.as_str();
                 by_operator.entry(op_type).or_default().push(output);
             }
@@ -48,7 +51,10 @@ impl Pattern for FallbackCast {
             severity: Severity::Info,
             layer: outputs.first().map(|&name| name.to_owned()),
             cause: format!("{} {op_type} run in float between integers", outputs.len()),
-            evidence: format!("each reads integers and gives float on {}", prepared.target.id),
+            evidence: format!(
+                "operators before and after compute in integers on {}",
+                prepared.target.id
+            ),
             fix: "casts cost time, not accuracy: replace the operator, or keep its neighbours in fp16 too"
                 .to_owned(),
             effect_db: None,

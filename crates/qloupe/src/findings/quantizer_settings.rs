@@ -2,7 +2,7 @@
 
 use super::{Case, Pattern};
 use crate::quantize::{DEFAULT_ALGORITHM, DEFAULT_OPTIMIZATION_LEVEL};
-use crate::report::{Action, Finding, Severity};
+use crate::report::{Action, Finding, Severity, figure_of};
 
 /// The noise at the outputs is not worth a word below this: a thousandth of the signal.
 const ENOUGH_DB: f64 = 30.0;
@@ -23,10 +23,16 @@ impl Pattern for QuantizerSettings {
         let is_ours = case.prepared.stored.is_none() && case.prepared.target.activation.is_some();
         let is_best =
             plan.algorithm == DEFAULT_ALGORITHM && plan.optimization_level >= DEFAULT_OPTIMIZATION_LEVEL;
-        let lost = case.report.additivity.as_ref().map(|all| all.sqnr_db);
-        let Some(sqnr_db) = lost.filter(|&db| is_ours && !is_best && db < ENOUGH_DB) else {
+        let outputs = case.report.outputs.iter();
+        let views = outputs.flat_map(|output| {
+            let slices = output.slices.iter().map(|slice| &slice.views);
+            std::iter::once(&output.views).chain(slices)
+        });
+        let sqnr_db = views.filter_map(|views| figure_of(&views.entire, "sqnr_db"));
+        let worst_db = sqnr_db.fold(f64::INFINITY, f64::min);
+        if !is_ours || is_best || worst_db >= ENOUGH_DB {
             return Vec::new();
-        };
+        }
         vec![Finding {
             id: self.id().to_owned(),
             severity: Severity::Info,
@@ -35,7 +41,7 @@ impl Pattern for QuantizerSettings {
                 "ranges are by {} and passes of level {} ran: others may lose less",
                 plan.algorithm, plan.optimization_level
             ),
-            evidence: format!("{sqnr_db:.1} dB at the outputs"),
+            evidence: format!("{worst_db:.1} dB at the worst output, or slice of one"),
             fix: format!(
                 "quantize again with --algorithm {DEFAULT_ALGORITHM} --optimization-level {DEFAULT_OPTIMIZATION_LEVEL}"
             ),

@@ -29,7 +29,8 @@ impl Pattern for SecondConsumer {
                 continue;
             };
             // x * sigmoid(x) is one activation with two readers.
-            let is_swish = activation.output(0).is_some_and(|gate| {
+            let is_gate = activation.is_onnx("Sigmoid") || activation.is_onnx("HardSigmoid");
+            let is_swish = activation.output(0).filter(|_| is_gate).is_some_and(|gate| {
                 let mut after = case.consumers(gate);
                 after.any(|node| node.is_onnx("Mul") && node.inputs.iter().any(|name| name == output))
             });

@@ -2,13 +2,13 @@
 
 use qloupe_exec::Mode;
 use qloupe_ir::{AttributeValue, Model, Node};
-use qloupe_tensor::Tensor;
+use qloupe_tensor::{Range, Tensor};
 
 use super::*;
 use crate::analyze::{AnalyzeOptions, ViewSet, analyze};
 use crate::calibrate;
-use crate::plan::Method;
-use crate::quantize::{QuantizeOptions, quantize};
+use crate::plan::{Method, Precision};
+use crate::quantize::{QuantizeOptions, Quantized, quantize};
 use crate::report::Report;
 use crate::sensitivity::Depth;
 use crate::small_networks::{Opened, model, numbers};
@@ -29,6 +29,16 @@ fn ids_are_sorted_and_documented() {
 
 /// What an analysis says of a network under plain ranges, on the samples that it was calibrated with.
 fn report_of(network: Model, sample: &[usize], target: &str) -> Report {
+    edited_report_of(network, sample, target, |_| ())
+}
+
+/// The same after an edit of the plan.
+fn edited_report_of(
+    network: Model,
+    sample: &[usize],
+    target: &str,
+    edit: impl FnOnce(&mut Quantized),
+) -> Report {
     let opened = Opened::new(network, &numbers(&[&[N_SAMPLES], &sample[1..]].concat(), 1.0));
     let options = QuantizeOptions {
         algorithm: calibrate::find("min_max").unwrap(),
@@ -36,7 +46,8 @@ fn report_of(network: Model, sample: &[usize], target: &str) -> Report {
         optimization_level: 0,
         ..QuantizeOptions::new(targets::find(target).unwrap())
     };
-    let quantized = quantize(&opened.session, &opened.samples, &options, &|_, _, _| ()).unwrap();
+    let mut quantized = quantize(&opened.session, &opened.samples, &options, &|_, _, _| ()).unwrap();
+    edit(&mut quantized);
     let options = AnalyzeOptions {
         mode: Mode::FakeQuant,
         views: ViewSet::parse(["entire", "local", "alone", "rescued"]).unwrap(),
@@ -128,15 +139,18 @@ fn a_gate_of_one_number_for_each_channel() {
 fn squares_means_and_roots_one_by_one() {
     let network = |root: &str| {
         let nodes = vec![
-            node("Mul", &["x", "x"], "square"),
-            node("ReduceMean", &["square"], "variance").with_attribute("axes", AttributeValue::Ints(vec![1])),
+            node("Mul", &["x", "sizes"], "rows"),
+            node("Mul", &["rows", "rows"], "square"),
+            node("ReduceMean", &["square"], "variance").with_attribute("axes", AttributeValue::Ints(vec![2])),
             node("Add", &["variance", "epsilon"], "shifted"),
             node(root, &["shifted"], "deviation"),
-            node("Div", &["x", "deviation"], "y"),
+            node("Div", &["rows", "deviation"], "y"),
         ];
-        model(nodes, [&[1, 8], &[1, 8]], vec![("epsilon", scalar(1e-3))])
+        let sizes = Tensor::new(&[1, 4, 1], vec![1.0_f32, 0.3, 0.1, 0.05]).unwrap();
+        let constants = vec![("sizes", sizes), ("epsilon", scalar(1e-3))];
+        model(nodes, [&[1, 4, 8], &[1, 4, 8]], constants)
     };
-    let report = |root: &str| report_of(network(root), &[1, 8], "rk3588");
+    let report = |root: &str| report_of(network(root), &[1, 4, 8], "rk3588");
     assert_found(&report("Sqrt"), "decomposed_layer_norm", "variance");
     assert_not_found(&report("Sigmoid"), "decomposed_layer_norm");
 }
@@ -167,31 +181,44 @@ fn an_operator_without_integers_between_others() {
         on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))])
     };
     let report = |between: &str| report_of(network(between), &IMAGE_SAMPLE, "onnxruntime");
-    assert_found(&report("Erf"), "fallback_cast", "between");
+    assert_found(&report("Cos"), "fallback_cast", "between");
     assert_not_found(&report("Sigmoid"), "fallback_cast");
 }
 
-/// A gate that is joined with values up to `scale`, and read once more.
-fn joined(scale: f32) -> Model {
+/// A gate that is joined with larger values, and read once more.
+fn joined() -> Model {
     let nodes = vec![
         node("Conv", &["x", "w"], "large"),
         node("Sigmoid", &["x"], "gate"),
         node("Concat", &["large", "gate"], "joined").with_attribute("axis", AttributeValue::Int(1)),
         node("Conv", &["joined", "v"], "y"),
     ];
-    let constants = vec![("w", one_by_one(scale)), ("v", numbers(&[4, 8, 1, 1], 1.0))];
+    let constants = vec![("w", one_by_one(6.0)), ("v", numbers(&[4, 8, 1, 1], 1.0))];
     on_images(nodes, &IMAGE, constants)
 }
 
 #[test]
 fn a_gate_under_the_scale_of_a_larger_value() {
-    let report = |scale: f32| report_of(joined(scale), &IMAGE_SAMPLE, "rk3588");
-    let large = report(30.0);
-    assert_found(&large, "gate_range", "gate");
-    assert!(!found(&large, "shared_scale").is_empty(), "{:#?}", large.findings);
-    let alike = report(0.2);
-    assert_not_found(&alike, "gate_range");
-    assert_not_found(&alike, "shared_scale");
+    let share = |quantized: &mut Quantized| {
+        let gate = quantized
+            .plan
+            .values
+            .iter_mut()
+            .find(|value| value.name == "gate");
+        gate.unwrap().precision = Precision::SharedWith("joined".to_owned());
+    };
+    let shared = edited_report_of(joined(), &IMAGE_SAMPLE, "rk3588", share);
+    assert_found(&shared, "shared_scale", "joined");
+    let own = report_of(joined(), &IMAGE_SAMPLE, "rk3588");
+    assert_not_found(&own, "gate_range");
+    assert_not_found(&own, "shared_scale");
+    let widen = |quantized: &mut Quantized| {
+        let range = Range { min: 0.0, max: 20.0 };
+        let edited = quantized.plan.with_range(&quantized.prepared, "gate", range);
+        quantized.plan = edited.unwrap().unwrap();
+    };
+    let wide = edited_report_of(joined(), &IMAGE_SAMPLE, "rk3588", widen);
+    assert_found(&wide, "gate_range", "gate");
 }
 
 #[test]
