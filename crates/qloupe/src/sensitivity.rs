@@ -293,7 +293,7 @@ impl<'a> Sensitivity<'a> {
                         .for_each(|energies| effects.totals.add(energies));
                 }
                 match (variant, split) {
-                    (Variant::Input(_, form), _) => effects.about = About::form(form),
+                    (Variant::Input(name, form), _) => effects.about = About::value(name, form, self.plan),
                     (_, Some(split)) => effects.about = split.about.clone(),
                     _ => (),
                 }

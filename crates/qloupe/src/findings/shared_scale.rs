@@ -32,7 +32,15 @@ impl Pattern for SharedScale {
             };
             let (low, high) = params.real_range(0);
             let times = (high - low) as f32 / (max.max(0.0) - min.min(0.0)).max(f32::MIN_POSITIVE);
-            if times < LEAST_RATIO {
+            // Where the source itself fills little of the range, it is the range that is wrong.
+            let fills = case
+                .layer(source)
+                .and_then(|layer| layer.seen)
+                .is_none_or(|seen| {
+                    let own = seen.max.max(0.0) - seen.min.min(0.0);
+                    high - low < f64::from(LEAST_RATIO) * own
+                });
+            if times < LEAST_RATIO || !fills {
                 continue;
             }
             found.extend(case.pattern(

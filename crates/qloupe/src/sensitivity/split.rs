@@ -18,6 +18,7 @@ use super::source::Context;
 use super::twin::FloatTwin;
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit};
+use crate::plan::{Precision, QuantPlan};
 use crate::prepare::Prepared;
 
 use error_of::{Part, error_energy, part_of_rounding};
@@ -120,8 +121,9 @@ pub(super) struct About {
     weights: WeightParts,
     /// The unit has weights: then integer arithmetic requantizes, otherwise it is a table.
     is_product: bool,
-    /// The parameters of the first output.
+    /// The parameters of the first output, and the width of the range that it was calibrated with.
     params: Option<QuantParams>,
+    calibrated_width: Option<f64>,
     /// The error of the bias over that of rounding it to its scale; 0 where a pass changed it on purpose.
     bias_excess: f64,
 }
@@ -138,10 +140,11 @@ impl About {
         *excess > AVOIDABLE && *reach < OWN_REACH && *n_clipped == 0
     }
 
-    /// About a value that is brought into a form.
-    pub(super) fn form(form: &Form) -> Self {
+    /// About a value that a plan brings into a form.
+    pub(super) fn value(name: &str, form: &Form, plan: &QuantPlan) -> Self {
         Self {
             params: form.params().cloned(),
+            calibrated_width: calibrated_width(plan, name),
             ..Self::default()
         }
     }
@@ -201,6 +204,7 @@ impl Split {
             about: About {
                 is_product: !spec.weights.is_empty(),
                 params: written.iter().find_map(|name| form(name).params().cloned()),
+                calibrated_width: written.first().and_then(|name| calibrated_width(plan, name)),
                 ..About::default()
             },
             local,
@@ -383,6 +387,14 @@ fn add_rounding(stored: &Stored, form: &Form, energies: &mut Energies) {
         }
         Form::Float { .. } => {}
     }
+}
+
+/// The width of the range, with 0 in it, of a value that has parameters of its own.
+fn calibrated_width(plan: &QuantPlan, name: &str) -> Option<f64> {
+    let value = plan.value(name)?;
+    let range = value.range?;
+    let is_own = matches!(value.precision, Precision::Quantized(_));
+    is_own.then(|| f64::from(range.max.max(0.0)) - f64::from(range.min.min(0.0)))
 }
 
 /// The form of the first input of a unit.

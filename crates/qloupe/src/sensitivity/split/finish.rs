@@ -14,6 +14,8 @@ const SAME_WIDTH: f64 = 0.12;
 const SHIFT: f64 = 0.03;
 /// ... but for this part of the larger: other samples than those of the calibration leave some of any range unused.
 const SAME_SHIFT: f64 = 0.65;
+/// A scale is that of a range if it differs by at most this part: the step of 0 that zero points are rounded to.
+const OWN_SCALE: f64 = 0.02;
 /// Steps of 8 bits.
 const N_STEPS: f64 = 255.0;
 
@@ -227,6 +229,13 @@ impl Totals {
         let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
         let (low, high) = params.real_range(0);
         let width = high - low;
+        // A plan that tells the range it was made from says whether the scale is that of the range.
+        let has_own_scale = about
+            .calibrated_width
+            .map(|calibrated| (calibrated / width - 1.0).abs() < OWN_SCALE);
+        if has_own_scale == Some(false) {
+            return false;
+        }
         let (below, above) = ((low - min) / width, (max - high) / width);
         let is_as_wide = (below + above).abs() < SAME_WIDTH;
         let (less, more) = (below.abs().min(above.abs()), below.abs().max(above.abs()));
