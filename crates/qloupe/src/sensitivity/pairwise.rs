@@ -6,12 +6,18 @@ const N_SUMS: usize = 16;
 const N_BLOCK: usize = 1024;
 
 /// The sum of a term of each pair of elements.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "places of three arrays at once become vector instructions"
+)]
 pub(super) fn sum_of_pairs(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<N_SUMS>();
     let (b_chunks, b_rest) = b.as_chunks::<N_SUMS>();
     let mut sums = [0.0_f64; N_SUMS];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        sums = std::array::from_fn(|i| sums[i] + term(f64::from(a[i]), f64::from(b[i])));
+        for i in 0..N_SUMS {
+            sums[i] += term(f64::from(a[i]), f64::from(b[i]));
+        }
     }
     let rest = a_rest.iter().zip(b_rest);
     let rest: f64 = rest.map(|(&a, &b)| term(f64::from(a), f64::from(b))).sum();
@@ -24,12 +30,18 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     blocks.map(|(a, b)| f64::from(dot_of_block(a, b))).sum()
 }
 
+#[expect(
+    clippy::needless_range_loop,
+    reason = "places of three arrays at once become vector instructions"
+)]
 fn dot_of_block(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<N_SUMS>();
     let (b_chunks, b_rest) = b.as_chunks::<N_SUMS>();
     let mut sums = [0.0_f32; N_SUMS];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        sums = std::array::from_fn(|i| sums[i] + a[i] * b[i]);
+        for i in 0..N_SUMS {
+            sums[i] += a[i] * b[i];
+        }
     }
     let rest = a_rest.iter().zip(b_rest);
     sums.iter().sum::<f32>() + rest.map(|(&a, &b)| a * b).sum::<f32>()
