@@ -6,10 +6,6 @@ const N_SUMS: usize = 16;
 const N_BLOCK: usize = 1024;
 
 /// The sum of a term of each pair of elements.
-#[expect(
-    clippy::needless_range_loop,
-    reason = "places of three arrays at once become vector instructions"
-)]
 pub(super) fn sum_of_pairs(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<N_SUMS>();
     let (b_chunks, b_rest) = b.as_chunks::<N_SUMS>();
@@ -30,10 +26,6 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     blocks.map(|(a, b)| f64::from(dot_of_block(a, b))).sum()
 }
 
-#[expect(
-    clippy::needless_range_loop,
-    reason = "places of three arrays at once become vector instructions"
-)]
 fn dot_of_block(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<N_SUMS>();
     let (b_chunks, b_rest) = b.as_chunks::<N_SUMS>();

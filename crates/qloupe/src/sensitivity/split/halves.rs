@@ -46,7 +46,7 @@ pub(super) fn split_weights<'a>(
             .iter()
             .zip(&halves)
             .enumerate()
-            .filter(|(_, (v, h))| v != h)
+            .filter(|(_, (v, h))| v.to_bits() != h.to_bits())
         {
             let part = changed.entry(origin_of(v, h)).or_insert_with(|| values.to_vec());
             part[idx] = h;
