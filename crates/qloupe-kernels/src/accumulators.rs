@@ -23,7 +23,9 @@ pub fn subtract_window_sums(acc: &mut [i32], window: &[i32], zero_point: &[i32],
     );
     let n_groups = window.len() * n_channels / acc.len();
     assert!(
-        n_groups > 0 && n_channels.is_multiple_of(n_groups) && window.len() * n_channels == acc.len() * n_groups,
+        n_groups > 0
+            && n_channels.is_multiple_of(n_groups)
+            && window.len() * n_channels == acc.len() * n_groups,
         "{} sums of windows for {} accumulators of {n_channels} channels",
         window.len(),
         acc.len()
@@ -50,7 +52,12 @@ multiversion! {
 }
 
 /// [`Epilogue::apply`] over many accumulators, bit-equal to it.
-pub fn requantize_accumulators(acc: &[i32], n_channels: usize, epilogue: &Epilogue, out: QuantizedSliceMut<'_>) {
+pub fn requantize_accumulators(
+    acc: &[i32],
+    n_channels: usize,
+    epilogue: &Epilogue,
+    out: QuantizedSliceMut<'_>,
+) {
     requantize_accumulators_with_isa(isa(), acc, n_channels, epilogue, out);
 }
 
@@ -124,12 +131,7 @@ pub fn dequantize_accumulators(acc: &[i32], scale: &[f32], n_channels: usize) ->
 
 /// [`dequantize_accumulators`] for one instruction set, to compare them.
 #[doc(hidden)]
-pub fn dequantize_accumulators_with_isa(
-    isa: Isa,
-    acc: &[i32],
-    scale: &[f32],
-    n_channels: usize,
-) -> Vec<f32> {
+pub fn dequantize_accumulators_with_isa(isa: Isa, acc: &[i32], scale: &[f32], n_channels: usize) -> Vec<f32> {
     isa.require();
     let n = scale.len();
     assert!(
@@ -198,7 +200,10 @@ mod tests {
 
     #[test]
     fn requantized_accumulators_are_those_of_the_policy() {
-        let policies = [Requantize::FloatScaleZeroPointAfter, Requantize::FloatScaleZeroPointBefore];
+        let policies = [
+            Requantize::FloatScaleZeroPointAfter,
+            Requantize::FloatScaleZeroPointBefore,
+        ];
         for (n_channels, policy) in [1, 3, 17, 64].into_iter().flat_map(|n| policies.map(|p| (n, p))) {
             let acc = accumulators(n_channels * 531);
             let multipliers: Vec<f32> = (0..n_channels).map(|c| 1e-5 * (c as f32 + 0.5)).collect();

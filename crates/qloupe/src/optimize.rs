@@ -131,13 +131,14 @@ impl<'a> Work<'a> {
         let held_back: Result<_, Error> = read(held_back);
         let held_back: Vec<Vec<(String, Tensor)>> = held_back?;
         let tuning: Vec<Vec<(String, Tensor)>> = tuning?;
-        let race_referee = if races(options) && n >= HELD_BACK_EVERY && held_back.len() < MAX_HELD_BACK_SAMPLES {
-            let judging = held_back.iter().chain(tuning.iter().rev());
-            let judging = judging.take(MAX_HELD_BACK_SAMPLES).cloned().collect();
-            Some(Referee::new(&session.network, judging)?)
-        } else {
-            None
-        };
+        let race_referee =
+            if races(options) && n >= HELD_BACK_EVERY && held_back.len() < MAX_HELD_BACK_SAMPLES {
+                let judging = held_back.iter().chain(tuning.iter().rev());
+                let judging = judging.take(MAX_HELD_BACK_SAMPLES).cloned().collect();
+                Some(Referee::new(&session.network, judging)?)
+            } else {
+                None
+            };
         let referee = match n {
             0 => None,
             _ => Some(Referee::new(&session.network, held_back)?),

@@ -216,7 +216,9 @@ impl IntegerKernel for Conv {
                 requantize_accumulators(&acc, geometry.oc, &self.epilogue, out);
             } else {
                 let zero_point = self.sums.input_zero_point;
-                self.sums.packed.run(x, &geometry, zero_point, &self.epilogue, out);
+                self.sums
+                    .packed
+                    .run(x, &geometry, zero_point, &self.epilogue, out);
             }
             Ok(())
         })?;
@@ -247,5 +249,103 @@ pub(crate) fn write_quantized(
         let mut y = vec![0_u8; len];
         fill(QuantizedSliceMut::U8(&mut y))?;
         Ok(Tensor::new(shape, y)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qloupe_ir::{AttributeValue, Node};
+    use qloupe_tensor::{Requantize, dequantize_linear};
+
+    use super::*;
+
+    const SIZE: usize = 5;
+    const C: usize = 4;
+
+    fn int8(n: usize, salt: usize) -> Vec<i8> {
+        (0..n).map(|i| ((i + salt) * 37 % 251) as u8 as i8).collect()
+    }
+
+    /// `requantize(sum((x - x_zero_point) * (w - w_zero_point)) + bias)` of a 3x3 convolution with padding, one by one in i64.
+    fn expected(x: &[i8], w: &[i8], bias: &[i32], group: usize, params: [&QuantParams; 3]) -> Vec<i8> {
+        let [(x_scale, x_zero), (y_scale, y_zero)] =
+            [params[0], params[2]].map(|p| p.as_per_tensor().unwrap());
+        let oc = bias.len();
+        let (icg, ocg) = (C / group, oc / group);
+        let mut y = Vec::new();
+        for o in 0..oc {
+            let idx = o % params[1].scale().len();
+            for (row, column) in (0..SIZE * SIZE).map(|place| (place / SIZE, place % SIZE)) {
+                let mut sum = i64::from(bias[o]);
+                for tap in 0..icg * 9 {
+                    let (c, kh, kw) = (o / ocg * icg + tap / 9, tap / 3 % 3, tap % 3);
+                    let (Some(r), Some(s)) = ((row + kh).checked_sub(1), (column + kw).checked_sub(1)) else {
+                        continue;
+                    };
+                    if r < SIZE && s < SIZE {
+                        let a = i64::from(x[(c * SIZE + r) * SIZE + s]) - i64::from(x_zero);
+                        let b = i64::from(w[o * icg * 9 + tap]) - i64::from(params[1].zero_point()[idx]);
+                        sum += a * b;
+                    }
+                }
+                let multiplier = x_scale * params[1].scale()[idx] / y_scale;
+                let acc = i32::try_from(sum).unwrap();
+                let q = Requantize::FloatScaleZeroPointAfter.apply(acc, multiplier, y_zero, (-128, 127));
+                y.push(q as i8);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn weights_with_zero_points_are_multiplied_without_them() {
+        // (output channels, groups): dense, grouped, depthwise, depthwise with two channels of each.
+        for (oc, group) in [(6, 1), (6, 2), (C, C), (2 * C, C)] {
+            for per_channel in [true, false] {
+                let n = if per_channel { oc } else { 1 };
+                let granularity = if per_channel {
+                    Granularity::PerChannel { axis: 0 }
+                } else {
+                    Granularity::PerTensor
+                };
+                let scales = (0..n).map(|c| 0.01 + 0.003 * c as f32).collect();
+                let zero_points = (0..n).map(|c| [90, -128, 0, 127, -5][c % 5]).collect();
+                let per_tensor = |scale, zero| QuantParams::per_tensor(DType::Int8, scale, zero).unwrap();
+                let (x_params, y_params) = (per_tensor(0.02, -31), per_tensor(0.9, 11));
+                let w_params = QuantParams::new(DType::Int8, granularity, scales, zero_points).unwrap();
+                let x = int8(C * SIZE * SIZE, 5);
+                let w = int8(oc * C / group * 9, 2);
+                let bias: Vec<i32> = (0..oc as i32).map(|c| c * 700 - 900).collect();
+                let weight = Tensor::new(&[oc, C / group, 3, 3], w.clone()).unwrap();
+                let constants = [
+                    ("w".to_owned(), dequantize_linear(&weight, &w_params).unwrap()),
+                    ("b".to_owned(), Tensor::vector(vec![0_f32; oc])),
+                ];
+                let nodes = [Node::new("Conv", "", &["x", "w", "b"], &["y"])
+                    .with_attribute("group", AttributeValue::Int(group as i64))
+                    .with_attribute("pads", AttributeValue::Ints(vec![1; 4]))];
+                let spec = IntegerSpec {
+                    nodes: &nodes,
+                    inputs: &["x".to_owned()],
+                    input_params: vec![Some(&x_params)],
+                    output_params: vec![Some(&y_params)],
+                    constants: &constants,
+                    weights: &[("w".to_owned(), w_params.clone())],
+                    quantized_bias: Some(&bias),
+                    requantize: Requantize::FloatScaleZeroPointAfter,
+                    opset: 13,
+                };
+                let kernel = compile(&spec).unwrap().expect("it has a kernel");
+                let tensor = Tensor::new(&[1, C, SIZE, SIZE], x.clone()).unwrap();
+                let got = kernel.run(&[Stored::plain(tensor)]).unwrap();
+                let expected = expected(&x, &w, &bias, group, [&x_params, &w_params, &y_params]);
+                let place = format!("{oc} channels, {group} groups, {n} zero points");
+                assert!(
+                    expected.iter().any(|q| (-100..100).contains(q)),
+                    "{place}: all clipped"
+                );
+                assert_eq!(got[0].to_plain().require::<i8>().unwrap(), expected, "{place}");
+            }
+        }
     }
 }

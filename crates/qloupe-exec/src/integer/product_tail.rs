@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    const N: usize = 3;
+    const N: usize = 8;
     const C: usize = 5;
     const OC: usize = 4;
 
@@ -138,15 +138,24 @@ mod tests {
         for row in 0..N {
             for oc in 0..OC {
                 let products = (0..C).map(|c| {
-                    let weight = if case.is_conv { w[oc * C + c] } else { w[c * OC + oc] };
-                    (i64::from(x[row * C + c]) - i64::from(x_zero)) * (i64::from(weight) - i64::from(case.zero_points[oc]))
+                    let weight = if case.is_conv {
+                        w[oc * C + c]
+                    } else {
+                        w[c * OC + oc]
+                    };
+                    (i64::from(x[row * C + c]) - i64::from(x_zero))
+                        * (i64::from(weight) - i64::from(case.zero_points[oc]))
                 });
                 let sum = products.sum::<i64>() + i64::from(bias[oc]);
                 let scale = x_scale * p.w.scale()[oc];
                 real.push(dequantize_accumulator(i32::try_from(sum).unwrap(), scale));
             }
         }
-        let shape = if case.is_conv { vec![N, OC, 1, 1] } else { vec![N, OC] };
+        let shape = if case.is_conv {
+            vec![N, OC, 1, 1]
+        } else {
+            vec![N, OC]
+        };
         let mut given = vec![("c".to_owned(), Tensor::new(&shape, real).unwrap())];
         if case.has_other {
             given.push(("r".to_owned(), dequantize_linear(other, &p.other).unwrap()));
@@ -183,7 +192,8 @@ mod tests {
                 Node::new("Relu", "", &["a"], &["y"]),
             ]
         };
-        let leaky = Node::new("LeakyRelu", "", &["c"], &["y"]).with_attribute("alpha", AttributeValue::Float(0.1));
+        let leaky =
+            Node::new("LeakyRelu", "", &["c"], &["y"]).with_attribute("alpha", AttributeValue::Float(0.1));
         let case = |what, is_conv, tail, has_other| Case {
             what,
             is_conv,
@@ -207,10 +217,17 @@ mod tests {
         for case in cases {
             let axis = if case.is_conv { 0 } else { 1 };
             let scales = vec![0.013, 0.02, 0.0071, 0.03];
-            let per_tensor = |scale, zero_point| QuantParams::per_tensor(DType::Int8, scale, zero_point).unwrap();
+            let per_tensor =
+                |scale, zero_point| QuantParams::per_tensor(DType::Int8, scale, zero_point).unwrap();
             let p = Params {
                 x: per_tensor(0.021, -17),
-                w: QuantParams::new(DType::Int8, Granularity::PerChannel { axis }, scales, case.zero_points.to_vec()).unwrap(),
+                w: QuantParams::new(
+                    DType::Int8,
+                    Granularity::PerChannel { axis },
+                    scales,
+                    case.zero_points.to_vec(),
+                )
+                .unwrap(),
                 other: per_tensor(0.11, 9),
                 y: per_tensor(0.07, -20),
             };
@@ -262,8 +279,17 @@ mod tests {
             }
             let got = kernel.run(&given).unwrap();
             let expected = expected(&case, &x, &w, &bias, &other, &p);
-            assert!(expected.iter().collect::<std::collections::BTreeSet<_>>().len() > 5, "{}", case.what);
-            assert_eq!(got[0].to_plain().require::<i8>().unwrap(), expected, "{}", case.what);
+            assert!(
+                expected.iter().collect::<std::collections::BTreeSet<_>>().len() > 5,
+                "{}",
+                case.what
+            );
+            assert_eq!(
+                got[0].to_plain().require::<i8>().unwrap(),
+                expected,
+                "{}",
+                case.what
+            );
         }
     }
 }

@@ -184,11 +184,22 @@ fn what_a_convolution_computes_before_it_rounds_is_neither_planned_nor_written()
     assert_eq!(rounded, ["x", "m", "y_float"]);
     // Both modes round once, behind the same float arithmetic.
     let run = |mode| {
-        let program = quantized.prepared.quantized(&network, &quantized.plan, mode).unwrap();
-        program.run(&given).unwrap()[0].1.require::<f32>().unwrap().to_vec()
+        let program = quantized
+            .prepared
+            .quantized(&network, &quantized.plan, mode)
+            .unwrap();
+        program.run(&given).unwrap()[0]
+            .1
+            .require::<f32>()
+            .unwrap()
+            .to_vec()
     };
     let written = Network::new("q.onnx".to_owned(), written).unwrap();
-    let written = written.program.run(given.clone()).unwrap()[0].1.require::<f32>().unwrap().to_vec();
+    let written = written.program.run(given.clone()).unwrap()[0]
+        .1
+        .require::<f32>()
+        .unwrap()
+        .to_vec();
     assert_eq!(run(Mode::FakeQuant), written);
     let step = quantized.plan.forms()["y"].params().unwrap().scale()[0];
     let farthest = run(Mode::Integer)

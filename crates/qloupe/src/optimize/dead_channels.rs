@@ -74,7 +74,11 @@ impl Pass for DeadChannels {
 fn site<'p>(prepared: &'p Prepared, unit: &UnitGroup) -> Option<&'p str> {
     let nodes = &prepared.program.graph().nodes;
     let main = &nodes[unit.main_idx];
-    let mut behind = unit.node_idxs.iter().filter(|idx| **idx != unit.main_idx).peekable();
+    let mut behind = unit
+        .node_idxs
+        .iter()
+        .filter(|idx| **idx != unit.main_idx)
+        .peekable();
     let [weight] = &unit.weights[..] else { return None };
     let is_own = prepared.topology.consumers(weight).len() == 1;
     let has_axis = channel_axis(main).is_some() && (main.input(2).is_none() || unit.bias.is_some());

@@ -163,10 +163,26 @@ mod tests {
         let add = |output: &str| op("Add", &["r", "c"], output);
         let cases: Vec<(&str, Vec<Node>, &[&str])> = vec![
             ("Swish", after(conv("w", 1), swish()), &["Conv+Sigmoid+Mul"]),
-            ("HardSwish", after(conv("w", 1), hard_swish), &["Conv+Add+Clip+Mul+Div"]),
-            ("Sigmoid", after(conv("w", 1), vec![op("Sigmoid", &["c"], "y")]), &["Conv+Sigmoid"]),
-            ("PRelu", after(conv("w", 1), vec![op("PRelu", &["c", "slope"], "y")]), &["Conv+PRelu"]),
-            ("one value added", after(conv("w", 1), vec![add("y")]), &["Conv+Add"]),
+            (
+                "HardSwish",
+                after(conv("w", 1), hard_swish),
+                &["Conv+Add+Clip+Mul+Div"],
+            ),
+            (
+                "Sigmoid",
+                after(conv("w", 1), vec![op("Sigmoid", &["c"], "y")]),
+                &["Conv+Sigmoid"],
+            ),
+            (
+                "PRelu",
+                after(conv("w", 1), vec![op("PRelu", &["c", "slope"], "y")]),
+                &["Conv+PRelu"],
+            ),
+            (
+                "one value added",
+                after(conv("w", 1), vec![add("y")]),
+                &["Conv+Add"],
+            ),
             (
                 "Relu after the Add",
                 after(conv("w", 1), vec![add("a"), op("Relu", &["a"], "y")]),
@@ -185,19 +201,28 @@ mod tests {
         ];
         for (what, nodes, expected) in cases {
             assert_eq!(units(&nodes, "rk3588")[..expected.len()], *expected, "{what}");
-            assert!(units(&nodes, "onnxruntime").len() > expected.len() + 1, "{what}: it rounds between");
+            assert!(
+                units(&nodes, "onnxruntime").len() > expected.len() + 1,
+                "{what}: it rounds between"
+            );
         }
     }
 
     #[test]
     fn what_it_rounds_stays_apart() {
-        let swish = |input: &str| {
-            vec![op("Sigmoid", &[input], "s"), op("Mul", &["s", input], "y")]
-        };
+        let swish = |input: &str| vec![op("Sigmoid", &[input], "s"), op("Mul", &["s", input], "y")];
         let add = |output: &str| op("Add", &["r", "c"], output);
         let cases: Vec<(&str, Vec<Node>, &[&str])> = vec![
-            ("depthwise", after(conv("each", 4), swish("c")), &["Conv", "Sigmoid+Mul"]),
-            ("depthwise, Add", after(conv("each", 4), vec![add("y")]), &["Conv", "Add"]),
+            (
+                "depthwise",
+                after(conv("each", 4), swish("c")),
+                &["Conv", "Sigmoid+Mul"],
+            ),
+            (
+                "depthwise, Add",
+                after(conv("each", 4), vec![add("y")]),
+                &["Conv", "Add"],
+            ),
             (
                 "ConvTranspose",
                 after(op("ConvTranspose", &["x", "w"], "c"), swish("c")),
@@ -234,7 +259,11 @@ mod tests {
                 after(op("MatMul", &["x", "matrix"], "c"), vec![add("y")]),
                 &["MatMul", "Add"],
             ),
-            ("Sub", after(conv("w", 1), vec![op("Sub", &["c", "r"], "y")]), &["Conv", "Sub"]),
+            (
+                "Sub",
+                after(conv("w", 1), vec![op("Sub", &["c", "r"], "y")]),
+                &["Conv", "Sub"],
+            ),
             (
                 "HardSigmoid",
                 after(conv("w", 1), vec![op("HardSigmoid", &["c"], "y")]),
@@ -248,7 +277,11 @@ mod tests {
             Node::new("Conv", "", &["x", "w"], &["z"]),
             op("Sigmoid", &["z"], "y"),
         ];
-        assert_eq!(units(&is_output, "rk3588"), ["Conv", "Sigmoid"], "a network output");
+        assert_eq!(
+            units(&is_output, "rk3588"),
+            ["Conv", "Sigmoid"],
+            "a network output"
+        );
     }
 
     #[test]
