@@ -9,6 +9,7 @@ mod global_average_pool;
 mod lookup;
 mod mat_mul;
 mod movement;
+mod product_tail;
 mod softmax;
 
 pub(crate) use add_mul::{qlinear_add, qlinear_mul};
@@ -104,6 +105,7 @@ const ALL: &[(&str, Compile)] = &[
     ("lookup", lookup::compile),
     ("mat_mul", mat_mul::compile),
     ("movement", movement::compile),
+    ("product_tail", product_tail::compile),
     ("softmax", softmax::compile),
 ];
 

@@ -12,6 +12,7 @@ use qloupe_ir::{Topology, suggestion};
 use qloupe_tensor::Tensor;
 
 pub use cache::UnitCache;
+pub(crate) use float_unit::FloatUnit;
 pub use form::{Cast, Form, Mode, to_float as to_real, to_form};
 pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 

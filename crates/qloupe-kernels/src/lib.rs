@@ -8,6 +8,7 @@
 //!
 //! Slices of a wrong length are bugs of the caller and panic.
 
+mod accumulators;
 mod allocator;
 #[cfg(target_arch = "x86_64")]
 mod bands;
@@ -56,6 +57,7 @@ mod unary;
 #[cfg(target_arch = "x86_64")]
 mod unroll;
 
+pub use accumulators::{dequantize_accumulators, requantize_accumulators, subtract_window_sums};
 pub use allocator::LayerAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
 pub use chain::{ChainStep, ElementWise, Head, Operand, Source, Watch, run_chain};
@@ -82,6 +84,8 @@ pub use statistics::{MinMax, min_max};
 pub use strided::copy_strided;
 pub use unary::{UnaryKernel, unary, unary_in_place};
 
+#[doc(hidden)]
+pub use accumulators::{dequantize_accumulators_with_isa, requantize_accumulators_with_isa};
 #[doc(hidden)]
 pub use chain::run_chain_with_isa;
 #[doc(hidden)]

@@ -29,7 +29,7 @@ pub use fp16::{Fp16Counts, round_to_fp16, round_to_fp16_in_place};
 pub use quant_params::{Granularity, QuantParams};
 pub use quantize::{dequantize_linear, fake_quantize_linear, fake_quantize_linear_in_place, quantize_linear};
 pub use range::{Range, RangeOutcome, params_from_range};
-pub use requantize::Requantize;
+pub use requantize::{Requantize, dequantize_accumulator};
 pub use rounding::Rounding;
 pub use scheme::QuantScheme;
 pub use small_float::{PowerRounding, SmallFloat};

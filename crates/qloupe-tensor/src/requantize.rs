@@ -17,6 +17,23 @@ pub enum Requantize {
     PowerOfTwo,
 }
 
+/// The real number that an accumulator stands for: `f32(acc) * scale`, with `scale = input_scale * weight_scale`.
+///
+/// # Edge cases
+/// An accumulator beyond 2^24 is rounded to the nearest f32 first, ties to even.
+/// # Example
+/// ```
+/// assert_eq!(qloupe_tensor::dequantize_accumulator(-5, 0.5), -2.5);
+/// ```
+#[inline(always)]
+#[expect(
+    clippy::as_conversions,
+    reason = "i32 to f32 rounds to nearest, as the hardware conversion does"
+)]
+pub fn dequantize_accumulator(acc: i32, scale: f32) -> f32 {
+    acc as f32 * scale
+}
+
 impl Requantize {
     /// The name that plans and reports print.
     pub fn name(self) -> &'static str {

@@ -4,6 +4,7 @@
 mod answers;
 mod bias_correction;
 mod channel_ranges;
+mod clip_saturated;
 mod dead_channels;
 mod equalize_layers;
 mod lanes;
@@ -44,11 +45,8 @@ pub trait Pass: Sync {
     fn title(&self) -> &'static str;
     /// The optimization level from which it runs.
     fn level(&self) -> u8;
-    /// True for a pass that corrects what the plan does to the network: of those, each begins at the network that has been
-    /// corrected by none, and the best is kept.
-    fn corrects(&self) -> bool {
-        false
-    }
+    /// When it runs.
+    fn stage(&self) -> Stage;
     /// The network after the pass; `None` where it finds nothing to do.
     ///
     /// # Errors
@@ -56,9 +54,22 @@ pub trait Pass: Sync {
     fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error>;
 }
 
+/// When a pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before algorithms compete.
+    Weights,
+    /// On the ranges that won.
+    Ranges,
+    /// Last, to correct what the plan does to the network: each pass begins at the network that has been corrected by none,
+    /// and the best is kept.
+    Correction,
+}
+
 /// Every pass, in the order in which they run.
 pub const PASSES: &[&dyn Pass] = &[
     &dead_channels::DeadChannels,
+    &clip_saturated::ClipSaturated,
     &bias_correction::BiasCorrection,
     &weight_rounding::WeightRounding,
 ];
@@ -73,6 +84,8 @@ pub struct Work<'a> {
     tuning_idxs: Vec<usize>,
     /// Judges on the samples that are held back.
     referee: Option<Referee>,
+    /// Judges whole algorithms, where few samples are held back: no range is of a part of the samples, so others may judge, too.
+    race_referee: Option<Referee>,
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -117,6 +130,15 @@ impl<'a> Work<'a> {
         let tuning: Result<_, Error> = read(tuning);
         let held_back: Result<_, Error> = read(held_back);
         let held_back: Vec<Vec<(String, Tensor)>> = held_back?;
+        let tuning: Vec<Vec<(String, Tensor)>> = tuning?;
+        let race_referee =
+            if races(options) && n >= HELD_BACK_EVERY && held_back.len() < MAX_HELD_BACK_SAMPLES {
+                let judging = held_back.iter().chain(tuning.iter().rev());
+                let judging = judging.take(MAX_HELD_BACK_SAMPLES).cloned().collect();
+                Some(Referee::new(&session.network, judging)?)
+            } else {
+                None
+            };
         let referee = match n {
             0 => None,
             _ => Some(Referee::new(&session.network, held_back)?),
@@ -125,9 +147,10 @@ impl<'a> Work<'a> {
             session,
             options,
             stages,
-            tuning: tuning?,
+            tuning,
             tuning_idxs,
             referee,
+            race_referee,
         })
     }
 
@@ -198,16 +221,19 @@ pub(crate) fn optimize(
         return Ok(quantized);
     };
     let mut base = quantized;
-    for pass in passes_of(options.optimization_level, false) {
+    for pass in passes_of(options, Stage::Weights) {
         base = tried(work, referee, *pass, base)?;
     }
     if races(options) {
         base = raced(work, referee, base, statistics, &scheme)?;
     }
+    for pass in passes_of(options, Stage::Ranges) {
+        base = tried(work, referee, *pass, base)?;
+    }
     let mut score = referee.score(work.network(), &base)?;
     let mut best: Option<Quantized> = None;
     let mut records = Vec::new();
-    for pass in passes_of(options.optimization_level, true) {
+    for pass in passes_of(options, Stage::Correction) {
         let Some(trial) = pass.run(work, &base)? else {
             continue;
         };
@@ -229,10 +255,13 @@ pub(crate) fn races(options: &QuantizeOptions) -> bool {
     options.algorithm.races() && options.ranges.is_none()
 }
 
-fn passes_of(level: u8, corrects: bool) -> impl Iterator<Item = &'static &'static dyn Pass> {
+/// The passes of a stage that the options allow: ranges of another tool are used as they are.
+fn passes_of(options: &QuantizeOptions, stage: Stage) -> impl Iterator<Item = &'static &'static dyn Pass> {
+    let (level, keeps_ranges) = (options.optimization_level, options.ranges.is_some());
     PASSES
         .iter()
-        .filter(move |pass| pass.level() <= level && pass.corrects() == corrects)
+        .filter(move |pass| pass.level() <= level && pass.stage() == stage)
+        .filter(move |pass| !(keeps_ranges && pass.stage() == Stage::Ranges))
 }
 
 /// The network after a pass, or as it was where that is better; what was done is noted.
@@ -250,8 +279,15 @@ fn tried(work: &Work<'_>, referee: &Referee, pass: &dyn Pass, base: Quantized) -
     Ok(next)
 }
 
+/// A plan with its figures: of all samples that judge algorithms, and of those held back.
+struct Contender {
+    among_all: f64,
+    held_back: f64,
+    plan: QuantPlan,
+}
+
 /// The best of the raced ranges and those of each single algorithm, judged after biases are corrected where the level does
-/// that: ranges that look alike before may not be so after.
+/// that: ranges that look alike before may not be so after. What was raced value by value has to win on samples held back.
 fn raced(
     work: &Work<'_>,
     referee: &Referee,
@@ -265,49 +301,62 @@ fn raced(
         plan,
         notes,
     } = quantized;
+    let network = work.network();
     let corrects = bias_correction::BiasCorrection.level() <= work.options.optimization_level;
     let answers = answers(&prepared);
     let mut figures = Vec::new();
-    let mut best: Option<(f64, QuantPlan)> = None;
-    let mut judge = |name: &str, plan: QuantPlan, prepared: Prepared, best: &mut Option<(f64, QuantPlan)>| {
+    let mut judge = |name: &str, plan: QuantPlan, prepared: Prepared| {
         let contender = Quantized::new(prepared, plan);
         let corrected = if corrects {
-            bias_correction::correct(work.network(), &contender, samples, &|_, _| ())?
+            bias_correction::correct(network, &contender, samples, &|_, _| ())?
         } else {
             None
         };
-        let score = referee.score(work.network(), corrected.as_ref().unwrap_or(&contender))?;
-        figures.push(format!("{name} {score:.2} dB"));
+        let judged = corrected.as_ref().unwrap_or(&contender);
+        let held_back = referee.score(network, judged)?;
+        let among_all = match &work.race_referee {
+            Some(all) => all.score(network, judged)?,
+            None => held_back,
+        };
+        figures.push(format!("{name} {among_all:.2} dB"));
         work.progress("race", figures.len(), calibrate::ALL.len());
-        if best
-            .as_ref()
-            .is_none_or(|(least, _)| score > least + LEAST_GAIN_DB)
-        {
-            *best = Some((score, contender.plan));
-        }
-        Ok::<Prepared, Error>(contender.prepared)
+        let judged = Contender {
+            among_all,
+            held_back,
+            plan: contender.plan,
+        };
+        Ok::<(Prepared, Contender), Error>((contender.prepared, judged))
     };
+    let mut best: Option<Contender> = None;
     for algorithm in race::contenders() {
         let plan = race::with_algorithm(&prepared, &plan, statistics, algorithm, scheme, &answers)?;
-        prepared = judge(algorithm.id(), plan, prepared, &mut best)?;
+        let judged;
+        (prepared, judged) = judge(algorithm.id(), plan, prepared)?;
+        if best
+            .as_ref()
+            .is_none_or(|best| judged.among_all > best.among_all + LEAST_GAIN_DB)
+        {
+            best = Some(judged);
+        }
     }
-    let leader = best.as_ref().map_or(&plan, |(_, plan)| plan);
+    let leader = best.as_ref().map_or(&plan, |best| &best.plan);
     let races = race::race(
-        work.network(),
-        &prepared,
-        leader,
-        statistics,
-        referee,
-        samples,
-        scheme,
-        &answers,
+        network, &prepared, leader, statistics, referee, samples, scheme, &answers,
     )?;
-    let mixed = race::mixed(&prepared, leader, &races)?;
-    prepared = judge("mixed", mixed, prepared, &mut best)?;
-    let mut plan = best.map_or(plan, |(_, plan)| plan);
-    let n = referee.n_samples();
+    let mixed_plan = race::mixed(&prepared, leader, &races)?;
+    let mixed;
+    (prepared, mixed) = judge("mixed", mixed_plan, prepared)?;
+    let wins = |leader: &Contender| {
+        mixed.held_back > leader.held_back + LEAST_GAIN_DB
+            && mixed.among_all > leader.among_all + LEAST_GAIN_DB
+    };
+    if best.as_ref().is_none_or(wins) {
+        best = Some(mixed);
+    }
+    let mut plan = best.map_or(plan, |best| best.plan);
+    let all = work.race_referee.as_ref().unwrap_or(referee);
     let after = if corrects { " after bias correction," } else { "" };
-    plan.optimized.race = format!("{},{after} on {n} samples held back", figures.join(", "));
+    plan.optimized.race = format!("{},{after} on {} samples", figures.join(", "), all.n_samples());
     Ok(Quantized {
         prepared,
         plan,

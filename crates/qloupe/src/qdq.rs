@@ -73,9 +73,9 @@ fn refuse_unwritable(assignment: &Assignment) -> Result<(), Error> {
     }
     for (name, params) in assignment.units.iter().flat_map(|unit| &unit.weights) {
         let blocks = matches!(params.granularity(), Granularity::PerBlock { .. });
-        if blocks || params.zero_point().iter().any(|&z| z != 0) {
+        if blocks {
             return Err(Error::Options(format!(
-                "weight \"{name}\": a QDQ model is written with symmetric weights for the tensor or each channel, got {}",
+                "weight \"{name}\": a QDQ model is written with one scale for the tensor or each channel, got {}",
                 params.granularity()
             )));
         }
@@ -356,11 +356,11 @@ impl<'a> Writer<'a> {
         let (scale, zero_point) = match axis {
             None => (
                 Tensor::scalar(params.scale()[0]),
-                integer_scalar(params.dtype(), 0),
+                integer_scalar(params.dtype(), params.zero_point()[0]),
             ),
             Some(_) => (
                 Tensor::vector(params.scale().to_vec()),
-                integer_zeros(params.dtype(), params.scale().len()),
+                integers(params.dtype(), params.zero_point()),
             ),
         };
         let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -388,13 +388,14 @@ fn unit_key(prepared: &Prepared, unit: &UnitSpec) -> String {
     last.and_then(|n| n.output(0)).unwrap_or_default().to_owned()
 }
 
-fn integer_zeros(dtype: DType, n: usize) -> Tensor {
+fn integers(dtype: DType, values: &[i32]) -> Tensor {
+    let values = values.iter();
     match dtype {
-        DType::Int8 => Tensor::vector(vec![0_i8; n]),
-        DType::UInt8 => Tensor::vector(vec![0_u8; n]),
-        DType::Int16 => Tensor::vector(vec![0_i16; n]),
-        DType::UInt16 => Tensor::vector(vec![0_u16; n]),
-        _ => Tensor::vector(vec![0_i32; n]),
+        DType::Int8 => Tensor::vector(values.map(|&v| v as i8).collect()),
+        DType::UInt8 => Tensor::vector(values.map(|&v| v as u8).collect()),
+        DType::Int16 => Tensor::vector(values.map(|&v| v as i16).collect()),
+        DType::UInt16 => Tensor::vector(values.map(|&v| v as u16).collect()),
+        _ => Tensor::vector(values.copied().collect::<Vec<i32>>()),
     }
 }
 

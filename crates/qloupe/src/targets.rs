@@ -4,7 +4,7 @@ mod fp16;
 mod onnxruntime;
 mod rockchip;
 
-use qloupe_tensor::{DType, QuantScheme, Requantize};
+use qloupe_tensor::{DType, Granularity, QuantScheme, Requantize};
 
 use crate::Error;
 
@@ -47,6 +47,9 @@ pub enum Fusion {
     Gelu,
     /// `(x - mean) / sqrt(variance + epsilon)`, scale and bias: supported as LayerNormalization is.
     LayerNormalization,
+    /// A convolution and the Add of another value behind it, then Relu or Clip: the sum is rounded, not what is added. Not
+    /// behind a depthwise convolution, nor behind one that is activated before.
+    ConvAdd,
 }
 
 /// What a device or runtime does with a network.
@@ -60,12 +63,17 @@ pub struct Target {
     pub activation: Option<QuantScheme>,
     /// The integer type of weights.
     pub weight_dtype: DType,
+    /// True where the zero point of weights is 0; else their range is that of their elements and 0.
+    pub symmetric_weights: bool,
     /// What it does with operators of the default set; others fall back.
     pub operators: &'static [(&'static str, Support)],
     /// What it does with operators that are not listed.
     pub fallback: Support,
     /// What it executes as one.
     pub fusions: &'static [Fusion],
+    /// Activations, by operator, that a product computes on what it summed up, before anything is rounded: behind Gemm, MatMul
+    /// by a constant and Conv that is not depthwise (as many channels out as in and groups). `Swish`, `HardSwish` and `Gelu` are those that exporters spell out, too.
+    pub product_activations: &'static [&'static str],
     /// Operators whose output has the scale of their input.
     pub shared_scale: &'static [&'static str],
     /// What a reader of its reports has to know.
@@ -94,6 +102,22 @@ impl Target {
             .iter()
             .find(|(name, _)| *name == op_type && domain.is_empty());
         known.map_or(self.fallback, |(_, support)| *support)
+    }
+
+    /// The scheme of weights.
+    pub fn weight_scheme(&self, granularity: Granularity) -> QuantScheme {
+        if self.symmetric_weights {
+            return QuantScheme::symmetric(self.weight_dtype, granularity);
+        }
+        QuantScheme {
+            granularity,
+            ..QuantScheme::asymmetric(self.weight_dtype)
+        }
+    }
+
+    /// True when a product computes an activation before it rounds.
+    pub fn activates_product(&self, op_type: &str) -> bool {
+        self.product_activations.contains(&op_type)
     }
 
     /// True when it executes these as one.
@@ -145,6 +169,17 @@ mod tests {
                     op,
                     target.id
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn activations_of_products_are_sorted_and_integer_operators() {
+        for target in ALL {
+            let list = target.product_activations;
+            assert!(list.is_sorted(), "{} of {list:?}", target.id);
+            for op in list.iter().filter(|op| **op != "Swish") {
+                assert!(target.support(op, "").is_integer(), "{op} of {}", target.id);
             }
         }
     }

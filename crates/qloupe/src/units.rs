@@ -1,6 +1,7 @@
 //! Grouping: which nodes the target executes as one unit.
 
 mod patterns;
+mod product_tail;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ pub struct UnitGroup {
     pub weights: Vec<String>,
     /// The constant that is its bias.
     pub bias: Option<String>,
-    /// The operator that its nodes spell out, if they do.
+    /// The operator that its nodes spell out, or those behind its product, if they do.
     pub pattern: Option<Fusion>,
 }
 
@@ -81,7 +82,7 @@ pub fn group_units(
     let mut taken: BTreeSet<usize> = BTreeSet::new();
     let mut units: Vec<UnitGroup> = Vec::new();
     // Patterns of several branches first: their nodes must not begin a unit of their own.
-    let mut patterns: BTreeMap<usize, (Fusion, Vec<usize>)> = BTreeMap::new();
+    let mut patterns = Patterns::new();
     for (idx, node) in graph.nodes.iter().enumerate() {
         let found = grouping.pattern(idx, node);
         if let Some((fusion, idxs)) = found.filter(|(_, idxs)| idxs.iter().all(|i| !taken.contains(i))) {
@@ -116,8 +117,16 @@ pub fn group_units(
             idxs.push(next);
             bias = Some(constant);
         }
+        let (mut pattern, mut is_activated) = (None, false);
+        if !weights.is_empty()
+            && let Some(tail) = grouping.product_tail(*idxs.last().unwrap_or(&idx), node, &patterns, &taken)
+        {
+            idxs.extend(&tail.node_idxs);
+            (pattern, is_activated) = (tail.pattern, tail.is_activation);
+            patterns.retain(|_, (_, idxs)| *idxs != tail.node_idxs);
+        }
         let arithmetic = !weights.is_empty() && !is_recurrent(node);
-        if arithmetic || node.is_onnx("Add") {
+        if (arithmetic && !is_activated) || node.is_onnx("Add") {
             while let Some(next) = grouping
                 .activation_after(*idxs.last().unwrap_or(&idx))
                 .filter(|n| !taken.contains(n))
@@ -131,13 +140,16 @@ pub fn group_units(
             main_idx: idx,
             weights,
             bias,
-            pattern: None,
+            pattern,
         });
     }
     // A group runs where its last node stood: every other input is there by then.
     units.sort_by_key(|unit| unit.node_idxs.last().copied());
     units
 }
+
+/// Operators that are spelled out, and their nodes, by the last of these.
+type Patterns = BTreeMap<usize, (Fusion, Vec<usize>)>;
 
 struct Grouping<'a> {
     program: &'a Program,
@@ -235,7 +247,8 @@ pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: 
 pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Support {
     let nodes = &program.graph().nodes;
     let main = &nodes[unit.main_idx];
-    match unit.pattern {
+    // A product computes what is spelled out behind it.
+    match unit.pattern.filter(|_| unit.weights.is_empty()) {
         Some(Fusion::Gelu) => return target.support("Gelu", ""),
         Some(Fusion::LayerNormalization) => return target.support("LayerNormalization", ""),
         // A fused activation is one table.

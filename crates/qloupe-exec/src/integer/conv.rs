@@ -1,7 +1,10 @@
 //! Conv with constant 8-bit weights, and the Relu or Clip that ends its unit.
 
-use qloupe_kernels::{ConvI8, Epilogue, QuantizedSlice, QuantizedSliceMut};
-use qloupe_tensor::{DType, QuantParams, Rounding, Tensor, quantize_linear};
+use qloupe_kernels::{
+    ConvGeometry, ConvI8, Epilogue, QuantizedSlice, QuantizedSliceMut, dequantize_accumulators,
+    requantize_accumulators, subtract_window_sums,
+};
+use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, quantize_linear};
 
 use super::{IntegerKernel, IntegerSpec, activation_range, check_sums};
 use crate::ops::Geometry2d;
@@ -9,59 +12,50 @@ use crate::{Layout, OpError, Stored};
 
 #[derive(Debug)]
 struct Conv {
-    packed: ConvI8,
-    geometry: Geometry2d,
-    ic: usize,
-    input_zero_point: i32,
+    sums: ConvSums,
     epilogue: Epilogue,
     output: DType,
 }
 
+/// The exact sums of a convolution of 8-bit values.
+#[derive(Debug)]
+pub(super) struct ConvSums {
+    packed: ConvI8,
+    /// For weights with a zero point.
+    windows: Option<WindowSums>,
+    geometry: Geometry2d,
+    ic: usize,
+    input_zero_point: i32,
+    /// What a sum is worth, `input_scale * weight_scale`: one number, or one for each output channel.
+    pub(super) scale: Vec<f32>,
+}
+
+/// What weights with a zero point need: the sums over the input that each group reads.
+#[derive(Debug)]
+struct WindowSums {
+    /// A convolution with ones, one output channel for each group.
+    ones: ConvI8,
+    /// One for all channels, or one for each.
+    zero_point: Vec<i32>,
+}
+
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
-    let (Some(output), Some((node, rest))) = (spec.output(), spec.nodes.split_first()) else {
-        return Ok(None);
-    };
-    let (Some((input_scale, input_zero_point)), true) = (spec.input_scale(0), node.is_onnx("Conv")) else {
-        return Ok(None);
-    };
-    let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else {
+    let (Some(output), Some((_, rest))) = (spec.output(), spec.nodes.split_first()) else {
         return Ok(None);
     };
     let Some((min, max)) = activation_range(spec, rest, output) else {
         return Ok(None);
     };
-    let &[oc, ic_per_group, kh, kw] = weight.shape() else {
-        return Ok(None);
-    };
-    if spec.inputs.len() != 1
-        || !spec.all_inputs_8_bit()
-        || (node.input(2).is_some() && spec.quantized_bias.is_none())
-    {
+    if spec.inputs.len() != 1 {
         return Ok(None);
     }
-    let geometry = Geometry2d::new(node, oc, [kh, kw])?;
-    let group = geometry.group();
-    let packed = ConvI8::new(
-        weight.require::<i8>()?,
-        spec.quantized_bias,
-        oc,
-        ic_per_group,
-        kh,
-        kw,
-        group,
-    );
-    check_sums(packed.max_abs_accumulator_bound())?;
+    let Some(sums) = ConvSums::of(spec)? else {
+        return Ok(None);
+    };
     let (output_scale, zero_point) = output.as_per_tensor().expect("invariant: checked by output()");
-    let multiplier = weight_params
-        .scale()
-        .iter()
-        .map(|w| input_scale * w / output_scale)
-        .collect();
+    let multiplier = sums.scale.iter().map(|scale| scale / output_scale).collect();
     Ok(Some(Box::new(Conv {
-        packed,
-        geometry,
-        ic: ic_per_group * group,
-        input_zero_point,
+        sums,
         epilogue: Epilogue {
             multiplier,
             zero_point,
@@ -73,7 +67,116 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     })))
 }
 
-/// The integers of a weight, if it is one that is quantized to symmetric int8.
+impl ConvSums {
+    /// The sums of a unit that begins with a convolution; `None` where it does not, or where something is no 8-bit integer.
+    pub(super) fn of(spec: &IntegerSpec<'_>) -> Result<Option<Self>, OpError> {
+        let Some(node) = spec.nodes.first().filter(|node| node.is_onnx("Conv")) else {
+            return Ok(None);
+        };
+        let Some((input_scale, input_zero_point)) = spec.input_scale(0).filter(|_| spec.all_inputs_8_bit())
+        else {
+            return Ok(None);
+        };
+        let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else {
+            return Ok(None);
+        };
+        let &[oc, ic_per_group, kh, kw] = weight.shape() else {
+            return Ok(None);
+        };
+        if spec.inputs.first().map(String::as_str) != node.input(0)
+            || (node.input(2).is_some() && spec.quantized_bias.is_none())
+        {
+            return Ok(None);
+        }
+        let geometry = Geometry2d::new(node, oc, [kh, kw])?;
+        let group = geometry.group();
+        let packed = ConvI8::new(
+            weight.require::<i8>()?,
+            spec.quantized_bias,
+            oc,
+            ic_per_group,
+            kh,
+            kw,
+            group,
+        );
+        let windows = WindowSums::new(&weight_params, &[ic_per_group, kh, kw], group);
+        let bound = windows.as_ref().map_or(0, WindowSums::max_abs_bound);
+        check_sums(packed.max_abs_accumulator_bound() + bound)?;
+        Ok(Some(Self {
+            packed,
+            windows,
+            geometry,
+            ic: ic_per_group * group,
+            input_zero_point,
+            scale: weight_params.scale().iter().map(|w| input_scale * w).collect(),
+        }))
+    }
+
+    /// The geometry on an input in NHWC, and the shape of the output in it.
+    fn on(&self, x: &Tensor) -> Result<(ConvGeometry, [usize; 4]), OpError> {
+        let &[n, ih, iw, ic] = x.shape() else {
+            return Err(OpError::input(
+                0,
+                format!("wrong rank, expected 4, got {}", x.rank()),
+            ));
+        };
+        if ic != self.ic {
+            return Err(OpError::input(
+                0,
+                format!("wrong number of channels, expected {}, got {ic}", self.ic),
+            ));
+        }
+        let geometry = self.geometry.on([n, ih, iw, ic])?;
+        let shape = [n, geometry.oh(), geometry.ow(), geometry.oc];
+        Ok((geometry, shape))
+    }
+
+    fn accumulate(&self, x: QuantizedSlice<'_>, geometry: &ConvGeometry) -> Vec<i32> {
+        let mut acc = self.packed.accumulate(x, geometry, self.input_zero_point);
+        if let Some(WindowSums { ones, zero_point }) = &self.windows {
+            let of_groups = ConvGeometry {
+                oc: geometry.group,
+                ..*geometry
+            };
+            let window = ones.accumulate(x, &of_groups, self.input_zero_point);
+            subtract_window_sums(&mut acc, &window, zero_point, geometry.oc);
+        }
+        acc
+    }
+
+    /// What the sums stand for.
+    pub(super) fn run(&self, x: &Stored) -> Result<Stored, OpError> {
+        let x = x.to_nhwc();
+        let (geometry, shape) = self.on(x)?;
+        let acc = self.accumulate(quantized_slice(x)?, &geometry);
+        let real = dequantize_accumulators(&acc, &self.scale, geometry.oc);
+        Ok(Stored::of_call(Tensor::new(&shape, real)?, Layout::Nhwc))
+    }
+}
+
+impl WindowSums {
+    /// `None` for weights without a zero point. `of_group` is what one output channel reads.
+    fn new(params: &QuantParams, of_group: &[usize; 3], group: usize) -> Option<Self> {
+        let zero_point = params.zero_point();
+        if zero_point.iter().all(|&z| z == 0) {
+            return None;
+        }
+        let &[ic_per_group, kh, kw] = of_group;
+        let ones = vec![1; group * ic_per_group * kh * kw];
+        Some(Self {
+            ones: ConvI8::new(&ones, None, group, ic_per_group, kh, kw, group),
+            zero_point: zero_point.to_vec(),
+        })
+    }
+
+    /// No correction can be larger in magnitude.
+    fn max_abs_bound(&self) -> i64 {
+        let largest = self.zero_point.iter().map(|z| i64::from(z.unsigned_abs())).max();
+        self.ones.max_abs_accumulator_bound() * largest.unwrap_or(0)
+    }
+}
+
+/// The integers of a weight, if it is one that is quantized to int8.
 pub(super) fn quantized_weight(
     spec: &IntegerSpec<'_>,
     name: Option<&str>,
@@ -88,7 +191,7 @@ pub(super) fn quantized_weight(
     let Some(stored) = spec.constant(name) else {
         return Ok(None);
     };
-    if params.dtype() != DType::Int8 || params.zero_point().iter().any(|&z| z != 0) {
+    if params.dtype() != DType::Int8 || matches!(params.granularity(), Granularity::PerBlock { .. }) {
         return Ok(None);
     }
     // The constant is on its grid already: quantizing it again gives the integers exactly.
@@ -105,28 +208,18 @@ impl IntegerKernel for Conv {
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
         let x = inputs[0].to_nhwc();
-        let &[n, ih, iw, ic] = x.shape() else {
-            return Err(OpError::input(
-                0,
-                format!("wrong rank, expected 4, got {}", x.rank()),
-            ));
-        };
-        if ic != self.ic {
-            return Err(OpError::input(
-                0,
-                format!("wrong number of channels, expected {}, got {ic}", self.ic),
-            ));
-        }
-        let geometry = self.geometry.on([n, ih, iw, ic])?;
-        let shape = [n, geometry.oh(), geometry.ow(), geometry.oc];
+        let (geometry, shape) = self.sums.on(x)?;
         let y = write_quantized(self.output, &shape, |out| {
-            self.packed.run(
-                quantized_slice(x)?,
-                &geometry,
-                self.input_zero_point,
-                &self.epilogue,
-                out,
-            );
+            let x = quantized_slice(x)?;
+            if self.sums.windows.is_some() {
+                let acc = self.sums.accumulate(x, &geometry);
+                requantize_accumulators(&acc, geometry.oc, &self.epilogue, out);
+            } else {
+                let zero_point = self.sums.input_zero_point;
+                self.sums
+                    .packed
+                    .run(x, &geometry, zero_point, &self.epilogue, out);
+            }
             Ok(())
         })?;
         Ok(vec![Stored::of_call(y, Layout::Nhwc)])
@@ -156,5 +249,103 @@ pub(crate) fn write_quantized(
         let mut y = vec![0_u8; len];
         fill(QuantizedSliceMut::U8(&mut y))?;
         Ok(Tensor::new(shape, y)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qloupe_ir::{AttributeValue, Node};
+    use qloupe_tensor::{Requantize, dequantize_linear};
+
+    use super::*;
+
+    const SIZE: usize = 5;
+    const C: usize = 4;
+
+    fn int8(n: usize, salt: usize) -> Vec<i8> {
+        (0..n).map(|i| ((i + salt) * 37 % 251) as u8 as i8).collect()
+    }
+
+    /// `requantize(sum((x - x_zero_point) * (w - w_zero_point)) + bias)` of a 3x3 convolution with padding, one by one in i64.
+    fn expected(x: &[i8], w: &[i8], bias: &[i32], group: usize, params: [&QuantParams; 3]) -> Vec<i8> {
+        let [(x_scale, x_zero), (y_scale, y_zero)] =
+            [params[0], params[2]].map(|p| p.as_per_tensor().unwrap());
+        let oc = bias.len();
+        let (icg, ocg) = (C / group, oc / group);
+        let mut y = Vec::new();
+        for o in 0..oc {
+            let idx = o % params[1].scale().len();
+            for (row, column) in (0..SIZE * SIZE).map(|place| (place / SIZE, place % SIZE)) {
+                let mut sum = i64::from(bias[o]);
+                for tap in 0..icg * 9 {
+                    let (c, kh, kw) = (o / ocg * icg + tap / 9, tap / 3 % 3, tap % 3);
+                    let (Some(r), Some(s)) = ((row + kh).checked_sub(1), (column + kw).checked_sub(1)) else {
+                        continue;
+                    };
+                    if r < SIZE && s < SIZE {
+                        let a = i64::from(x[(c * SIZE + r) * SIZE + s]) - i64::from(x_zero);
+                        let b = i64::from(w[o * icg * 9 + tap]) - i64::from(params[1].zero_point()[idx]);
+                        sum += a * b;
+                    }
+                }
+                let multiplier = x_scale * params[1].scale()[idx] / y_scale;
+                let acc = i32::try_from(sum).unwrap();
+                let q = Requantize::FloatScaleZeroPointAfter.apply(acc, multiplier, y_zero, (-128, 127));
+                y.push(q as i8);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn weights_with_zero_points_are_multiplied_without_them() {
+        // (output channels, groups): dense, grouped, depthwise, depthwise with two channels of each.
+        for (oc, group) in [(6, 1), (6, 2), (C, C), (2 * C, C)] {
+            for per_channel in [true, false] {
+                let n = if per_channel { oc } else { 1 };
+                let granularity = if per_channel {
+                    Granularity::PerChannel { axis: 0 }
+                } else {
+                    Granularity::PerTensor
+                };
+                let scales = (0..n).map(|c| 0.01 + 0.003 * c as f32).collect();
+                let zero_points = (0..n).map(|c| [90, -128, 0, 127, -5][c % 5]).collect();
+                let per_tensor = |scale, zero| QuantParams::per_tensor(DType::Int8, scale, zero).unwrap();
+                let (x_params, y_params) = (per_tensor(0.02, -31), per_tensor(0.9, 11));
+                let w_params = QuantParams::new(DType::Int8, granularity, scales, zero_points).unwrap();
+                let x = int8(C * SIZE * SIZE, 5);
+                let w = int8(oc * C / group * 9, 2);
+                let bias: Vec<i32> = (0..oc as i32).map(|c| c * 700 - 900).collect();
+                let weight = Tensor::new(&[oc, C / group, 3, 3], w.clone()).unwrap();
+                let constants = [
+                    ("w".to_owned(), dequantize_linear(&weight, &w_params).unwrap()),
+                    ("b".to_owned(), Tensor::vector(vec![0_f32; oc])),
+                ];
+                let nodes = [Node::new("Conv", "", &["x", "w", "b"], &["y"])
+                    .with_attribute("group", AttributeValue::Int(group as i64))
+                    .with_attribute("pads", AttributeValue::Ints(vec![1; 4]))];
+                let spec = IntegerSpec {
+                    nodes: &nodes,
+                    inputs: &["x".to_owned()],
+                    input_params: vec![Some(&x_params)],
+                    output_params: vec![Some(&y_params)],
+                    constants: &constants,
+                    weights: &[("w".to_owned(), w_params.clone())],
+                    quantized_bias: Some(&bias),
+                    requantize: Requantize::FloatScaleZeroPointAfter,
+                    opset: 13,
+                };
+                let kernel = compile(&spec).unwrap().expect("it has a kernel");
+                let tensor = Tensor::new(&[1, C, SIZE, SIZE], x.clone()).unwrap();
+                let got = kernel.run(&[Stored::plain(tensor)]).unwrap();
+                let expected = expected(&x, &w, &bias, group, [&x_params, &w_params, &y_params]);
+                let place = format!("{oc} channels, {group} groups, {n} zero points");
+                assert!(
+                    expected.iter().any(|q| (-100..100).contains(q)),
+                    "{place}: all clipped"
+                );
+                assert_eq!(got[0].to_plain().require::<i8>().unwrap(), expected, "{place}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::{ExecError, Program, Value, chain};
 
 /// A program that is always run as a whole, from the same inputs to the same outputs.
 #[derive(Debug)]
-pub(super) struct FloatUnit {
+pub(crate) struct FloatUnit {
     program: Program,
     /// Where the inputs are.
     inputs: Vec<usize>,
@@ -17,7 +17,7 @@ pub(super) struct FloatUnit {
 impl FloatUnit {
     /// # Errors
     /// Names that the program does not have.
-    pub(super) fn new(program: Program, inputs: &[String], outputs: &[String]) -> Result<Self, ExecError> {
+    pub(crate) fn new(program: Program, inputs: &[String], outputs: &[String]) -> Result<Self, ExecError> {
         let slots = |names: &[String]| -> Result<Vec<usize>, ExecError> {
             names.iter().map(|name| program.slot(name)).collect()
         };
@@ -39,7 +39,7 @@ impl FloatUnit {
     ///
     /// # Errors
     /// A node that fails.
-    pub(super) fn run(&self, inputs: impl Iterator<Item = Value>) -> Result<Vec<Value>, ExecError> {
+    pub(crate) fn run(&self, inputs: impl Iterator<Item = Value>) -> Result<Vec<Value>, ExecError> {
         let Self { program, .. } = self;
         let mut values = vec![None; program.n_slots()];
         for (&slot, value) in self.inputs.iter().zip(inputs) {

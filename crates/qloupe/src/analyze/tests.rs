@@ -151,3 +151,61 @@ fn values_that_a_rescaled_concat_inserts_have_golden_ones() {
     let local = &layer(&report, "y").views.local;
     assert!(local["cosine"].mean > 0.99, "{local:?}");
 }
+
+#[test]
+fn what_a_convolution_computes_before_it_rounds_is_neither_planned_nor_written() {
+    let weight = |k: f32| {
+        let values = (0..4).map(|i| (i as f32 * k).sin()).collect();
+        Tensor::new(&[2, 2, 1, 1], values).unwrap()
+    };
+    let nodes = vec![
+        Node::new("Conv", "a", &["x", "w1"], &["a"]),
+        Node::new("Sigmoid", "s", &["a"], &["s"]),
+        Node::new("Mul", "m", &["a", "s"], &["m"]),
+        Node::new("Conv", "b", &["m", "w2"], &["b"]),
+        Node::new("Add", "y", &["b", "m"], &["y"]),
+    ];
+    let network = network(nodes, vec![("w1", weight(1.3)), ("w2", weight(0.7))]);
+    let target = targets::find("rk3588").unwrap();
+    let prepared = Prepared::new(&network, target, 0).unwrap();
+    let given = inputs(&[1, 2, 4, 4]);
+    let options = QuantizeOptions::new(target);
+    let quantized = with_plain_ranges(prepared, [(0, given.as_slice())], &options).unwrap();
+    let values: Vec<&str> = quantized.plan.values.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(values, ["x", "m", "y"]);
+    let written = crate::qdq::export_qdq(&quantized.prepared, &quantized.plan).unwrap();
+    let rounded: Vec<&str> = written
+        .graph
+        .nodes
+        .iter()
+        .filter(|node| node.op_type == "QuantizeLinear")
+        .filter_map(|node| node.input(0))
+        .collect();
+    assert_eq!(rounded, ["x", "m", "y_float"]);
+    // Both modes round once, behind the same float arithmetic.
+    let run = |mode| {
+        let program = quantized
+            .prepared
+            .quantized(&network, &quantized.plan, mode)
+            .unwrap();
+        program.run(&given).unwrap()[0]
+            .1
+            .require::<f32>()
+            .unwrap()
+            .to_vec()
+    };
+    let written = Network::new("q.onnx".to_owned(), written).unwrap();
+    let written = written.program.run(given.clone()).unwrap()[0]
+        .1
+        .require::<f32>()
+        .unwrap()
+        .to_vec();
+    assert_eq!(run(Mode::FakeQuant), written);
+    let step = quantized.plan.forms()["y"].params().unwrap().scale()[0];
+    let farthest = run(Mode::Integer)
+        .iter()
+        .zip(&written)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(farthest <= 1.01 * step, "{farthest} of {step}");
+}

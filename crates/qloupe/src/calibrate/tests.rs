@@ -69,6 +69,24 @@ proptest! {
     }
 
     #[test]
+    fn what_entropy_clips_costs_no_more_than_clipping_nothing(
+        sample in prop::collection::vec(-1.0_f32..1.0, 300..500),
+        power in 1_i32..12,
+        positive in any::<bool>(),
+    ) {
+        let shaped = |v: f32| if positive { v.abs().powi(power) } else { v.abs().powi(power).copysign(v) };
+        let sketch = observe(&[sample.into_iter().map(shaped).collect()]);
+        let noise = Noise::new(sketch.points());
+        for scheme in schemes() {
+            let (error, whole) = (
+                noise.error(entropy::Entropy.range(&sketch, &scheme), &scheme),
+                noise.error(sketch.range(), &scheme),
+            );
+            prop_assert!(error <= whole, "{scheme:?}: {error} above {whole}");
+        }
+    }
+
+    #[test]
     fn no_algorithm_beats_mse_in_squared_error(
         sample in prop::collection::vec(-1.0_f32..1.0, 300..500),
         power in 1_i32..6,

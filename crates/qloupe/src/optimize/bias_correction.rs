@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::lanes::{Change, Site, walk_lanes};
 use super::patches::{Layout, Sums};
-use super::{Pass, Work};
+use super::{Pass, Stage, Work};
 use crate::Error;
 use crate::prepare::Network;
 use crate::quantize::Quantized;
@@ -35,8 +35,8 @@ impl Pass for BiasCorrection {
         3
     }
 
-    fn corrects(&self) -> bool {
-        true
+    fn stage(&self) -> Stage {
+        Stage::Correction
     }
 
     fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error> {

@@ -9,7 +9,7 @@ use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use super::channel_ranges::channel_ranges;
-use super::{Pass, Work};
+use super::{Pass, Stage, Work};
 use crate::Error;
 use crate::one_unit::Changes;
 use crate::plan::{fit_biases, plan_weights};
@@ -32,6 +32,10 @@ impl Pass for DeadChannels {
 
     fn level(&self) -> u8 {
         2
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Weights
     }
 
     fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error> {
@@ -66,14 +70,20 @@ impl Pass for DeadChannels {
     }
 }
 
-/// The output of a unit that multiplies by a weight of its own and then clips.
+/// The output of a unit that multiplies by a weight of its own and then does nothing but clip.
 fn site<'p>(prepared: &'p Prepared, unit: &UnitGroup) -> Option<&'p str> {
     let nodes = &prepared.program.graph().nodes;
-    let (main, last) = (&nodes[unit.main_idx], &nodes[*unit.node_idxs.last()?]);
+    let main = &nodes[unit.main_idx];
+    let mut behind = unit
+        .node_idxs
+        .iter()
+        .filter(|idx| **idx != unit.main_idx)
+        .peekable();
     let [weight] = &unit.weights[..] else { return None };
     let is_own = prepared.topology.consumers(weight).len() == 1;
     let has_axis = channel_axis(main).is_some() && (main.input(2).is_none() || unit.bias.is_some());
-    let clips = last.is_onnx("Relu") || last.is_onnx("Clip");
+    let clips = behind.peek().is_some()
+        && behind.all(|&idx| nodes[idx].is_onnx("Relu") || nodes[idx].is_onnx("Clip"));
     match unit_outputs(&prepared.program, &prepared.topology, unit)[..] {
         [output] if is_product(main) && is_own && has_axis && clips => Some(output),
         _ => None,

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::bias_correction::{self, corrected};
 use super::lanes::{Change, Site, walk_lanes};
 use super::patches::{Layout, Sums};
-use super::{Pass, Work};
+use super::{Pass, Stage, Work};
 use crate::Error;
 use crate::quantize::Quantized;
 
@@ -52,8 +52,8 @@ impl Pass for WeightRounding {
         3
     }
 
-    fn corrects(&self) -> bool {
-        true
+    fn stage(&self) -> Stage {
+        Stage::Correction
     }
 
     fn run(&self, work: &Work<'_>, quantized: &Quantized) -> Result<Option<Quantized>, Error> {
@@ -127,8 +127,6 @@ fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<Qu
     let (params, shape) = (site.params, site.weight.shape());
     let weight = site.weight.require::<f32>()?;
     let n_scales = params.scale().len();
-    let (min, max) = params.quant_range();
-    let limits = [min.max(-max) as f32, max as f32];
     let parts: Vec<f32> = (0..N_SCALE_PARTS)
         .map(|i| 1.0 - i as f32 * SCALE_PART_STEP)
         .collect();
@@ -140,6 +138,7 @@ fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<Qu
         for row in 0..layout.n_rows {
             let idx = params.idx_of(layout.place(group, row, 0), shape);
             let scale = params.scale()[idx];
+            let limits = limits(params, idx);
             for (part, error) in parts.iter().zip(&mut errors[idx]) {
                 let step = scale * part;
                 for (k, energy) in energies.iter().enumerate() {
@@ -166,6 +165,14 @@ fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<Qu
         scales.collect(),
         params.zero_point().to_vec(),
     )?)
+}
+
+/// How many steps a weight may lie from 0. The lowest integer of a symmetric type is not used.
+fn limits(params: &QuantParams, idx: usize) -> [f32; 2] {
+    let (min, max) = params.quant_range();
+    let is_symmetric = params.zero_point().iter().all(|&zero_point| zero_point == 0);
+    let min = if is_symmetric { min.max(-max) } else { min };
+    [min, max].map(|q| (q - params.zero_point()[idx]) as f32)
 }
 
 /// The second moments of the inputs of one group, both `[k, k]`.
@@ -257,7 +264,6 @@ fn round_group(
     matmul_f32(&shifts, &moments.quantized, n_rows, k, k, &mut gradient);
     matmul_f32(&float, &turned, n_rows, k, k, &mut of_inputs);
     gradient.iter_mut().zip(&of_inputs).for_each(|(a, b)| *a += b);
-    let (min, max) = params.quant_range();
     let channels = values
         .par_chunks_mut(k)
         .zip(gradient.par_chunks_mut(k))
@@ -265,8 +271,7 @@ fn round_group(
     channels.for_each(|(row, (values, gradient))| {
         let idx = params.idx_of(layout.place(group, row, 0), shape);
         let step = params.scale()[idx];
-        let zero_point = params.zero_point()[idx];
-        let limits = [min.max(-max), max].map(|q| (q - zero_point) as f32 * step);
+        let limits = limits(params, idx).map(|steps| steps * step);
         descend(
             values,
             gradient,

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use qloupe_exec::Program;
 use qloupe_tensor::{
-    BiasOutcome, Granularity, QuantParams, QuantScheme, Range, RangeOutcome, Tensor, params_from_range,
-    quantize_bias,
+    BiasOutcome, Granularity, QuantParams, Range, RangeOutcome, Tensor, params_from_range, quantize_bias,
 };
 
 use super::{Method, QuantPlan, WeightPlan};
@@ -43,7 +42,7 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
                 let axis = axis.filter(|_| method == Method::Channel);
                 let granularity =
                     axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
-                let scheme = QuantScheme::symmetric(target.weight_dtype, granularity);
+                let scheme = target.weight_scheme(granularity);
                 let (params, outcomes) = params_from_range(&weight_ranges(stored, axis)?, &scheme)?;
                 list.push(WeightPlan {
                     name: name.to_owned(),
@@ -61,7 +60,7 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
 /// # Errors
 /// A weight that is not finite.
 pub(crate) fn whole_range_params(prepared: &Prepared, weight: &Tensor) -> Result<QuantParams, Error> {
-    let scheme = QuantScheme::symmetric(prepared.target.weight_dtype, Granularity::PerTensor);
+    let scheme = prepared.target.weight_scheme(Granularity::PerTensor);
     Ok(params_from_range(&weight_ranges(weight, None)?, &scheme)?.0)
 }
 
@@ -78,7 +77,7 @@ pub(crate) fn per_channel_params(
     let Some(axis) = channel_axis(&prepared.program, unit, name, weight.rank()) else {
         return Ok(None);
     };
-    let scheme = QuantScheme::symmetric(prepared.target.weight_dtype, Granularity::PerChannel { axis });
+    let scheme = prepared.target.weight_scheme(Granularity::PerChannel { axis });
     let ranges = weight_ranges(weight, Some(axis))?;
     Ok(Some(params_from_range(&ranges, &scheme)?.0))
 }

@@ -9,9 +9,11 @@ pub(super) const FP16: Target = Target {
     title: "float16 storage, no integers",
     activation: None,
     weight_dtype: DType::Float16,
+    symmetric_weights: true,
     operators: &[],
     fallback: Support::Fp16,
     fusions: &[],
+    product_activations: &[],
     shared_scale: &[],
     note: None,
 };

@@ -19,6 +19,7 @@ pub(crate) const ONNXRUNTIME: Target = Target {
         narrow_range: false,
     }),
     weight_dtype: DType::Int8,
+    symmetric_weights: true,
     operators: &[
         ("Add", Support::Int8(FloatScaleZeroPointBefore)),
         ("AveragePool", Support::Int8(FloatScaleZeroPointBefore)),
@@ -57,6 +58,7 @@ pub(crate) const ONNXRUNTIME: Target = Target {
         Fusion::Gelu,
         Fusion::LayerNormalization,
     ],
+    product_activations: &[],
     shared_scale: &[
         "DepthToSpace",
         "Expand",

@@ -1,7 +1,8 @@
 //! Rockchip's NPUs with 8-bit activations and weights: RK3588 and its kind.
 //!
-//! Scales and zero points follow the vendor's rule. The requantization of the silicon is not documented: float scale,
-//! ties to even, is provisional.
+//! Scales and zero points follow the vendor's rule; its simulator gives weights a zero point, too. The requantization of the silicon is not documented: float scale,
+//! ties to even, is provisional. What a product computes before it rounds is what the vendor's simulator of
+//! rknn-toolkit2 2.5.0 leaves off the grid (docs/BENCHMARKS.md has the patterns that were tried).
 
 use qloupe_tensor::Requantize::FloatScaleZeroPointAfter;
 use qloupe_tensor::{DType, Granularity, QuantScheme, Rounding};
@@ -21,6 +22,7 @@ pub(super) const RK3588: Target = Target {
         narrow_range: false,
     }),
     weight_dtype: DType::Int8,
+    symmetric_weights: false,
     operators: &[
         ("Add", INT8),
         ("AveragePool", INT8),
@@ -78,6 +80,18 @@ pub(super) const RK3588: Target = Target {
         Fusion::HardSwish,
         Fusion::Gelu,
         Fusion::LayerNormalization,
+        Fusion::ConvAdd,
+    ],
+    product_activations: &[
+        "Elu",
+        "Gelu",
+        "HardSwish",
+        "LeakyRelu",
+        "PRelu",
+        "Sigmoid",
+        "Softplus",
+        "Swish",
+        "Tanh",
     ],
     shared_scale: &[
         "DepthToSpace",

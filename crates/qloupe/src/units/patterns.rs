@@ -19,7 +19,7 @@ impl Grouping<'_> {
         self.target.fuses(fusion).then_some((fusion, idxs))
     }
 
-    fn node(&self, idx: usize) -> &Node {
+    pub(super) fn node(&self, idx: usize) -> &Node {
         &self.program.graph().nodes[idx]
     }
 

@@ -123,7 +123,8 @@ fn weights(subject: &Subject<'_>) -> Vec<Finding> {
             other.push(&weight.name);
         }
         let blocks = matches!(params.granularity(), Granularity::PerBlock { .. });
-        if !blocks && params.zero_point().iter().any(|&z| z != 0) {
+        let shifts = params.zero_point().iter().any(|&z| z != 0);
+        if !blocks && shifts && subject.target.symmetric_weights {
             shifted.push(&weight.name);
         }
     }
