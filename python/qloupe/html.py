@@ -20,7 +20,7 @@ def report_html(report: "Report") -> str:
     parts = [f"<p><b>{html.escape(repr(report))}</b></p>"]
     parts += [
         f"<p><b>{html.escape(f.severity)}</b> {html.escape(f.layer or '')}: {html.escape(f.cause)} "
-        f"({html.escape(f.evidence)}). {html.escape(f.fix)}</p>"
+        f"({html.escape(f.evidence)}). {html.escape(f.fix)}{'' if f.tried is None else f' Tried: {f.tried.gain_db:+.2f} dB.'}</p>"
         for f in report.findings
     ]
     outputs = [
@@ -28,19 +28,25 @@ def report_html(report: "Report") -> str:
         for output in report.outputs
     ]
     parts.append(_table(["network output", "shape", "cosine", "sqnr, dB"], outputs))
-    rows = [_layer_row(layer) for layer in report.layers]
-    layers = _table(["layer", "operator", "dtype", "entire cosine", "sqnr, dB", "local cosine", "sqnr, dB"], rows)
+    has_effects = any(layer.effect is not None for layer in report.layers)
+    rows = [_layer_row(layer, has_effects) for layer in report.layers]
+    heads = ["layer", "operator", "dtype", "entire cosine", "sqnr, dB", "local cosine", "sqnr, dB"]
+    layers = _table(heads + (["share of the noise, %", "gain, dB"] if has_effects else []), rows)
     opened = " open" if len(rows) <= _MAX_OPEN_LAYERS else ""
     parts.append(f"<details{opened}><summary>{len(rows)} layers</summary>{layers}</details>")
     parts += [f"<p>{html.escape(note)}</p>" for note in report.notes]
     return "\n".join(parts)
 
 
-def _layer_row(layer: "Layer") -> str:
+def _layer_row(layer: "Layer", has_effects: bool) -> str:
     head = [layer.name, layer.op_type, layer.dtype]
+    effect = ["", ""] if has_effects else []
+    if layer.effect is not None:
+        effect = [f"{100.0 * layer.effect.share:.1f}", f"{layer.effect.gain_db:+.2f}"]
     if not layer.views:
-        return _row([*head, layer.reason or "not measured", "", "", ""], None)
-    return _row([*head, *_figures(layer.metric, "entire"), *_figures(layer.metric, "local")], layer.metric("cosine"))
+        return _row([*head, layer.reason or "not measured", "", "", "", *effect], None)
+    figures = [*_figures(layer.metric, "entire"), *_figures(layer.metric, "local")]
+    return _row([*head, *figures, *effect], layer.metric("cosine"))
 
 
 def _figures(metric: "object", view: str) -> List[str]:

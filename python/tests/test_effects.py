@@ -104,6 +104,12 @@ def test_a_layer_is_explained(full):
         full.explain("Identity:1")
 
 
+def test_a_notebook_shows_effects(full, report):
+    effect = full.largest_effects(1)[0].effect
+    assert f"<td>{100 * effect.share:.1f}</td><td>{effect.gain_db:+.2f}</td>" in full._repr_html_()
+    assert "share of the noise" not in report._repr_html_()
+
+
 def test_pandas_has_columns_for_effects(full):
     pytest.importorskip("pandas")
     frame = full.to_pandas()
