@@ -77,7 +77,7 @@ impl ConvSums {
         else {
             return Ok(None);
         };
-        let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else {
+        let Some((weight, weight_params)) = quantized_weight(spec, node.input(1), 0)? else {
             return Ok(None);
         };
         let &[oc, ic_per_group, kh, kw] = weight.shape() else {
@@ -176,10 +176,12 @@ impl WindowSums {
     }
 }
 
-/// The integers of a weight, if it is one that is quantized to int8.
+/// The integers of a weight, if it is one that is quantized to int8, with one scale or one for each output channel, which
+/// lie along `axis`: scales along another one cannot be taken out of sums of integers.
 pub(super) fn quantized_weight(
     spec: &IntegerSpec<'_>,
     name: Option<&str>,
+    axis: usize,
 ) -> Result<Option<(Tensor, QuantParams)>, OpError> {
     let Some((name, params)) = spec
         .weights
@@ -191,7 +193,12 @@ pub(super) fn quantized_weight(
     let Some(stored) = spec.constant(name) else {
         return Ok(None);
     };
-    if params.dtype() != DType::Int8 || matches!(params.granularity(), Granularity::PerBlock { .. }) {
+    let is_of_outputs = match params.granularity() {
+        Granularity::PerTensor => true,
+        Granularity::PerChannel { axis: own } => own == axis,
+        Granularity::PerBlock { .. } => false,
+    };
+    if params.dtype() != DType::Int8 || !is_of_outputs {
         return Ok(None);
     }
     // The constant is on its grid already: quantizing it again gives the integers exactly.

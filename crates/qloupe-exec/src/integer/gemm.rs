@@ -68,7 +68,8 @@ impl GemmSums {
         else {
             return Ok(None);
         };
-        let Some((weight, weight_params)) = quantized_weight(spec, node.input(1))? else {
+        let Some((weight, weight_params)) = quantized_weight(spec, node.input(1), usize::from(!transposed))?
+        else {
             return Ok(None);
         };
         let &[rows, columns] = weight.shape() else {

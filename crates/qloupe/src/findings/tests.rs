@@ -2,7 +2,7 @@
 
 use qloupe_exec::Mode;
 use qloupe_ir::{AttributeValue, Model, Node};
-use qloupe_tensor::{Range, Tensor};
+use qloupe_tensor::{Granularity, QuantParams, Range, Tensor};
 
 use super::*;
 use crate::analyze::{AnalyzeOptions, ViewSet, analyze};
@@ -49,7 +49,7 @@ fn edited_report_of(
     let mut quantized = quantize(&opened.session, &opened.samples, &options, &|_, _, _| ()).unwrap();
     edit(&mut quantized);
     let options = AnalyzeOptions {
-        mode: Mode::FakeQuant,
+        mode: Mode::Integer,
         views: ViewSet::parse(["entire", "local", "alone", "rescued"]).unwrap(),
         n_effect_samples: N_SAMPLES,
         depth: Depth::Exact,
@@ -304,6 +304,35 @@ fn channels_of_zeros() {
     let report = |zeros: usize| report_of(network(zeros), &IMAGE_SAMPLE, "onnxruntime");
     assert_found(&report(1), "constant_channel", "y");
     assert_not_found(&report(0), "constant_channel");
+}
+
+#[test]
+fn scales_along_the_inputs_of_a_weight() {
+    let network = || {
+        let nodes = vec![node("Conv", &["x", "w"], "y")];
+        on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))])
+    };
+    let turn = |quantized: &mut Quantized| {
+        let weight = &mut quantized.plan.weights[0];
+        let along_inputs = Granularity::PerChannel { axis: 1 };
+        let scales = vec![0.001, 0.01, 0.002, 0.02];
+        weight.params = QuantParams::new(weight.params.dtype(), along_inputs, scales, vec![0; 4]).unwrap();
+    };
+    let turned = edited_report_of(network(), &IMAGE_SAMPLE, "rk3588", turn);
+    assert_found(&turned, "weight_axis", "y");
+    // No integer kernel takes such scales out of its sums: what is wrong is clipping, and no other number.
+    let shares = &turned
+        .layers
+        .iter()
+        .find(|layer| layer.name == "y")
+        .unwrap()
+        .causes;
+    assert!(
+        shares.iter().all(|cause| cause.source != "requantize"),
+        "{shares:?}"
+    );
+    let own = report_of(network(), &IMAGE_SAMPLE, "rk3588");
+    assert_not_found(&own, "weight_axis");
 }
 
 #[test]

@@ -30,6 +30,9 @@ const AVOIDABLE: f64 = 4.0;
 /// A scale that reaches at most this many times as far as the largest weight fits it.
 const OWN_REACH: f64 = 1.5;
 
+/// A scale is that of a range if both differ by at most this part: zero points are rounded to a step.
+const CALIBRATED_SCALE: f64 = 0.02;
+
 /// Where error comes from, in the order of [`Energies::parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
@@ -138,6 +141,13 @@ impl About {
             ..
         } = &self.weights;
         *excess > AVOIDABLE && *reach < OWN_REACH && *n_clipped == 0
+    }
+
+    /// Whether the scale is that of the range that was calibrated; `None` where that range is not known.
+    fn has_calibrated_scale(&self) -> Option<bool> {
+        let (low, high) = self.params.as_ref()?.real_range(0);
+        let calibrated = self.calibrated_width?;
+        Some((calibrated / (high - low) - 1.0).abs() < CALIBRATED_SCALE)
     }
 
     /// About a value that a plan brings into a form.

@@ -4,6 +4,8 @@ use super::channels::{self, Outliers};
 use super::{AVOIDABLE, About, Energies, Origin};
 use crate::report::Cause;
 
+/// Scales along another axis than the output channels, told however small the part is.
+const WRONG_AXIS: &str = "weight_axis";
 /// A part below this is not told.
 const LEAST_SHARE: f64 = 0.001;
 /// Elements outside of the range are told of this many samples.
@@ -14,8 +16,8 @@ const SAME_WIDTH: f64 = 0.12;
 const SHIFT: f64 = 0.03;
 /// ... but for this part of the larger: other samples than those of the calibration leave some of any range unused.
 const SAME_SHIFT: f64 = 0.65;
-/// A scale is that of a range if it differs by at most this part: the step of 0 that zero points are rounded to.
-const OWN_SCALE: f64 = 0.02;
+/// A range as it was calibrated is too wide for some samples from this many times the error on: three times the width.
+const AVOIDABLE_OF_CALIBRATED: f64 = 9.0;
 /// Steps of 8 bits.
 const N_STEPS: f64 = 255.0;
 
@@ -59,7 +61,7 @@ impl Totals {
                     detail: self.detail(origin, about, outliers.as_ref()),
                 }
             })
-            .filter(|cause| cause.share >= LEAST_SHARE)
+            .filter(|cause| cause.share >= LEAST_SHARE || cause.source == WRONG_AXIS)
             .collect();
         let explained: f64 = causes.iter().map(|cause| cause.share).sum();
         causes.sort_by(|a, b| b.share.total_cmp(&a.share));
@@ -113,7 +115,16 @@ impl Totals {
                 beyond(1.0 + part(Origin::WeightSpread) / rounding)
             }
             Origin::Bias => beyond(about.bias_excess),
-            Origin::OutputRounding | Origin::OutputClipping => beyond(self.output_excess(about)),
+            Origin::OutputRounding | Origin::OutputClipping => {
+                let excess = self.output_excess(about);
+                // Other samples than these may need the range that was calibrated.
+                let is_calibrated = about.has_calibrated_scale() == Some(true);
+                if is_calibrated && excess <= AVOIDABLE_OF_CALIBRATED {
+                    0.0
+                } else {
+                    beyond(excess)
+                }
+            }
             Origin::Fp16Overflow | Origin::Fp16Underflow | Origin::OutputSpread | Origin::Computation => 1.0,
             _ => 0.0,
         }
@@ -194,7 +205,7 @@ impl Totals {
     fn name_of(&self, origin: Origin, about: &About) -> &'static str {
         match origin {
             Origin::WeightRounding | Origin::WeightClipping if about.weights.wrong_axis.is_some() => {
-                "weight_axis"
+                WRONG_AXIS
             }
             Origin::WeightRounding if !about.weights.dead_channels.is_empty() => "dead_channels",
             Origin::WeightRounding if about.has_other_weights() => "weight_values",
@@ -229,11 +240,7 @@ impl Totals {
         let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
         let (low, high) = params.real_range(0);
         let width = high - low;
-        // A plan that tells the range it was made from says whether the scale is that of the range.
-        let has_own_scale = about
-            .calibrated_width
-            .map(|calibrated| (calibrated / width - 1.0).abs() < OWN_SCALE);
-        if has_own_scale == Some(false) {
+        if about.has_calibrated_scale() == Some(false) {
             return false;
         }
         let (below, above) = ((low - min) / width, (max - high) / width);
