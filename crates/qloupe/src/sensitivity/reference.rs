@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use qloupe_exec::Program;
+use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
 use crate::Error;
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
+
+/// The least optimization level that folds batch normalizations.
+const FOLDING_LEVEL: u8 = 1;
 
 /// Changed constants as they were before, by name. A bias that a pass added was zero.
 pub(super) fn reference_constants(
@@ -15,7 +20,7 @@ pub(super) fn reference_constants(
     plan: &QuantPlan,
 ) -> Result<BTreeMap<String, Tensor>, Error> {
     if prepared.stored.is_some() {
-        return Ok(of_twin(network, prepared));
+        return of_twin(network, prepared);
     }
     let optimized = &plan.optimized;
     if optimized.constants.is_empty() {
@@ -36,33 +41,49 @@ pub(super) fn reference_constants(
     optimized.constants.iter().map(original).collect()
 }
 
-/// The constants at the same inputs of the nodes that write the same values.
-fn of_twin(network: &Network, prepared: &Prepared) -> BTreeMap<String, Tensor> {
-    let nodes = &network.model.graph.nodes;
-    let by_output: BTreeMap<&str, usize> = nodes
-        .iter()
-        .enumerate()
-        .filter_map(|(idx, node)| Some((node.output(0)?, idx)))
-        .collect();
+/// The constants at the same inputs of the nodes that write the same values: of the user's model, or of it with folded
+/// batch normalizations, as most tools quantize it.
+fn of_twin(network: &Network, prepared: &Prepared) -> Result<BTreeMap<String, Tensor>, Error> {
+    let folded = Prepared::new(network, prepared.target, FOLDING_LEVEL)?;
+    let graphs = [
+        Original::new(&network.model.graph.nodes, &network.program),
+        Original::new(&folded.program.graph().nodes, &folded.program),
+    ];
     let mut constants = BTreeMap::new();
     for node in &prepared.program.graph().nodes {
-        let original = node.output(0).and_then(|output| by_output.get(output));
-        let Some(original) = original.map(|&idx| &nodes[idx]) else {
+        let Some((original, program)) = graphs.iter().find_map(|graph| graph.twin_of(node)) else {
             continue;
         };
-        if original.op_type != node.op_type || original.inputs.len() != node.inputs.len() {
-            continue;
-        }
         for (name, theirs) in node.inputs.iter().zip(&original.inputs) {
-            let pair = prepared
-                .program
-                .constant(name)
-                .zip(network.program.constant(theirs));
+            let pair = prepared.program.constant(name).zip(program.constant(theirs));
             let Some((own, theirs)) = pair else { continue };
             if own.shape() == theirs.shape() && own.dtype() == theirs.dtype() {
                 constants.insert(name.clone(), theirs.clone());
             }
         }
     }
-    constants
+    Ok(constants)
+}
+
+/// A float graph by what its nodes write.
+struct Original<'a> {
+    by_output: BTreeMap<&'a str, &'a Node>,
+    program: &'a Program,
+}
+
+impl<'a> Original<'a> {
+    fn new(nodes: &'a [Node], program: &'a Program) -> Self {
+        let by_output = nodes.iter().filter_map(|node| Some((node.output(0)?, node)));
+        Self {
+            by_output: by_output.collect(),
+            program,
+        }
+    }
+
+    /// The node that does the same.
+    fn twin_of(&self, node: &Node) -> Option<(&'a Node, &'a Program)> {
+        let original = *self.by_output.get(node.output(0)?)?;
+        let is_same = original.op_type == node.op_type && original.inputs.len() == node.inputs.len();
+        is_same.then_some((original, self.program))
+    }
 }
