@@ -24,7 +24,7 @@ from .printed import Comparison, Evaluation, Inspection, Timing
 from .quantized import Quantized, Value, Weight
 from .recipe import InputRecipe, Recipe
 from .report import Report, ReportComparison, Story, load_report
-from .rows import Action, Cause, Effect, Finding, Layer, Output, Tried
+from .rows import Action, Cause, Effect, Finding, Flips, Layer, Output, Tried
 from .samples import Samples
 
 
@@ -100,6 +100,7 @@ __all__ = [
     "Evaluation",
     "ExportFormat",
     "Finding",
+    "Flips",
     "Fixes",
     "HybridProposal",
     "HybridUnit",

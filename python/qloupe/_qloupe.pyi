@@ -189,9 +189,26 @@ class Quantized:
         progress: _Progress = None,
     ) -> Report: ...
     def try_fixes(
-        self, samples: Samples, report: Report, n: int, /, *, mode: str, progress: _Progress = None
+        self,
+        samples: Samples,
+        calibration: Optional[Samples],
+        report: Report,
+        n: int,
+        /,
+        *,
+        mode: str,
+        progress: _Progress = None,
     ) -> Report: ...
-    def with_fixes(self, samples: Samples, report: Report, numbers: Sequence[int], /, *, mode: str) -> Quantized: ...
+    def with_fixes(
+        self,
+        samples: Samples,
+        calibration: Optional[Samples],
+        report: Report,
+        numbers: Sequence[int],
+        /,
+        *,
+        mode: str,
+    ) -> Quantized: ...
     def propose_hybrid(
         self,
         samples: Samples,

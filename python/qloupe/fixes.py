@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class Fixes:
     """What each fix brought, tried by itself. Made by :meth:`qloupe.Quantized.try_fixes`."""
 
-    def __init__(self, quantized: "Quantized", samples: Samples, report: Report, mode: str) -> None:
-        self._quantized, self._samples, self._mode = quantized, samples, mode
+    def __init__(
+        self, quantized: "Quantized", samples: Samples, calibration: Optional[Samples], report: Report, mode: str
+    ) -> None:
+        self._quantized, self._samples, self._calibration, self._mode = quantized, samples, calibration, mode
         #: The report, whose findings say what was tried.
         self.report = report
 
@@ -42,7 +44,10 @@ class Fixes:
         if any(number < 1 for number in numbers):
             raise OptionsError(f"apply: fixes are numbered from 1, got {', '.join(map(str, numbers))}")
         quantized, samples = self._quantized, self._samples._handle
-        handle = quantized._handle.with_fixes(samples, self.report._handle, list(numbers), mode=self._mode)
+        calibration = None if self._calibration is None else self._calibration._handle
+        handle = quantized._handle.with_fixes(
+            samples, calibration, self.report._handle, list(numbers), mode=self._mode
+        )
         return Quantized(handle, quantized.model)
 
     def _rows(self) -> List[Tuple[Finding, Tried]]:

@@ -201,22 +201,32 @@ class Quantized:
         inputs: AnySamples,
         n: int = 5,
         *,
+        dataset: Optional[AnySamples] = None,
         report: Optional[Report] = None,
         mode: str = "integer",
         progress: Progress = True,
     ) -> Fixes:
         """Tries the fixes of the first ``n`` findings that have one, each by itself on this plan, and tells what each brings.
 
-        ``report`` is an analysis of this plan; without one it is made.
+        With a ``dataset`` to calibrate on, to quantize again with better ranges and all passes is tried beside those, where a
+        finding proposes it. ``report`` is an analysis of this plan; without one it is made.
         """
         if n < 1:
             raise OptionsError(f"try_fixes: expected at least 1 fix to try, got {n}")
         samples = self.model.samples(inputs)
+        calibration = None if dataset is None else self.model.samples(dataset)
         if report is None:
             report = self.analyze(samples, mode=mode, costs=False, progress=progress)
         with shown(progress) as callback:
-            handle = self._handle.try_fixes(samples._handle, report._handle, n, mode=mode, progress=callback)
-        return Fixes(self, samples, Report(handle), mode)
+            handle = self._handle.try_fixes(
+                samples._handle,
+                None if calibration is None else calibration._handle,
+                report._handle,
+                n,
+                mode=mode,
+                progress=callback,
+            )
+        return Fixes(self, samples, calibration, Report(handle), mode)
 
     def propose_hybrid(
         self,

@@ -71,6 +71,20 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Flips:
+    """Answers of the golden and of the tested scores side by side: a class at one position of one sample each."""
+
+    #: Answers that were compared.
+    n: int
+    #: Answers whose class with the largest score changed.
+    top1: int
+    #: Answers whose golden class is not among the five largest any more; None for five classes or fewer.
+    top5: Optional[int]
+    #: Tested minus golden score of the golden class, the mean over answers.
+    mean_score_shift: float
+
+
+@dataclass(frozen=True)
 class Layer(Measured):
     """One value of the original graph."""
 
@@ -97,6 +111,8 @@ class Layer(Measured):
     alone: Views
     #: The network outputs with every error but this unit's, by name.
     rescued: Views
+    #: The answers that this unit's error alone changes, by network output or slice of one that looks like scores of classes.
+    flips: Mapping[str, Flips]
     #: What the local error is made of, the largest part first.
     causes: Tuple[Cause, ...]
     data: Mapping[str, Any]
@@ -121,10 +137,10 @@ class Output(Measured):
 class Action:
     """An edit of the plan that a finding proposes."""
 
-    #: ``set_range``, ``refit_weights``, ``set_precision`` or ``rescale_concat``.
+    #: ``set_range``, ``refit_weights``, ``set_precision``, ``requantize`` or ``rescale_concat``.
     kind: str
-    #: The value it is about.
-    value: str
+    #: The value it is about; None where it is about the whole model.
+    value: Optional[str]
     #: Everything of it, as in report.json.
     data: Mapping[str, Any]
 
@@ -218,6 +234,15 @@ def _cause(entry: Mapping[str, Any]) -> Cause:
     )
 
 
+def _flips(entry: Mapping[str, Any]) -> Flips:
+    return Flips(
+        n=entry["n"],
+        top1=entry["top1"],
+        top5=entry.get("top5"),
+        mean_score_shift=number(entry["mean_score_shift"]),
+    )
+
+
 def layer_of(entry: Mapping[str, Any]) -> Layer:
     """A layer of report.json."""
     bounds = entry.get("range")
@@ -236,6 +261,7 @@ def layer_of(entry: Mapping[str, Any]) -> Layer:
         effect=_effect(entry),
         alone=_by_output(entry, "alone"),
         rescued=_by_output(entry, "rescued"),
+        flips={part: _flips(flips) for part, flips in entry.get("flips", {}).items()},
         causes=tuple(_cause(cause) for cause in entry.get("causes", ())),
         data=entry,
     )
@@ -266,7 +292,7 @@ def finding_of(entry: Mapping[str, Any], outputs: Collection[str]) -> Finding:
         evidence=entry["evidence"],
         fix=entry["fix"],
         effect_db=maybe_number(entry.get("effect_db")),
-        action=None if action is None else Action(kind=action["kind"], value=action["value"], data=action),
+        action=None if action is None else Action(kind=action["kind"], value=action.get("value"), data=action),
         tried=None if tried is None else _tried(tried),
     )
 

@@ -28,6 +28,7 @@ def test_the_default_views_are_those_of_the_command_line(full):
         assert set(layer.views) == {"entire", "local"}
         assert set(layer.alone) == set(layer.rescued) == {"Identity:0"}
         assert layer.effect.is_exact and layer.effect.estimated_noise is None
+        assert layer.flips["Identity:0"].n == len(PICTURES), "one answer for each picture"
 
 
 def test_effects_are_what_they_say(full):

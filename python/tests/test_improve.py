@@ -39,6 +39,19 @@ def test_the_fix_of_a_clipped_value_brings_it_back(spoiled, fixes, quantized):
     assert fixed.plan_text != plan.plan_text
 
 
+def test_to_quantize_again_is_tried_where_there_are_samples(model):
+    plain = model.build(CALIB, target="rk3588", algorithm="min_max", optimization_level=0)
+    value = next(value for value in plain.values if value.unit.startswith("Conv") and value.precision == "int8")
+    plan = plain.with_ranges({value.name: tuple(0.05 * end for end in value.range)})
+    without = plan.try_fixes(PICTURES, n=1)
+    assert all(finding.action.kind != "requantize" for finding in without.tried)
+    fixes = plan.try_fixes(PICTURES, n=1, dataset=CALIB, report=without.report)
+    again = next(finding for finding in fixes.tried if finding.action.kind == "requantize")
+    assert again.id == "quantizer_settings" and again.action.value is None and again.tried.gain_db > 3
+    fixed = fixes.apply(again.tried.number)
+    assert fixed.algorithm == "auto"
+
+
 def test_what_was_tried_is_in_the_report(fixes):
     numbers = sorted({finding.tried.number for finding in fixes.tried})
     assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) <= 3

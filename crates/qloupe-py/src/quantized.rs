@@ -34,7 +34,7 @@ use crate::tensor::to_arrays;
 use crate::work;
 
 use analysis::{Request, analyze_samples, n_effect_samples_of, options_of, values_of};
-use improve::goal_of;
+use improve::{FixSamples, goal_of};
 use stored::Stored;
 
 /// A model with the precision of everything in it. It does not change: an edit gives another one.
@@ -230,37 +230,50 @@ impl Quantized {
     }
 
     /// Tries the fixes of the first findings of a report, each by itself: the report with what each brings.
-    #[pyo3(signature = (samples, report, n, /, *, mode, progress=None))]
+    #[pyo3(signature = (samples, calibration, report, n, /, *, mode, progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "arguments of a Python method")]
     fn try_fixes(
         &self,
         py: Python<'_>,
         samples: &Samples,
+        calibration: Option<&Samples>,
         report: &Report,
         n: usize,
         mode: &str,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Report> {
         let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
-        let dataset = Arc::clone(&samples.dataset);
+        let (exam, calibration) = (&samples.dataset, calibration.map(|samples| &*samples.dataset));
+        let by = FixSamples {
+            exam,
+            calibration,
+            mode,
+        };
         work::run(py, progress.as_ref(), |stages| {
-            let report = self.tried(&dataset, &report.report, n, mode, stages)?;
+            let report = self.tried(by, &report.report, n, stages)?;
             Ok(Report { report })
         })
     }
 
     /// The same with fixes that were tried, by their numbers in the report.
-    #[pyo3(signature = (samples, report, numbers, /, *, mode))]
+    #[pyo3(signature = (samples, calibration, report, numbers, /, *, mode))]
     fn with_fixes(
         &self,
         py: Python<'_>,
         samples: &Samples,
+        calibration: Option<&Samples>,
         report: &Report,
         numbers: Vec<usize>,
         mode: &str,
     ) -> PyResult<Self> {
         let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
-        let dataset = Arc::clone(&samples.dataset);
-        work::run(py, None, |_| self.fixed(&dataset, &report.report, &numbers, mode))
+        let (exam, calibration) = (&samples.dataset, calibration.map(|samples| &*samples.dataset));
+        let by = FixSamples {
+            exam,
+            calibration,
+            mode,
+        };
+        work::run(py, None, |_| self.fixed(by, &report.report, &numbers))
     }
 
     /// Proposes the least set of units in higher precision that reaches a goal.

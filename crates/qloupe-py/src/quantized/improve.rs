@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use qloupe::exam::Exam;
 use qloupe::fix::Fixer;
 use qloupe::hybrid::{Goal, HybridFile, ProposeOptions, propose_on};
-use qloupe::quantize::Stages;
+use qloupe::quantize::{QuantizeOptions, Stages};
 use qloupe::report::Report;
 use qloupe::samples::Dataset;
 use qloupe::{Error, Mode, quantize};
@@ -40,6 +40,14 @@ pub(super) fn goal_of(
     Ok(goal)
 }
 
+/// What fixes are judged on, and what they may quantize again on.
+#[derive(Clone, Copy)]
+pub(super) struct FixSamples<'a> {
+    pub(super) exam: &'a Dataset,
+    pub(super) calibration: Option<&'a Dataset>,
+    pub(super) mode: Mode,
+}
+
 impl Quantized {
     /// The plan with a graph of its own, as the facade takes it.
     pub(super) fn made(&self) -> Result<quantize::Quantized, Error> {
@@ -62,32 +70,43 @@ impl Quantized {
     /// Tries the fixes of the first `n` findings of a report that have one, and notes what each brings.
     pub(super) fn tried(
         &self,
-        dataset: &Dataset,
+        by: FixSamples<'_>,
         report: &Report,
         n: usize,
-        mode: Mode,
         stages: Stages<'_>,
     ) -> Result<Report, Error> {
         let made = self.editable()?;
-        let exam = Exam::of_dataset(&self.session.network, dataset, mode)?;
         let mut report = report.clone();
-        Fixer::new(&self.session, &made, exam).try_all(&mut report.findings, n, stages)?;
+        self.fixer(&made, by)?.try_all(&mut report.findings, n, stages)?;
         Ok(report)
     }
 
     /// The plan after fixes of a report in which they were tried.
     pub(super) fn fixed(
         &self,
-        dataset: &Dataset,
+        by: FixSamples<'_>,
         report: &Report,
         numbers: &[usize],
-        mode: Mode,
     ) -> Result<Self, Error> {
         let made = self.editable()?;
-        let exam = Exam::of_dataset(&self.session.network, dataset, mode)?;
-        let mut fixed = Fixer::new(&self.session, &made, exam).apply_numbered(&report.findings, numbers)?;
+        let mut fixed = self.fixer(&made, by)?.apply_numbered(&report.findings, numbers)?;
         fixed.notes.clone_from(&self.notes);
         Ok(Self::new(self.origin.clone(), self.session.clone(), fixed))
+    }
+
+    fn fixer<'a>(&'a self, made: &'a quantize::Quantized, by: FixSamples<'a>) -> Result<Fixer<'a>, Error> {
+        let exam = Exam::of_dataset(&self.session.network, by.exam, by.mode)?;
+        let fixer = Fixer::new(&self.session, made, exam);
+        Ok(match by.calibration {
+            Some(calibration) => {
+                let options = QuantizeOptions {
+                    method: self.plan.method,
+                    ..QuantizeOptions::new(self.prepared.target)
+                };
+                fixer.with_calibration(calibration, options)
+            }
+            None => fixer,
+        })
     }
 
     /// The least set of units in higher precision that reaches a goal.
