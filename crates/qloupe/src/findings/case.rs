@@ -126,11 +126,7 @@ impl<'a> Case<'a> {
         (cause, evidence, fix): (String, String, String),
     ) -> Option<Finding> {
         let effect_db = self.unit_cost_db(value);
-        let severity = match effect_db {
-            Some(db) if db < INFO_DB => return None,
-            Some(db) if db >= WARNING_DB => Severity::Warning,
-            _ => Severity::Info,
-        };
+        let severity = effect_db.map_or(Some(Severity::Info), severity_of_property)?;
         Some(Finding {
             id: id.to_owned(),
             severity,
@@ -142,6 +138,16 @@ impl<'a> Case<'a> {
             action: None,
             tried: None,
         })
+    }
+}
+
+/// The severity of a property of the network that costs this much: a warning at most; `None` where that is too little to
+/// tell of.
+pub(super) fn severity_of_property(effect_db: f64) -> Option<Severity> {
+    match effect_db {
+        db if db >= WARNING_DB => Some(Severity::Warning),
+        db if db >= INFO_DB => Some(Severity::Info),
+        _ => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Units whose error is larger than it need be: a part of it goes away with plain ranges, a scale for each channel or
 //! another precision.
 
-use super::case::severity_of;
+use super::case::{severity_of, severity_of_property};
 use super::{Case, Pattern};
-use crate::report::{Action, Cause, Finding, Layer, Severity};
+use crate::report::{Action, Cause, Finding, Layer};
 
 /// One cause that can be avoided.
 pub(super) struct Suspect {
@@ -14,7 +14,7 @@ pub(super) struct Suspect {
     /// Whether it is about network inputs only, or never about them.
     inputs: bool,
     /// An outlier channel is a property of the network, not a mistake in the plan: it is never an error.
-    at_most: Severity,
+    is_fault: bool,
     cause: &'static str,
     fix: &'static str,
     action: fn(&Layer) -> Option<Action>,
@@ -25,7 +25,7 @@ pub(super) const ACTIVATION_CLIPPED: Suspect = Suspect {
     title: "values outside of the range that was calibrated",
     source: "output_clipping",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the range is too small: values are cut off at its ends",
     fix: "calibrate on samples like these, or with min_max; in the plan: the range that was seen",
     action: whole_range,
@@ -36,7 +36,7 @@ pub(super) const ACTIVATION_OUTLIER_CHANNEL: Suspect = Suspect {
     title: "a few channels that stretch the range of an activation",
     source: "output_spread",
     inputs: false,
-    at_most: Severity::Warning,
+    is_fault: false,
     cause: "one scale serves all channels of the activation, and a few of them are much larger: the others use few integers",
     fix: "--optimization-level 2, which moves the size of channels into the next weight; or precision = \"fp16\" for the value",
     action: in_fp16,
@@ -47,7 +47,7 @@ pub(super) const ACTIVATION_RANGE_WIDE: Suspect = Suspect {
     title: "a range much wider than the values",
     source: "output_rounding",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the scale is too large: most of its integers are never used",
     fix: "calibrate again without the samples that stretch it, or with percentile or mse; in the plan: the range that was seen",
     action: whole_range,
@@ -58,7 +58,7 @@ pub(super) const BIAS_WRONG: Suspect = Suspect {
     title: "a bias that is not what its integers stand for",
     source: "bias",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the bias is far from that of the float model: its scale is not that of the input times that of the weight",
     fix: "quantize the bias again with scale = input scale * weight scale and zero point 0",
     action: in_float,
@@ -69,7 +69,7 @@ pub(super) const DEAD_CHANNEL: Suspect = Suspect {
     title: "channels whose weights are all zero after quantization",
     source: "dead_channels",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "whole channels of the weight are rounded to zero",
     fix: "one scale for each channel: --method channel",
     action: scale_for_each_channel,
@@ -80,7 +80,7 @@ pub(super) const FP16_OVERFLOW: Suspect = Suspect {
     title: "numbers too large for float16",
     source: "fp16_overflow",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "numbers beyond 65504 become infinite in float16",
     fix: "keep the value in float32: precision = \"float\" in the plan; build --precision fp16 --dataset D finds all",
     action: in_float,
@@ -91,7 +91,7 @@ pub(super) const FP16_UNDERFLOW: Suspect = Suspect {
     title: "numbers too small for float16",
     source: "fp16_underflow",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "numbers below 6e-5, for which float16 has few digits or none",
     fix: "keep the value in float32: precision = \"float\" in the plan; build --precision fp16 --dataset D finds all",
     action: in_float,
@@ -102,7 +102,7 @@ pub(super) const INPUT_SATURATED: Suspect = Suspect {
     title: "a network input outside of its range",
     source: "output_clipping",
     inputs: true,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the input is cut off: the samples are not prepared as those of the calibration were",
     fix: "check mean, std, scale and channel order of the recipe, and that calibration and test samples are fed alike",
     action: whole_range,
@@ -113,7 +113,7 @@ pub(super) const OUTLIER_CHANNEL: Suspect = Suspect {
     title: "one scale for channels of very different size",
     source: "weight_spread",
     inputs: false,
-    at_most: Severity::Warning,
+    is_fault: false,
     cause: "one scale serves all channels of the weight: small channels are rounded away beside large ones",
     fix: "one scale for each channel (--method channel), or --optimization-level 2, which equalizes layers",
     action: scale_for_each_channel,
@@ -124,7 +124,7 @@ pub(super) const WEIGHT_AXIS: Suspect = Suspect {
     title: "scales along another axis than the output channels",
     source: "weight_axis",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the scales of the weight are applied along the wrong axis",
     fix: "quantize the weight along its output channels",
     action: scale_for_each_channel,
@@ -135,7 +135,7 @@ pub(super) const WEIGHT_CLIPPED: Suspect = Suspect {
     title: "weights outside of what their scale can hold",
     source: "weight_clipping",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the scale of the weight is too small: weights are cut off",
     fix: "scale = largest weight / 127",
     action: scale_of_the_plan,
@@ -146,7 +146,7 @@ pub(super) const WEIGHT_SCALE_WIDE: Suspect = Suspect {
     title: "a weight scale much larger than the weights",
     source: "weight_rounding",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the scale of the weight is too large: the weights use few of its integers",
     fix: "scale = largest weight / 127",
     action: scale_of_the_plan,
@@ -157,7 +157,7 @@ pub(super) const WEIGHT_WRONG: Suspect = Suspect {
     title: "weights that are not those of the float model",
     source: "weight_values",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the weights are far from those of the float model, and no scale explains it",
     fix: "quantize the weight again from this float model; check that both models are of one training run",
     action: in_float,
@@ -168,7 +168,7 @@ pub(super) const ZERO_POINT_SHIFTED: Suspect = Suspect {
     title: "a range as wide as the values, beside them",
     source: "zero_point",
     inputs: false,
-    at_most: Severity::Error,
+    is_fault: true,
     cause: "the zero point is wrong: the range is as wide as the values but lies beside them",
     fix: "zero_point = round(quant_min - min / scale); in the plan: the range that was seen",
     action: whole_range,
@@ -218,9 +218,14 @@ impl Suspect {
         } else {
             format!("; {}", cause.detail)
         };
+        let severity = if self.is_fault {
+            severity_of(effect_db)
+        } else {
+            severity_of_property(effect_db)
+        };
         Some(Finding {
             id: self.id.to_owned(),
-            severity: severity_of(effect_db)?.max(self.at_most),
+            severity: severity?,
             layer: Some(layer.name.clone()),
             cause: self.cause.to_owned(),
             evidence: format!(
