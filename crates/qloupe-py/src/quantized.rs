@@ -242,13 +242,7 @@ impl Quantized {
         mode: &str,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Report> {
-        let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
-        let (exam, calibration) = (&samples.dataset, calibration.map(|samples| &*samples.dataset));
-        let by = FixSamples {
-            exam,
-            calibration,
-            mode,
-        };
+        let by = FixSamples::new(samples, calibration, mode).map_err(|error| to_python(py, &error))?;
         work::run(py, progress.as_ref(), |stages| {
             let report = self.tried(by, &report.report, n, stages)?;
             Ok(Report { report })
@@ -266,13 +260,7 @@ impl Quantized {
         numbers: Vec<usize>,
         mode: &str,
     ) -> PyResult<Self> {
-        let mode = mode_of(mode).map_err(|error| to_python(py, &error))?;
-        let (exam, calibration) = (&samples.dataset, calibration.map(|samples| &*samples.dataset));
-        let by = FixSamples {
-            exam,
-            calibration,
-            mode,
-        };
+        let by = FixSamples::new(samples, calibration, mode).map_err(|error| to_python(py, &error))?;
         work::run(py, None, |_| self.fixed(by, &report.report, &numbers))
     }
 

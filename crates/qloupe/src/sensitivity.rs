@@ -13,6 +13,7 @@ mod parts;
 mod reference;
 mod source;
 mod split;
+mod statistics;
 mod twin;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::analyze::Decisions;
-use crate::metrics::{Comparison, Moments};
+use crate::metrics::Comparison;
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Stages;
@@ -38,6 +39,8 @@ pub(crate) use parts::Parts;
 use reference::reference_constants;
 use source::{Context, Source, Variant, base_assignment, sources};
 use split::{About, Split, Totals};
+pub(crate) use statistics::score_db;
+use statistics::{add, merge, noise, rank_correlation};
 
 /// Golden values of all samples that run at once stay within this; what is let go is computed again.
 const MAX_GOLDEN_BYTES: usize = 512 << 20;
@@ -51,8 +54,6 @@ const N_SPLIT: usize = 2;
 const N_COMPILED: usize = 8;
 /// Samples that run at once.
 const MAX_LANES: usize = 4;
-/// Nothing is better, and nothing worse, than this.
-const MAX_SQNR_DB: f64 = 100.0;
 
 /// How many sources are run again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -422,49 +423,6 @@ fn largest(estimates: &[Estimate], n: usize) -> Vec<bool> {
     is_largest
 }
 
-/// Spearman's rank correlation.
-fn rank_correlation(a: &[f64], b: &[f64]) -> f64 {
-    let (a, b) = (ranks(a), ranks(b));
-    let middle = (a.len() as f64 - 1.0) / 2.0;
-    let covariance =
-        |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
-    covariance(&a, &b) / (covariance(&a, &a) * covariance(&b, &b)).sqrt()
-}
-
-fn ranks(figures: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..figures.len()).collect();
-    order.sort_by(|&a, &b| figures[a].total_cmp(&figures[b]));
-    let mut ranks = vec![0.0; figures.len()];
-    for (rank, idx) in order.into_iter().enumerate() {
-        ranks[idx] = rank as f64;
-    }
-    ranks
-}
-
-/// Adds samples, each with one measurement for each part.
-fn add(comparisons: &mut Vec<Comparison>, samples: impl Iterator<Item = Vec<Moments>>) {
-    for sample in samples {
-        comparisons.resize(sample.len(), Comparison::new());
-        for (comparison, moments) in comparisons.iter_mut().zip(&sample) {
-            comparison.add(moments);
-        }
-    }
-}
-
-/// Adds the answers of a sample, for each part.
-fn merge(all: &mut Vec<Option<Decisions>>, sample: Vec<Option<Decisions>>) {
-    if all.is_empty() {
-        *all = sample;
-        return;
-    }
-    for (all, sample) in all.iter_mut().zip(sample) {
-        match (all, sample) {
-            (Some(all), Some(sample)) => all.merge(&sample),
-            (all, sample) => *all = all.take().or(sample),
-        }
-    }
-}
-
 /// The part of the entire error that the local one does not make.
 fn inherited(layer: &Layer) -> Option<Cause> {
     let error = |view: View| {
@@ -480,41 +438,4 @@ fn inherited(layer: &Layer) -> Option<Cause> {
         sqnr_db: -10.0 * more.log10(),
         detail: "of the entire error: what the inputs bring".to_owned(),
     })
-}
-
-/// Noise over signal, the mean over parts.
-fn noise(parts: &[Comparison]) -> f64 {
-    let relative = |part: &Comparison| {
-        let (signal, noise) = part.energies();
-        // Where it is not a number at all, everything is lost.
-        if part.n_nan() > 0 {
-            return 1.0;
-        }
-        noise / signal.max(f64::MIN_POSITIVE)
-    };
-    mean(parts.iter().map(relative))
-}
-
-/// Signal over noise in dB, the mean over parts: higher is better.
-pub(crate) fn score_db(parts: &[Comparison]) -> f64 {
-    let sqnr_db = |part: &Comparison| {
-        let (signal, noise) = part.energies();
-        if part.n_nan() > 0 {
-            -MAX_SQNR_DB
-        } else if noise == 0.0 {
-            MAX_SQNR_DB
-        } else {
-            (10.0 * (signal / noise).log10()).clamp(-MAX_SQNR_DB, MAX_SQNR_DB)
-        }
-    };
-    mean(parts.iter().map(sqnr_db))
-}
-
-fn mean(figures: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = figures.len();
-    if n == 0 {
-        0.0
-    } else {
-        figures.sum::<f64>() / n as f64
-    }
 }

@@ -12,7 +12,9 @@ use qloupe::{Error, Mode, quantize};
 
 use super::Quantized;
 use super::analysis::Task;
+use crate::evaluate::mode_of;
 use crate::proposal::Proposal;
+use crate::samples::Samples;
 
 /// The goal that is given; there has to be one.
 pub(super) fn goal_of(
@@ -43,9 +45,25 @@ pub(super) fn goal_of(
 /// What fixes are judged on, and what they may quantize again on.
 #[derive(Clone, Copy)]
 pub(super) struct FixSamples<'a> {
-    pub(super) exam: &'a Dataset,
-    pub(super) calibration: Option<&'a Dataset>,
-    pub(super) mode: Mode,
+    exam: &'a Dataset,
+    calibration: Option<&'a Dataset>,
+    mode: Mode,
+}
+
+impl<'a> FixSamples<'a> {
+    /// # Errors
+    /// A mode that does not exist.
+    pub(super) fn new(
+        exam: &'a Samples,
+        calibration: Option<&'a Samples>,
+        mode: &str,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            exam: &exam.dataset,
+            calibration: calibration.map(|samples| &*samples.dataset),
+            mode: mode_of(mode)?,
+        })
+    }
 }
 
 impl Quantized {
