@@ -71,7 +71,9 @@ mod tests {
         let parts = split_weights([(&name, weight)].into_iter());
         let changed = |origin: Origin| -> Vec<usize> {
             let values = parts[&origin]["w"].as_slice::<f32>().unwrap();
-            (0..5).filter(|&i| values[i] != numbers[i]).collect()
+            (0..5)
+                .filter(|&i| values[i].to_bits() != numbers[i].to_bits())
+                .collect()
         };
         assert_eq!(changed(Origin::Fp16Rounding), [0]);
         assert_eq!(changed(Origin::Fp16Overflow), [1]);
