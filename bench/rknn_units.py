@@ -68,7 +68,9 @@ def network():
         weight = constant(f"{y}_w", rng.normal(size=shape) * 3 / np.sqrt(np.prod(shape[1:])))
         bias = constant(f"{y}_b", rng.normal(size=CHANNELS) * 0.5)
         op = "ConvTranspose" if kind == "transposed" else "Conv"
-        nodes.append(helper.make_node(op, [x, weight, bias], [y], name=y, kernel_shape=[3, 3], pads=[1] * 4, group=group))
+        nodes.append(
+            helper.make_node(op, [x, weight, bias], [y], name=y, kernel_shape=[3, 3], pads=[1] * 4, group=group)
+        )
 
     for x, y, inputs in (("x", "a", 3), ("ra", "b", CHANNELS)):
         product("c", x, y, inputs)
@@ -82,7 +84,9 @@ def network():
             op, *inputs, _, output = line.split()
             inputs = [shared.get(name, f"{pattern}.{name}") for name in inputs]
             attributes = {"alpha": 0.1} if op == "LeakyRelu" else {}
-            nodes.append(helper.make_node(op, inputs, [f"{pattern}.{output}"], name=f"{pattern}.{output}", **attributes))
+            nodes.append(
+                helper.make_node(op, inputs, [f"{pattern}.{output}"], name=f"{pattern}.{output}", **attributes)
+            )
             if output in "yz":
                 outputs.append(f"{pattern}.{output}")
     float32 = TensorProto.FLOAT
@@ -109,7 +113,11 @@ def ours(qloupe, work):
         subprocess.run([qloupe, *command.split()], cwd=work, check=True, stdout=subprocess.DEVNULL)
     index = json.loads((work / "dump/index.json").read_text())["sample_0"]
     folder = work / "dump/sample_0/values"
-    values = {name: np.load(folder / entry["file"]).ravel() for name, entry in index.items() if (folder / entry["file"]).is_file()}
+    values = {
+        name: np.load(folder / entry["file"]).ravel()
+        for name, entry in index.items()
+        if (folder / entry["file"]).is_file()
+    }
     return tomllib.loads((work / "q.plan.toml").read_text())["values"], values
 
 
@@ -167,7 +175,9 @@ def main():
             equal = f"{share:.4f}"
         print(f"{name:32} {rounds:8} {'rounded' if name in plan else 'fused':8} {equal}")
     shares = np.array(shares)
-    print(f"{len(shares)} values: {shares.mean():.4f} of the elements are equal, in {(shares > 0.999).sum()} values more than 99.9%")
+    print(
+        f"{len(shares)} values: {shares.mean():.4f} of the elements are equal, in {(shares > 0.999).sum()} values more than 99.9%"
+    )
 
 
 if __name__ == "__main__":

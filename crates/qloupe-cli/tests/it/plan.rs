@@ -214,11 +214,19 @@ fn scales_that_do_not_fit_a_weight_are_refused() {
         .lines()
         .find(|line| line.contains("conv2d_1/convolution/merged_input:0\" = "))
         .unwrap();
-    let (head, scales) = weight.split_once("scale = [").unwrap();
-    let (_, rest) = scales.split_once(", ").unwrap();
+    let without_first = |line: &str, list: &str| {
+        let (head, numbers) = line.split_once(list).unwrap();
+        let (_, rest) = numbers.split_once(", ").unwrap();
+        format!("{head}{list}{rest}")
+    };
+    let fewer_scales = without_first(weight, "scale = [");
     let cases = [
         Case {
-            line: format!("{head}scale = [{rest}"),
+            line: fewer_scales.clone(),
+            text: ": 15 scales and 16 zero points do not fit per_channel(axis 0)",
+        },
+        Case {
+            line: without_first(&fewer_scales, "zero_point = ["),
             text: ": per_channel(axis 0) with 15 scales does not fit shape [16, 1, 3, 3]",
         },
         Case {
