@@ -135,7 +135,7 @@ mod tests {
         let range = Entropy.range(&sketch, &scheme);
         assert!(range.max > 0.9, "{range:?}");
         // So many that the steps lost to three outliers cost more than the outliers.
-        for _ in 0..60 {
+        for _ in 0..100 {
             sketch.observe(&flat, Range { min: 0.0, max: 1.0 });
         }
         for outlier in [3.0, 5.0, 9.0] {
