@@ -33,6 +33,10 @@ pub trait Pattern: Sync {
     fn id(&self) -> &'static str;
     /// One line for lists.
     fn title(&self) -> &'static str;
+    /// True for a mistake in a plan or in what was made of it; false for a property of the network, which is lived with.
+    fn is_fault(&self) -> bool {
+        false
+    }
     /// Where the pattern is.
     fn find(&self, case: &Case<'_>) -> Vec<Finding>;
 }
@@ -78,8 +82,19 @@ pub(crate) fn find(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-/// The most severe first, and of one severity what costs most.
+/// The most severe first; of one severity mistakes before properties of the network, as they are free to put right; and of
+/// those what costs most.
 pub fn sort(findings: &mut [Finding]) {
     let cost = |finding: &Finding| finding.effect_db.unwrap_or(0.0);
-    findings.sort_by(|a, b| a.severity.cmp(&b.severity).then(cost(b).total_cmp(&cost(a))));
+    let is_property = |finding: &Finding| {
+        let mut patterns = PATTERNS.iter();
+        patterns.any(|pattern| pattern.id() == finding.id && !pattern.is_fault())
+    };
+    findings.sort_by(|a, b| {
+        let by_kind = is_property(a).cmp(&is_property(b));
+        a.severity
+            .cmp(&b.severity)
+            .then(by_kind)
+            .then(cost(b).total_cmp(&cost(a)))
+    });
 }

@@ -14,6 +14,10 @@ impl Pattern for ConcatMemberLost {
         "a member of a Concat or an Add below one step of the result"
     }
 
+    fn is_fault(&self) -> bool {
+        true
+    }
+
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
         for (op_type, verb) in [("Concat", "shares one scale with"), ("Add", "is added to")] {

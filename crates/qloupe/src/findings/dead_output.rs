@@ -14,6 +14,10 @@ impl Pattern for DeadOutput {
         "an output, or a part of one, that is all zero"
     }
 
+    fn is_fault(&self) -> bool {
+        true
+    }
+
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
         for output in &case.report.outputs {

@@ -20,6 +20,10 @@ impl Pattern for DifferentComputation {
         "a unit whose error is not one of quantization"
     }
 
+    fn is_fault(&self) -> bool {
+        true
+    }
+
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let at = |layer: &crate::report::Layer| {
             let local = figure_of(View::Local.of_layer(layer)?, "sqnr_db")?;

@@ -14,6 +14,10 @@ impl Pattern for NotFinite {
         "NaN or infinite values"
     }
 
+    fn is_fault(&self) -> bool {
+        true
+    }
+
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let bad = case
             .report

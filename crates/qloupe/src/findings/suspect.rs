@@ -186,6 +186,10 @@ impl Pattern for Suspect {
         self.title
     }
 
+    fn is_fault(&self) -> bool {
+        self.is_fault
+    }
+
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let layers = case.report.layers.iter();
         layers.filter_map(|layer| self.at(case, layer)).collect()

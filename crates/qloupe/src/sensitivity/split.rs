@@ -1,5 +1,6 @@
 //! What the local error of a unit is made of: the unit runs on golden inputs with one source of error at a time.
 
+mod about;
 mod channels;
 mod error_of;
 mod finish;
@@ -18,21 +19,16 @@ use super::source::Context;
 use super::twin::FloatTwin;
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit};
-use crate::plan::{Precision, QuantPlan};
 use crate::prepare::Prepared;
 
+pub(super) use about::About;
+use about::calibrated;
 use error_of::{Part, error_energy, part_of_rounding};
 pub(super) use finish::Totals;
-use weights::{WeightParts, split_weight};
+use weights::split_weight;
 
 /// Error beyond this many times that of plain ranges could be avoided by them: a scale twice as large as it need be.
 const AVOIDABLE: f64 = 4.0;
-/// A scale that reaches at most this many times as far as the largest weight fits it.
-const OWN_REACH: f64 = 1.5;
-
-/// A scale is that of a range if both differ by at most this part: zero points are rounded to a step.
-const CALIBRATED_SCALE: f64 = 0.02;
-
 /// Where error comes from, in the order of [`Energies::parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
@@ -118,48 +114,6 @@ pub(super) struct Split {
     pub(super) about: About,
 }
 
-/// What the words about causes are made of.
-#[derive(Clone, Debug, Default)]
-pub(super) struct About {
-    weights: WeightParts,
-    /// The unit has weights: then integer arithmetic requantizes, otherwise it is a table.
-    is_product: bool,
-    /// The parameters of the first output, and the width of the range that it was calibrated with.
-    params: Option<QuantParams>,
-    calibrated_width: Option<f64>,
-    /// The error of the bias over that of rounding it to its scale; 0 where a pass changed it on purpose.
-    bias_excess: f64,
-}
-
-impl About {
-    /// True where the weights are far from the float model's although their scale could hold those.
-    fn has_other_weights(&self) -> bool {
-        let WeightParts {
-            excess,
-            reach,
-            n_clipped,
-            ..
-        } = &self.weights;
-        *excess > AVOIDABLE && *reach < OWN_REACH && *n_clipped == 0
-    }
-
-    /// Whether the scale is that of the range that was calibrated; `None` where that range is not known.
-    fn has_calibrated_scale(&self) -> Option<bool> {
-        let (low, high) = self.params.as_ref()?.real_range(0);
-        let calibrated = self.calibrated_width?;
-        Some((calibrated / (high - low) - 1.0).abs() < CALIBRATED_SCALE)
-    }
-
-    /// About a value that a plan brings into a form.
-    pub(super) fn value(name: &str, form: &Form, plan: &QuantPlan) -> Self {
-        Self {
-            params: form.params().cloned(),
-            calibrated_width: calibrated_width(plan, name),
-            ..Self::default()
-        }
-    }
-}
-
 impl Split {
     /// Compiles the unit at a place of a prepared graph.
     ///
@@ -214,7 +168,7 @@ impl Split {
             about: About {
                 is_product: !spec.weights.is_empty(),
                 params: written.iter().find_map(|name| form(name).params().cloned()),
-                calibrated_width: written.first().and_then(|name| calibrated_width(plan, name)),
+                calibrated: written.first().and_then(|name| calibrated(plan, name)),
                 ..About::default()
             },
             local,
@@ -397,14 +351,6 @@ fn add_rounding(stored: &Stored, form: &Form, energies: &mut Energies) {
         }
         Form::Float { .. } => {}
     }
-}
-
-/// The width of the range, with 0 in it, of a value that has parameters of its own.
-fn calibrated_width(plan: &QuantPlan, name: &str) -> Option<f64> {
-    let value = plan.value(name)?;
-    let range = value.range?;
-    let is_own = matches!(value.precision, Precision::Quantized(_));
-    is_own.then(|| f64::from(range.max.max(0.0)) - f64::from(range.min.min(0.0)))
 }
 
 /// The form of the first input of a unit.

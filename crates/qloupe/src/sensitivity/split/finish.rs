@@ -48,11 +48,12 @@ impl Totals {
             return Vec::new();
         }
         let outliers = self.outliers();
+        let spread = self.spread(outliers.as_ref());
         let sqnr_db = |energy: f64| 10.0 * (reference / energy.max(f64::MIN_POSITIVE)).log10();
         let mut causes: Vec<Cause> = Origin::ALL
             .iter()
             .map(|&origin| {
-                let energy = self.energy(origin, outliers.as_ref());
+                let energy = self.energy(origin, spread);
                 Cause {
                     source: self.name_of(origin, about).to_owned(),
                     share: energy / local,
@@ -75,15 +76,31 @@ impl Totals {
         causes
     }
 
-    /// What one source does by itself. Rounding grows with the square of the step: what a few channels add to that is theirs.
-    fn energy(&self, origin: Origin, outliers: Option<&Outliers>) -> f64 {
-        let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
-        let narrow = outliers.map_or(1.0, |outliers| outliers.times.powi(-2));
+    /// What one source does by itself, where `spread` is what a few channels add to the rounding of the output.
+    fn energy(&self, origin: Origin, spread: f64) -> f64 {
         match origin {
-            Origin::OutputRounding => narrow * part(Origin::OutputRounding),
-            Origin::OutputSpread => (1.0 - narrow) * part(Origin::OutputRounding),
-            other => part(other),
+            Origin::OutputRounding => self.part(origin) - spread,
+            Origin::OutputSpread => spread,
+            other => self.part(other),
         }
+    }
+
+    fn part(&self, origin: Origin) -> f64 {
+        self.sum(|e| e.parts[origin as usize])
+    }
+
+    /// What the channels that stretch the range of the values add to the rounding of the output, which grows with the square
+    /// of the step. What a range does that is wider than the values is not theirs.
+    fn spread(&self, outliers: Option<&Outliers>) -> f64 {
+        let narrow = outliers.map_or(1.0, |outliers| outliers.times.powi(-2));
+        (1.0 - narrow) * self.part(Origin::OutputRounding).min(self.plain_rounding())
+    }
+
+    /// Rounding of the output with a scale of the whole range of these samples.
+    fn plain_rounding(&self) -> f64 {
+        let (min, max) = self.range().unwrap_or_default();
+        let step = (f64::from(max.max(0.0)) - f64::from(min.min(0.0))) / N_STEPS;
+        self.count(|e| e.n_nonzero) as f64 * step * step / 12.0
     }
 
     /// The channels that stretch the range of the output.
@@ -110,16 +127,14 @@ impl Totals {
             }
             Origin::WeightRounding | Origin::WeightClipping => beyond(about.weights.excess),
             Origin::WeightSpread => {
-                let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
-                let rounding = part(Origin::WeightRounding).max(f64::MIN_POSITIVE);
-                beyond(1.0 + part(Origin::WeightSpread) / rounding)
+                let rounding = self.part(Origin::WeightRounding).max(f64::MIN_POSITIVE);
+                beyond(1.0 + self.part(Origin::WeightSpread) / rounding)
             }
             Origin::Bias => beyond(about.bias_excess),
             Origin::OutputRounding | Origin::OutputClipping => {
                 let excess = self.output_excess(about);
                 // Other samples than these may need the range that was calibrated.
-                let is_calibrated = about.has_calibrated_scale() == Some(true);
-                if is_calibrated && excess <= AVOIDABLE_OF_CALIBRATED {
+                if about.has_calibrated_range() && excess <= AVOIDABLE_OF_CALIBRATED {
                     0.0
                 } else {
                     beyond(excess)
@@ -132,13 +147,11 @@ impl Totals {
 
     /// The error of the output's scale over that of a scale of the whole range of these samples.
     fn output_excess(&self, about: &About) -> f64 {
-        let Some((min, max)) = self.range().filter(|_| about.params.is_some()) else {
+        if about.params.is_none() || self.range().is_none() {
             return 0.0;
-        };
-        let step = (f64::from(max.max(0.0)) - f64::from(min.min(0.0))) / N_STEPS;
-        let plain = self.count(|e| e.n_nonzero) as f64 * step * step / 12.0;
-        let part = |origin: Origin| self.sum(|e| e.parts[origin as usize]);
-        (part(Origin::OutputRounding) + part(Origin::OutputClipping)) / plain.max(f64::MIN_POSITIVE)
+        }
+        let error = self.part(Origin::OutputRounding) + self.part(Origin::OutputClipping);
+        error / self.plain_rounding().max(f64::MIN_POSITIVE)
     }
 
     /// The smallest and the largest golden value.
