@@ -45,6 +45,11 @@ impl About {
         Some(((max - min) / (high - low) - 1.0).abs() < CALIBRATED)
     }
 
+    /// True for parameters with the scale of the range that was calibrated, but beside it.
+    pub(super) fn is_beside_calibrated(&self) -> bool {
+        self.has_calibrated_scale() == Some(true) && !self.has_calibrated_range()
+    }
+
     /// True for the range that was calibrated, neither scaled nor shifted.
     pub(super) fn has_calibrated_range(&self) -> bool {
         let ends = self

@@ -131,6 +131,9 @@ impl Totals {
                 beyond(1.0 + self.part(Origin::WeightSpread) / rounding)
             }
             Origin::Bias => beyond(about.bias_excess),
+            // The scale is right; what sticks out at one end is all that the zero point costs.
+            Origin::OutputRounding if about.is_beside_calibrated() => 0.0,
+            Origin::OutputClipping if about.is_beside_calibrated() => 1.0,
             Origin::OutputRounding | Origin::OutputClipping => {
                 let excess = self.output_excess(about);
                 // Other samples than these may need the range that was calibrated.
@@ -253,8 +256,11 @@ impl Totals {
         let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
         let (low, high) = params.real_range(0);
         let width = high - low;
-        if about.has_calibrated_scale() == Some(false) {
-            return false;
+        // A plan that tells the range it was made from says which of both is wrong.
+        match about.has_calibrated_scale() {
+            Some(false) => return false,
+            Some(true) if about.is_beside_calibrated() => return true,
+            _ => (),
         }
         let (below, above) = ((low - min) / width, (max - high) / width);
         let is_as_wide = (below + above).abs() < SAME_WIDTH;
