@@ -27,7 +27,6 @@ mod view;
 mod words;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -723,16 +722,6 @@ pub struct Phase {
     pub name: String,
     /// How long it took.
     pub seconds: f64,
-}
-
-impl Phase {
-    /// The time that has passed.
-    pub(crate) fn since(name: &str, start: Instant) -> Self {
-        Self {
-            name: name.to_owned(),
-            seconds: start.elapsed().as_secs_f64(),
-        }
-    }
 }
 
 /// A metric over all samples.

@@ -185,7 +185,7 @@ impl<'a> Sensitivity<'a> {
                 let start = Instant::now();
                 self.estimates = self.estimate(&variants, samples, stages)?;
                 self.is_exact = largest(&self.estimates, N_EXACT);
-                self.phases.push(Phase::since("estimate", start));
+                self.phases.push(phase("estimate", start));
             }
             let start = Instant::now();
             let n_groups = samples.len().div_ceil(MAX_LANES);
@@ -194,7 +194,7 @@ impl<'a> Sensitivity<'a> {
                 let show = |done: usize| stages("effects", idx * n_sources + done, n_groups * n_sources);
                 self.observe_group(&variants, group, &show)?;
             }
-            self.phases.push(Phase::since("effects", start));
+            self.phases.push(phase("effects", start));
             Ok(())
         })
     }
@@ -438,4 +438,12 @@ fn inherited(layer: &Layer) -> Option<Cause> {
         sqnr_db: -10.0 * more.log10(),
         detail: "of the entire error: what the inputs bring".to_owned(),
     })
+}
+
+/// The time that has passed.
+fn phase(name: &str, start: Instant) -> Phase {
+    Phase {
+        name: name.to_owned(),
+        seconds: start.elapsed().as_secs_f64(),
+    }
 }
