@@ -104,7 +104,13 @@ pub(super) fn split_weight(
     };
     let fitted = fake_quantize_linear(weight, &fitted, Rounding::TiesEven)?;
     let least = energy_of_difference(values, fitted.require::<f32>()?);
-    about.excess = energy_of_difference(values, grid) / least.max(f64::MIN_POSITIVE);
+    // A pass of ours may have moved weights on purpose: what counts then is how their grid holds what it made of them.
+    let meant = if prepared.stored.is_some() {
+        values
+    } else {
+        stored.require::<f32>()?
+    };
+    about.excess = energy_of_difference(meant, grid) / least.max(f64::MIN_POSITIVE);
     let tensor = |values: Vec<f32>| Tensor::new(shape, values);
     let mut changed = Vec::new();
     match &channels {
