@@ -57,6 +57,8 @@ fn the_first_command_of_the_readme_prints_the_table() {
         };
         rest = &rest[at..];
     }
+    // Passes round weights on purpose.
+    assert!(!outcome.stdout.contains("weight_wrong"), "{}", outcome.stdout);
 }
 
 #[test]
