@@ -64,6 +64,7 @@ pub const PATTERNS: &[&dyn Pattern] = &[
     &not_finite::NotFinite,
     &suspect::OUTLIER_CHANNEL,
     &quantizer_settings::QuantizerSettings,
+    &suspect::RANGE_EXCEEDED,
     &second_consumer::SecondConsumer,
     &shared_scale::SharedScale,
     &squeeze_excite::SqueezeExcite,

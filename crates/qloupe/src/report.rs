@@ -388,8 +388,8 @@ pub struct Pair {
 pub struct Cause {
     /// `weight_rounding`, `weight_clipping`, `weight_spread` (one scale for channels of different size), `weight_axis`
     /// (scales along another axis), `weight_values` (not those of the float model), `dead_channels`, `bias`, `input_rounding`, `input_clipping`, `output_rounding`,
-    /// `output_clipping`, `output_spread` (a few channels stretch the range), `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`,
-    /// `fp16_overflow`, `fp16_underflow`, `computation` (other nodes than the float model has), `residual`; of the entire error `inherited`.
+    /// `output_clipping`, `output_spread` (a few channels stretch the range), `range_exceeded` (a little outside of what was calibrated),
+    /// `zero_point` (a range beside the values), `requantize`, `lut`, `fp16_rounding`, `fp16_overflow`, `fp16_underflow`, `computation` (other nodes than the float model has), `residual`; of the entire error `inherited`.
     pub source: String,
     /// The part of the local error's energy, 0 to 1.
     #[serde(with = "number")]

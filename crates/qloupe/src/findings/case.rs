@@ -10,11 +10,13 @@ use crate::prepare::Prepared;
 use crate::report::{Finding, Layer, Report, Severity};
 use crate::units::UnitGroup;
 
-/// Costs from which on a pattern is worth knowing, loses accuracy, or breaks the model; a fault is told from less on.
+/// Costs from which on a property of the network is worth knowing, and loses accuracy.
 const INFO_DB: f64 = 0.05;
-const FAULT_DB: f64 = 0.005;
 const WARNING_DB: f64 = 0.5;
-const ERROR_DB: f64 = 3.0;
+/// The same of a fault, which is free to put right; from the last on it breaks the model.
+const FAULT_INFO_DB: f64 = 0.005;
+const FAULT_WARNING_DB: f64 = 0.05;
+const FAULT_ERROR_DB: f64 = 3.0;
 /// No cost is told above this: everything is lost.
 const MAX_DB: f64 = 60.0;
 
@@ -152,11 +154,11 @@ pub(super) fn severity_of_property(effect_db: f64) -> Option<Severity> {
 }
 
 /// The severity of a fault that costs this much; `None` where that is too little to tell of.
-pub(super) fn severity_of(effect_db: f64) -> Option<Severity> {
+pub(super) fn severity_of_fault(effect_db: f64) -> Option<Severity> {
     match effect_db {
-        db if db >= ERROR_DB => Some(Severity::Error),
-        db if db >= WARNING_DB => Some(Severity::Warning),
-        db if db >= FAULT_DB => Some(Severity::Info),
+        db if db >= FAULT_ERROR_DB => Some(Severity::Error),
+        db if db >= FAULT_WARNING_DB => Some(Severity::Warning),
+        db if db >= FAULT_INFO_DB => Some(Severity::Info),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! A unit that computes something else than the float model does there.
 
-use super::case::severity_of;
+use super::case::severity_of_fault;
 use super::{Case, Pattern};
 use crate::report::{Finding, View, figure_of};
 
@@ -34,7 +34,7 @@ impl Pattern for DifferentComputation {
             let effect_db = case.cost_db(layer.effect?.noise * cause.share.min(1.0))?;
             Some(Finding {
                 id: self.id().to_owned(),
-                severity: severity_of(effect_db)?,
+                severity: severity_of_fault(effect_db)?,
                 layer: Some(layer.name.clone()),
                 cause: "the quantized model computes something else here".to_owned(),
                 evidence: format!(

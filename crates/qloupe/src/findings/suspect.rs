@@ -1,7 +1,7 @@
 //! Units whose error is larger than it need be: a part of it goes away with plain ranges, a scale for each channel or
 //! another precision.
 
-use super::case::{severity_of, severity_of_property};
+use super::case::{severity_of_fault, severity_of_property};
 use super::{Case, Pattern};
 use crate::report::{Action, Cause, Finding, Layer};
 
@@ -22,7 +22,7 @@ pub(super) struct Suspect {
 
 pub(super) const ACTIVATION_CLIPPED: Suspect = Suspect {
     id: "activation_clipped",
-    title: "values outside of the range that was calibrated",
+    title: "values far outside of their range",
     source: "output_clipping",
     inputs: false,
     is_fault: true,
@@ -117,6 +117,17 @@ pub(super) const OUTLIER_CHANNEL: Suspect = Suspect {
     cause: "one scale serves all channels of the weight: small channels are rounded away beside large ones",
     fix: "one scale for each channel (--method channel), or --optimization-level 2, which equalizes layers",
     action: scale_for_each_channel,
+};
+
+pub(super) const RANGE_EXCEEDED: Suspect = Suspect {
+    id: "range_exceeded",
+    title: "samples that reach beyond the range that was calibrated",
+    source: "range_exceeded",
+    inputs: false,
+    is_fault: false,
+    cause: "the samples of the calibration do not reach as far as these: the largest values are cut off",
+    fix: "calibrate on more samples, or with min_max, which keeps the whole range; in the plan: the range that was seen",
+    action: whole_range,
 };
 
 pub(super) const WEIGHT_AXIS: Suspect = Suspect {
@@ -223,7 +234,7 @@ impl Suspect {
             format!("; {}", cause.detail)
         };
         let severity = if self.is_fault {
-            severity_of(effect_db)
+            severity_of_fault(effect_db)
         } else {
             severity_of_property(effect_db)
         };

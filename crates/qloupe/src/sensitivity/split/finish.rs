@@ -18,6 +18,8 @@ const SHIFT: f64 = 0.03;
 const SAME_SHIFT: f64 = 0.65;
 /// A range as it was calibrated is too wide for some samples from this many times the error on: three times the width.
 const AVOIDABLE_OF_CALIBRATED: f64 = 9.0;
+/// Values that need at most this many times a range lie a little beyond it: the samples of the calibration did not reach so far.
+const A_LITTLE: f64 = 1.5;
 /// Steps of 8 bits.
 const N_STEPS: f64 = 255.0;
 
@@ -134,6 +136,8 @@ impl Totals {
             // The scale is right; what sticks out at one end is all that the zero point costs.
             Origin::OutputRounding if about.is_beside_calibrated() => 0.0,
             Origin::OutputClipping if about.is_beside_calibrated() => 1.0,
+            Origin::OutputRounding if self.is_exceeded(about) => 0.0,
+            Origin::OutputClipping if self.is_exceeded(about) => beyond(self.output_excess(about)),
             Origin::OutputRounding | Origin::OutputClipping => {
                 let excess = self.output_excess(about);
                 // Other samples than these may need the range that was calibrated.
@@ -233,6 +237,7 @@ impl Totals {
             Origin::InputClipping => "input_clipping",
             Origin::OutputRounding => "output_rounding",
             Origin::OutputClipping if self.is_shifted(about) => "zero_point",
+            Origin::OutputClipping if self.is_exceeded(about) => "range_exceeded",
             Origin::OutputClipping => "output_clipping",
             Origin::OutputSpread => "output_spread",
             Origin::Arithmetic if about.is_product => "requantize",
@@ -266,6 +271,25 @@ impl Totals {
         let is_as_wide = (below + above).abs() < SAME_WIDTH;
         let (less, more) = (below.abs().min(above.abs()), below.abs().max(above.abs()));
         is_as_wide && less > SHIFT && less >= SAME_SHIFT * more && below * above < 0.0
+    }
+
+    /// True where values lie outside of a range that was calibrated and not changed since: a little, or in few of the samples.
+    fn is_exceeded(&self, about: &About) -> bool {
+        let params = about
+            .params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some());
+        let (Some((min, max)), Some(params)) = (self.range(), params) else {
+            return false;
+        };
+        let is_known = about.calibrated.is_some();
+        if is_known && !about.has_calibrated_range() {
+            return false;
+        }
+        let (low, high) = params.real_range(0);
+        let needed = (f64::from(max).max(high) - f64::from(min).min(low)) / (high - low);
+        let n_clipped = self.samples.iter().filter(|sample| sample.n_clipped > 0).count();
+        needed <= A_LITTLE || (is_known && 2 * n_clipped <= self.samples.len())
     }
 
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
