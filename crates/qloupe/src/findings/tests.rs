@@ -336,6 +336,31 @@ fn scales_along_the_inputs_of_a_weight() {
 }
 
 #[test]
+fn samples_beyond_a_range_and_a_range_that_was_narrowed() {
+    let report = |is_calibrated: bool| {
+        let nodes = vec![node("Conv", &["x", "w"], "y")];
+        let network = on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))]);
+        let narrow = move |quantized: &mut Quantized| {
+            let mut values = quantized.plan.values.iter_mut();
+            let value = values.find(|value| value.name == "y").unwrap();
+            let Precision::Quantized(params) = &mut value.precision else {
+                unreachable!("the target has integers");
+            };
+            let (scale, zero_point) = params.as_per_tensor().unwrap();
+            *params = QuantParams::per_tensor(params.dtype(), scale * 0.75, zero_point).unwrap();
+            if let (true, Some(range)) = (is_calibrated, &mut value.range) {
+                (range.min, range.max) = (range.min * 0.75, range.max * 0.75);
+            }
+        };
+        edited_report_of(network, &IMAGE_SAMPLE, "onnxruntime", narrow)
+    };
+    assert_found(&report(true), "range_exceeded", "y");
+    assert_not_found(&report(true), "activation_clipped");
+    assert_found(&report(false), "activation_clipped", "y");
+    assert_not_found(&report(false), "range_exceeded");
+}
+
+#[test]
 fn a_few_large_channels_stretch_a_range() {
     let network = |times: f32| {
         let mut weight = numbers(&[40, 4, 1, 1], 1.0).as_slice::<f32>().unwrap().to_vec();
