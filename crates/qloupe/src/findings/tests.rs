@@ -336,28 +336,39 @@ fn scales_along_the_inputs_of_a_weight() {
 }
 
 #[test]
-fn samples_beyond_a_range_and_a_range_that_was_narrowed() {
-    let report = |is_calibrated: bool| {
+fn samples_beyond_a_range_and_a_range_that_was_changed() {
+    let report = |times: f32, is_calibrated: bool| {
         let nodes = vec![node("Conv", &["x", "w"], "y")];
         let network = on_images(nodes, &IMAGE, vec![("w", one_by_one(1.0))]);
-        let narrow = move |quantized: &mut Quantized| {
+        let resize = move |quantized: &mut Quantized| {
             let mut values = quantized.plan.values.iter_mut();
             let value = values.find(|value| value.name == "y").unwrap();
             let Precision::Quantized(params) = &mut value.precision else {
                 unreachable!("the target has integers");
             };
             let (scale, zero_point) = params.as_per_tensor().unwrap();
-            *params = QuantParams::per_tensor(params.dtype(), scale * 0.75, zero_point).unwrap();
+            *params = QuantParams::per_tensor(params.dtype(), scale * times, zero_point).unwrap();
             if let (true, Some(range)) = (is_calibrated, &mut value.range) {
-                (range.min, range.max) = (range.min * 0.75, range.max * 0.75);
+                (range.min, range.max) = (range.min * times, range.max * times);
             }
         };
-        edited_report_of(network, &IMAGE_SAMPLE, "onnxruntime", narrow)
+        edited_report_of(network, &IMAGE_SAMPLE, "onnxruntime", resize)
     };
-    assert_found(&report(true), "range_exceeded", "y");
-    assert_not_found(&report(true), "activation_clipped");
-    assert_found(&report(false), "activation_clipped", "y");
-    assert_not_found(&report(false), "range_exceeded");
+    const IDS: [&str; 3] = ["activation_clipped", "activation_range_wide", "range_exceeded"];
+    for (times, is_calibrated, id) in [
+        (0.75, true, "range_exceeded"),
+        (0.75, false, "activation_clipped"),
+        (0.2, true, "activation_clipped"),
+        // Samples for which the range is much too wide are told of, whoever made it.
+        (16.0, true, "activation_range_wide"),
+        (16.0, false, "activation_range_wide"),
+    ] {
+        let report = report(times, is_calibrated);
+        assert_found(&report, id, "y");
+        for other in IDS.iter().filter(|other| **other != id) {
+            assert_not_found(&report, other);
+        }
+    }
 }
 
 #[test]

@@ -27,6 +27,13 @@ pub(in crate::sensitivity) struct About {
 }
 
 impl About {
+    /// The parameters of the first output, where one scale serves all of it.
+    pub(super) fn per_tensor_params(&self) -> Option<&QuantParams> {
+        self.params
+            .as_ref()
+            .filter(|params| params.as_per_tensor().is_some())
+    }
+
     /// True where the weights are far from the float model's although their scale could hold those.
     pub(super) fn has_other_weights(&self) -> bool {
         let WeightParts {

@@ -136,10 +136,9 @@ impl Totals {
             // The scale is right; what sticks out at one end is all that the zero point costs.
             Origin::OutputRounding if about.is_beside_calibrated() => 0.0,
             Origin::OutputClipping if about.is_beside_calibrated() => 1.0,
-            Origin::OutputRounding if self.is_exceeded(about) => 0.0,
-            Origin::OutputClipping if self.is_exceeded(about) => beyond(self.output_excess(about)),
+            Origin::OutputClipping if self.is_exceeded(about) => beyond(self.output_excess(origin, about)),
             Origin::OutputRounding | Origin::OutputClipping => {
-                let excess = self.output_excess(about);
+                let excess = self.output_excess(origin, about);
                 // Other samples than these may need the range that was calibrated.
                 if about.has_calibrated_range() && excess <= AVOIDABLE_OF_CALIBRATED {
                     0.0
@@ -152,12 +151,17 @@ impl Totals {
         }
     }
 
-    /// The error of the output's scale over that of a scale of the whole range of these samples.
-    fn output_excess(&self, about: &About) -> f64 {
+    /// The error that one source makes at the output over that of a scale of the whole range of these samples. A range that
+    /// is too narrow rounds finely: what its clipping costs counts with what it rounds.
+    fn output_excess(&self, origin: Origin, about: &About) -> f64 {
         if about.params.is_none() || self.range().is_none() {
             return 0.0;
         }
-        let error = self.part(Origin::OutputRounding) + self.part(Origin::OutputClipping);
+        let rounding = self.part(Origin::OutputRounding);
+        let error = match origin {
+            Origin::OutputClipping => rounding + self.part(Origin::OutputClipping),
+            _ => rounding,
+        };
         error / self.plain_rounding().max(f64::MIN_POSITIVE)
     }
 
@@ -251,11 +255,7 @@ impl Totals {
 
     /// True where the range of the output is about as wide as the values but lies beside them.
     fn is_shifted(&self, about: &About) -> bool {
-        let params = about
-            .params
-            .as_ref()
-            .filter(|params| params.as_per_tensor().is_some());
-        let (Some((min, max)), Some(params)) = (self.range(), params) else {
+        let (Some((min, max)), Some(params)) = (self.range(), about.per_tensor_params()) else {
             return false;
         };
         let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
@@ -275,11 +275,7 @@ impl Totals {
 
     /// True where values lie outside of a range that was calibrated and not changed since: a little, or in few of the samples.
     fn is_exceeded(&self, about: &About) -> bool {
-        let params = about
-            .params
-            .as_ref()
-            .filter(|params| params.as_per_tensor().is_some());
-        let (Some((min, max)), Some(params)) = (self.range(), params) else {
+        let (Some((min, max)), Some(params)) = (self.range(), about.per_tensor_params()) else {
             return false;
         };
         let is_known = about.calibrated.is_some();
@@ -289,7 +285,7 @@ impl Totals {
         let (low, high) = params.real_range(0);
         let needed = (f64::from(max).max(high) - f64::from(min).min(low)) / (high - low);
         let n_clipped = self.samples.iter().filter(|sample| sample.n_clipped > 0).count();
-        needed <= A_LITTLE || (is_known && 2 * n_clipped <= self.samples.len())
+        n_clipped > 0 && (needed <= A_LITTLE || (is_known && 2 * n_clipped <= self.samples.len()))
     }
 
     fn outside(&self, clipped: u64, all: u64, of: impl Fn(&Energies) -> u64) -> String {
@@ -307,14 +303,7 @@ impl Totals {
 
     /// Where the range of the output is wider than the values.
     fn wide_range(&self, about: &About) -> String {
-        let Some((min, max)) = self.range() else {
-            return String::new();
-        };
-        let Some(params) = about
-            .params
-            .as_ref()
-            .filter(|params| params.as_per_tensor().is_some())
-        else {
+        let (Some((min, max)), Some(params)) = (self.range(), about.per_tensor_params()) else {
             return String::new();
         };
         let (low, high) = params.real_range(0);
