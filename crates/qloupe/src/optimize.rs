@@ -7,6 +7,7 @@ mod channel_ranges;
 mod clip_saturated;
 mod dead_channels;
 mod equalize_layers;
+mod float_answers;
 mod lanes;
 mod migrate_scales;
 mod patches;
@@ -68,6 +69,7 @@ pub enum Stage {
 
 /// Every pass, in the order in which they run.
 pub const PASSES: &[&dyn Pass] = &[
+    &float_answers::FloatAnswers,
     &dead_channels::DeadChannels,
     &clip_saturated::ClipSaturated,
     &bias_correction::BiasCorrection,

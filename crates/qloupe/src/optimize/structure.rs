@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use qloupe_tensor::Tensor;
 
 use super::Work;
+use super::float_answers;
 use super::scale_values::scale_values;
 use super::score::Referee;
 use crate::Error;
@@ -24,7 +25,12 @@ pub(super) fn restructure(
     prepared: Prepared,
     optimized: &mut Optimized,
 ) -> Result<Prepared, Error> {
-    let prepared = rescale_concats(work, referee, prepared, optimized)?;
+    // Where what follows the last products may be float, it needs no scale.
+    let prepared = if float_answers::applies(work.options().target) {
+        prepared
+    } else {
+        rescale_concats(work, referee, prepared, optimized)?
+    };
     scale_values(work, referee, prepared, &shapes(work)?, optimized)
 }
 
