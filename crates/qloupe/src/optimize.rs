@@ -11,6 +11,7 @@ mod float_answers;
 mod lanes;
 mod migrate_scales;
 mod patches;
+mod proposal_costs;
 mod race;
 mod scale_values;
 mod score;
@@ -28,14 +29,17 @@ use crate::samples::Dataset;
 use crate::session::Session;
 
 use answers::answers;
+use proposal_costs::Judged;
 use score::{LEAST_GAIN_DB, Referee};
 
 /// Samples that passes learn from, at most.
 const MAX_TUNING_SAMPLES: usize = 32;
-/// Samples that the ranges of algorithms compete on, at most.
+/// Samples that the biases of the plans that compete are corrected on, at most.
 const MAX_RACE_SAMPLES: usize = 8;
-/// Samples that judge, at most: every fourth of the dataset.
+/// Samples that judge passes, at most: every fourth of the dataset.
 const MAX_HELD_BACK_SAMPLES: usize = 16;
+/// Golden outputs of the samples that judge algorithms stay within this, where they are more than those held back.
+const MAX_JUDGING_BYTES: usize = 256 << 20;
 const HELD_BACK_EVERY: usize = 4;
 
 /// A step that changes weights or ranges to win accuracy back.
@@ -86,7 +90,8 @@ pub struct Work<'a> {
     tuning_idxs: Vec<usize>,
     /// Judges on the samples that are held back.
     referee: Option<Referee>,
-    /// Judges whole algorithms, where few samples are held back: no range is of a part of the samples, so others may judge, too.
+    /// Judges whole algorithms, on those that passes learn from as well: every range is of all samples anyway, and where one
+    /// sample has the score that matters, a few are not enough.
     race_referee: Option<Referee>,
 }
 
@@ -133,17 +138,17 @@ impl<'a> Work<'a> {
         let held_back: Result<_, Error> = read(held_back);
         let held_back: Vec<Vec<(String, Tensor)>> = held_back?;
         let tuning: Vec<Vec<(String, Tensor)>> = tuning?;
-        let race_referee =
-            if races(options) && n >= HELD_BACK_EVERY && held_back.len() < MAX_HELD_BACK_SAMPLES {
-                let judging = held_back.iter().chain(tuning.iter().rev());
-                let judging = judging.take(MAX_HELD_BACK_SAMPLES).cloned().collect();
-                Some(Referee::new(&session.network, judging)?)
-            } else {
-                None
-            };
         let referee = match n {
             0 => None,
             _ => Some(Referee::new(&session.network, held_back)?),
+        };
+        let race_referee = match &referee {
+            Some(referee) if races(options) && n >= HELD_BACK_EVERY => {
+                let n_most = MAX_JUDGING_BYTES / referee.bytes_of_sample().max(1);
+                let n_more = n_most.saturating_sub(referee.n_samples());
+                Some(referee.with_samples(&session.network, tuning.iter().take(n_more).cloned())?)
+            }
+            _ => None,
         };
         Ok(Self {
             session,
@@ -288,8 +293,8 @@ struct Contender {
     plan: QuantPlan,
 }
 
-/// The best of the raced ranges and those of each single algorithm, judged after biases are corrected where the level does
-/// that: ranges that look alike before may not be so after. What was raced value by value has to win on samples held back.
+/// The best of the raced ranges and those of each single algorithm, judged with and without corrected biases where the level
+/// corrects them: ranges that look alike before may not be so after. What was raced value by value has to win on samples held back.
 fn raced(
     work: &Work<'_>,
     referee: &Referee,
@@ -314,12 +319,16 @@ fn raced(
         } else {
             None
         };
-        let judged = corrected.as_ref().unwrap_or(&contender);
+        let all = work.race_referee.as_ref().unwrap_or(referee);
+        let mut among_all = all.score(network, &contender)?;
+        let mut judged = &contender;
+        if let Some(corrected) = &corrected {
+            let score = all.score(network, corrected)?;
+            if score > among_all {
+                (among_all, judged) = (score, corrected);
+            }
+        }
         let held_back = referee.score(network, judged)?;
-        let among_all = match &work.race_referee {
-            Some(all) => all.score(network, judged)?,
-            None => held_back,
-        };
         figures.push(format!("{name} {among_all:.2} dB"));
         work.progress("race", figures.len(), calibrate::ALL.len());
         let judged = Contender {
@@ -342,9 +351,14 @@ fn raced(
         }
     }
     let leader = best.as_ref().map_or(&plan, |best| &best.plan);
-    let races = race::race(
-        network, &prepared, leader, statistics, referee, samples, scheme, &answers,
-    )?;
+    let judged = Judged {
+        network,
+        prepared: &prepared,
+        referee,
+        samples: &work.tuning,
+    };
+    let told = |done, all| work.progress("race of values", done, all);
+    let races = race::race(&judged, leader, statistics, scheme, &answers, &told)?;
     let mixed_plan = race::mixed(&prepared, leader, &races)?;
     let mixed;
     (prepared, mixed) = judge("mixed", mixed_plan, prepared)?;
@@ -357,7 +371,7 @@ fn raced(
     }
     let mut plan = best.map_or(plan, |best| best.plan);
     let all = work.race_referee.as_ref().unwrap_or(referee);
-    let after = if corrects { " after bias correction," } else { "" };
+    let after = if corrects { " with biases corrected where that helps," } else { "" };
     plan.optimized.race = format!("{},{after} on {} samples", figures.join(", "), all.n_samples());
     Ok(Quantized {
         prepared,

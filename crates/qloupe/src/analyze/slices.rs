@@ -37,6 +37,15 @@ impl SliceSpec {
             .flat_map(|chunk| chunk[self.start * inner..self.end * inner].iter().copied())
             .collect()
     }
+
+    /// True for the place of an element, in row-major order, that is in the slice.
+    pub(crate) fn contains(&self, shape: &[usize], idx: usize) -> bool {
+        let Some(&dim) = shape.get(self.axis) else {
+            return false;
+        };
+        let inner: usize = shape[self.axis + 1..].iter().product();
+        (self.start..self.end).contains(&(idx / inner.max(1) % dim.max(1)))
+    }
 }
 
 /// The parts of an output.

@@ -1,28 +1,24 @@
 //! `auto`: every algorithm proposes a range for every value, and the network decides.
 //!
-//! With everything else golden, a value is quantized by each proposal in turn, and what it reaches is run again: the cost of a
-//! proposal is the squared error that it makes at the network outputs, relative to their energy.
+//! The cost of a proposal is the squared error that it makes at the network outputs, relative to their energy, with everything
+//! else golden (`proposal_costs.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::{Cast, Form, Mode, Replay, Stored, Value, to_form};
-use qloupe_tensor::{QuantParams, QuantScheme, Range, Tensor, params_from_range};
+use qloupe_exec::Cast;
+use qloupe_tensor::{QuantParams, QuantScheme, Range, params_from_range};
 use rayon::prelude::*;
 
-use super::score::Referee;
+use super::proposal_costs::{Judged, Proposals};
 use crate::Error;
 use crate::calibrate::{self, Algorithm, Sketch, Statistics, percentile};
 use crate::plan::{Precision, QuantPlan, ValuePlan, fit_biases};
-use crate::prepare::{Network, Prepared};
-use crate::runner::Named;
+use crate::prepare::Prepared;
 
 /// Parts of all elements that percentiles keep inside, beside that of the algorithm.
 const PERCENTILES: &[(&str, f64)] = &[("percentile 99.9", 0.999), ("percentile 99.99", 0.9999)];
 /// Proposals whose scales are nearer to each other than this, and whose zero points differ by a step at most, are one.
 const SAME_SCALE: f32 = 0.02;
-/// Proposals that are run, over all values and samples, and samples of each, at most.
-const MAX_RUNS: usize = 4096;
-const MAX_SAMPLES: usize = 8;
 /// Another range takes the place of that of the best algorithm where it leaves at most this part of the noise ...
 const MOST_NOISE_LEFT: f64 = 0.8;
 /// ... and takes away at least this part of the noise of all values together.
@@ -36,9 +32,6 @@ const LOWER_PARTS: &[(&str, f32)] = &[
 ];
 /// What is said of a value that keeps its whole range.
 const WHOLE: &str = "min_max, as the value becomes a network output";
-/// Golden values of one sample that stay in memory; others are computed again.
-const MAX_GOLDEN_BYTES: usize = 256 << 20;
-
 /// One range that is tried for a value.
 #[derive(Clone, Debug)]
 pub(super) struct Proposal {
@@ -101,102 +94,21 @@ fn is_same(a: &QuantParams, b: &QuantParams) -> bool {
 }
 
 /// Lets the proposals of every quantized value compete on samples. Of `answers` only the lower end is proposed.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all that a race is about, from one caller"
-)]
 pub(super) fn race(
-    network: &Network,
-    prepared: &Prepared,
+    judged: &Judged<'_>,
     plan: &QuantPlan,
     statistics: &Statistics,
-    referee: &Referee,
-    samples: &[Vec<(String, Tensor)>],
     scheme: &QuantScheme,
     answers: &BTreeSet<String>,
+    told: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<BTreeMap<String, Race>, Error> {
     let proposals = proposals(plan, statistics, scheme, answers)?;
-    let n_proposals: usize = proposals.values().map(Vec::len).sum();
-    let n_samples = (MAX_RUNS / n_proposals.max(1))
-        .clamp(1, MAX_SAMPLES)
-        .min(samples.len());
-    let samples = &samples[..n_samples];
-    let of_sample = |inputs: &Vec<(String, Tensor)>| run(network, prepared, referee, &proposals, inputs);
-    let of_samples = samples
-        .par_iter()
-        .map(of_sample)
-        .collect::<Result<Vec<Energies>, Error>>()?;
-    let mut races = BTreeMap::new();
-    for (name, proposals) in proposals {
-        let cost = |idx: usize| {
-            let of_value = of_samples.iter().filter_map(|sample| sample.get(&name)?.get(idx));
-            let mut sums: Vec<[f64; 2]> = Vec::new();
-            for parts in of_value {
-                sums.resize(parts.len(), [0.0; 2]);
-                for (sum, part) in sums.iter_mut().zip(parts) {
-                    *sum = [sum[0] + part[0], sum[1] + part[1]];
-                }
-            }
-            let relative = sums
-                .iter()
-                .map(|[signal, noise]| noise / signal.max(f64::MIN_POSITIVE));
-            relative.sum::<f64>()
-        };
-        let costs = (0..proposals.len()).map(cost).collect();
-        races.insert(name, Race { proposals, costs });
-    }
-    Ok(races)
-}
-
-/// For each value and proposal, signal and noise of every part of the outputs.
-type Energies = BTreeMap<String, Vec<Vec<[f64; 2]>>>;
-
-/// One sample: what each proposal of each value does to the outputs.
-fn run(
-    network: &Network,
-    prepared: &Prepared,
-    referee: &Referee,
-    proposals: &BTreeMap<String, Vec<Proposal>>,
-    inputs: &[(String, Tensor)],
-) -> Result<Energies, Error> {
-    let located = |e| network.located(e);
-    let outputs: Vec<&str> = network
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
-    let mut replay = Replay::of_float(&prepared.program, inputs, MAX_GOLDEN_BYTES).map_err(located)?;
-    let golden = replay.run(Vec::new(), &outputs).map_err(located)?;
-    let golden = named(&outputs, &golden.values);
-    let mut energies = Energies::new();
-    for (name, proposals) in proposals {
-        let Ok(value) = replay.golden(name) else { continue };
-        let mut of_value = Vec::new();
-        for proposal in proposals {
-            let Some(changed) = quantized(&value, &proposal.params) else {
-                break;
-            };
-            let replayed = replay
-                .run(vec![(name.clone(), changed)], &outputs)
-                .map_err(located)?;
-            of_value.push(referee.energies(&golden, &named(&outputs, &replayed.values)));
-        }
-        energies.insert(name.clone(), of_value);
-    }
-    Ok(energies)
-}
-
-/// Outputs as tensors; what is none is left out alike in all runs.
-fn named(names: &[&str], values: &[Value]) -> Named {
-    let tensor = |(name, value): (&&str, &Value)| {
-        Some((
-            (*name).to_owned(),
-            value.as_tensor().map(Stored::to_plain)?.clone(),
-        ))
+    let mut costs = judged.costs(&proposals, told)?;
+    let with_costs = |(name, proposals): (String, Vec<Proposal>)| {
+        let costs = costs.remove(&name).unwrap_or_default();
+        (name, Race { proposals, costs })
     };
-    names.iter().zip(values).filter_map(tensor).collect()
+    Ok(proposals.into_iter().map(with_costs).collect())
 }
 
 /// The proposals of every value that is quantized or cast, without those that come to the same parameters.
@@ -205,7 +117,7 @@ fn proposals(
     statistics: &Statistics,
     scheme: &QuantScheme,
     answers: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Vec<Proposal>>, Error> {
+) -> Result<Proposals, Error> {
     let wanted = plan.values.iter().filter(|value| {
         matches!(value.precision, Precision::Quantized(_)) || matches!(value.cast, Some(Cast::Fixed(_)))
     });
@@ -258,13 +170,6 @@ fn proposals_of(sketch: &Sketch, scheme: &QuantScheme, is_answer: bool) -> Resul
         }
     }
     Ok(proposals)
-}
-
-/// What is left of a float value after quantization; `None` for others.
-fn quantized(value: &Value, params: &QuantParams) -> Option<Value> {
-    let stored = value.as_tensor()?;
-    stored.physical().as_slice::<f32>()?;
-    Some(to_form(stored, &Form::Quantized(params.clone()), Mode::FakeQuant).into())
 }
 
 /// The algorithms that propose ranges and whole plans.

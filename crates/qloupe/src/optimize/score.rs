@@ -1,6 +1,6 @@
 //! How near a plan comes to the float network, in one number that passes are accepted by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use qloupe_exec::{Mode, QuantizedProgram};
 use qloupe_tensor::Tensor;
@@ -50,6 +50,26 @@ impl Referee {
             golden,
             parts: parts.unwrap_or_default(),
         })
+    }
+
+    /// The same with further samples.
+    pub(super) fn with_samples(
+        &self,
+        network: &Network,
+        more: impl Iterator<Item = Vec<(String, Tensor)>>,
+    ) -> Result<Self, Error> {
+        let mut referee = Self::new(network, more.collect())?;
+        referee.samples.splice(0..0, self.samples.iter().cloned());
+        referee.golden.splice(0..0, self.golden.iter().cloned());
+        referee.parts.clone_from(&self.parts);
+        Ok(referee)
+    }
+
+    /// The bytes of inputs and outputs of a sample.
+    pub(super) fn bytes_of_sample(&self) -> usize {
+        let tensors = self.samples.first().into_iter().chain(self.golden.first());
+        let bytes = |(_, tensor): &(String, Tensor)| tensor.size_bytes();
+        tensors.flatten().map(bytes).sum()
     }
 
     /// How many samples judge.
@@ -119,6 +139,31 @@ impl Referee {
             }
         }
         energies
+    }
+
+    /// How much the squared error of each element of the outputs counts: by the energy of its part over all samples.
+    pub(super) fn weights(&self, golden: &Named, signals: &[f64]) -> BTreeMap<String, Vec<f64>> {
+        let weight = |signal: &f64| if *signal > 0.0 { 1.0 / signal } else { 0.0 };
+        let mut weights = signals.iter().map(weight);
+        let mut of_outputs = BTreeMap::new();
+        for ((name, golden), parts) in golden.iter().zip(&self.parts) {
+            if golden.as_slice::<f32>().is_none() {
+                continue;
+            }
+            let shape = golden.shape();
+            let n: usize = shape.iter().product();
+            let mut of_output = vec![0.0; n];
+            if parts.is_empty() {
+                of_output.fill(weights.next().unwrap_or(0.0));
+            }
+            for part in parts {
+                let weight = weights.next().unwrap_or(0.0);
+                let inside = (0..n).filter(|&idx| part.contains(shape, idx));
+                inside.for_each(|idx| of_output[idx] += weight);
+            }
+            of_outputs.insert(name.clone(), of_output);
+        }
+        of_outputs
     }
 }
 

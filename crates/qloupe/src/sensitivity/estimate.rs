@@ -14,8 +14,8 @@ use qloupe_tensor::Tensor;
 use rayon::prelude::*;
 
 use super::lane::{Changed, Effect, Lane};
-use super::pairwise::{difference_of, dot};
 use super::parts::Parts;
+use super::probes::{difference, probes, product};
 use super::source::Variant;
 use super::{MAX_GOLDEN_BYTES, MAX_LANES, Sensitivity};
 use crate::Error;
@@ -239,23 +239,17 @@ impl Seeds {
         let (golden, quantized) = lane.outputs()?;
         let weights = parts.weights(&golden);
         let mut entire = 0.0;
-        let mut gradients: Vec<Vec<(String, Tensor)>> = vec![Vec::new(); n_probes + 1];
-        for (output_idx, (name, y)) in golden.iter().enumerate() {
-            let Some(weights) = weights.get(name) else {
-                continue;
-            };
-            for (probe, gradients) in gradients.iter_mut().take(n_probes).enumerate() {
-                let mut signs = Signs::new([sample_idx, probe, output_idx]);
-                let values = weights.iter().map(|w| signs.next() * w.sqrt() as f32);
-                gradients.push((name.clone(), Tensor::new(y.shape(), values.collect())?));
-            }
-            let Some(errors) = error_of(name, y, &quantized) else {
+        let mut gradients = probes(&weights, &golden, n_probes, sample_idx)?;
+        let mut of_error = Vec::new();
+        for (name, y) in &golden {
+            let Some((weights, errors)) = weights.get(name).zip(error_of(name, y, &quantized)) else {
                 continue;
             };
             entire += errors.iter().zip(weights).map(|(e, w)| e * e * w).sum::<f64>();
             let weighted = errors.iter().zip(weights).map(|(e, w)| (e * w) as f32);
-            gradients[n_probes].push((name.clone(), Tensor::new(y.shape(), weighted.collect())?));
+            of_error.push((name.clone(), Tensor::new(y.shape(), weighted.collect())?));
         }
+        gradients.push(of_error);
         Ok(Self { gradients, entire })
     }
 }
@@ -273,53 +267,6 @@ fn error_of(name: &str, golden: &Tensor, quantized: &Named) -> Option<Vec<f64>> 
             .map(|(&t, &g)| finite(f64::from(t) - f64::from(g)))
             .collect(),
     )
-}
-
-/// What a source adds to a golden value.
-fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
-    if test.shape() != golden.shape() {
-        return None;
-    }
-    let (a, b) = (test.physical(), golden.in_layout(test.layout()));
-    let difference = difference_of(a.as_slice::<f32>()?, b.as_slice::<f32>()?);
-    let tensor = Tensor::new(a.shape(), difference).ok()?;
-    Some(Stored::of_call(tensor, test.layout()))
-}
-
-/// The sum of the products of all elements.
-fn product(gradient: &Stored, error: &Stored) -> f64 {
-    let gradient = gradient.in_layout(error.layout());
-    let (Some(a), Some(b)) = (gradient.as_slice::<f32>(), error.physical().as_slice::<f32>()) else {
-        return 0.0;
-    };
-    dot(a, b)
-}
-
-/// Random signs by a linear congruential generator (Knuth, MMIX), the same on every machine.
-struct Signs(u64);
-
-impl Signs {
-    fn new(seed: [usize; 3]) -> Self {
-        let mut signs = Self(0x9E37_79B9_7F4A_7C15);
-        for part in seed {
-            signs.0 ^= part as u64;
-            signs.step();
-            signs.step();
-        }
-        signs
-    }
-
-    fn step(&mut self) {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-    }
-
-    fn next(&mut self) -> f32 {
-        self.step();
-        if self.0 >> 63 == 0 { 1.0 } else { -1.0 }
-    }
 }
 
 #[cfg(test)]
@@ -340,21 +287,6 @@ mod tests {
     const LEAST_CORRELATION_ALONE: f64 = 0.9;
     /// Least rank correlation of what is left without a source: differences of nearly equal numbers.
     const LEAST_CORRELATION_RESCUED: f64 = 0.25;
-
-    #[test]
-    fn signs_are_balanced_and_repeatable() {
-        let sum = |seed: [usize; 3]| {
-            let mut signs = Signs::new(seed);
-            (0..10_000).map(|_| signs.next()).sum::<f32>()
-        };
-        let sums: Vec<f32> = (0..4).map(|probe| sum([1, probe, 0])).collect();
-        assert!(
-            sums.iter().all(|s| s.abs() < 400.0),
-            "four standard deviations: {sums:?}"
-        );
-        let again: Vec<f32> = (0..4).map(|probe| sum([1, probe, 0])).collect();
-        assert_eq!(format!("{sums:?}"), format!("{again:?}"));
-    }
 
     #[test]
     fn estimates_rank_sources_as_exact_figures_do() {

@@ -131,14 +131,8 @@ impl Part {
 
     /// Adds the weight of its elements.
     fn weigh(&self, shape: &[usize], values: &[f32], n_parts: usize, weights: &mut [f64]) {
-        let is_inside = |idx: usize| match &self.slice {
-            Some(slice) if slice.axis < shape.len() => {
-                let inner: usize = shape[slice.axis + 1..].iter().product();
-                (slice.start..slice.end).contains(&(idx / inner.max(1) % shape[slice.axis].max(1)))
-            }
-            Some(_) => false,
-            None => true,
-        };
+        let slice = self.slice.as_ref();
+        let is_inside = |idx: usize| slice.is_none_or(|slice| slice.contains(shape, idx));
         let square = |v: f32| f64::from(v) * f64::from(v);
         let inside = || values.iter().enumerate().filter(|(idx, _)| is_inside(*idx));
         let energy: f64 = inside().map(|(_, &v)| square(v)).filter(|e| e.is_finite()).sum();
