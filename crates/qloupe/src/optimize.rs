@@ -371,7 +371,11 @@ fn raced(
     }
     let mut plan = best.map_or(plan, |best| best.plan);
     let all = work.race_referee.as_ref().unwrap_or(referee);
-    let after = if corrects { " with biases corrected where that helps," } else { "" };
+    let after = if corrects {
+        " with biases corrected where that helps,"
+    } else {
+        ""
+    };
     plan.optimized.race = format!("{},{after} on {} samples", figures.join(", "), all.n_samples());
     Ok(Quantized {
         prepared,

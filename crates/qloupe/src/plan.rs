@@ -11,7 +11,7 @@ mod weights;
 use std::collections::BTreeMap;
 
 use qloupe_exec::{Cast, Form};
-use qloupe_tensor::{QuantParams, Range, Tensor};
+use qloupe_tensor::{DType, QuantParams, Range, Tensor};
 
 use crate::passes::{Rescale, Scaling};
 
@@ -171,6 +171,22 @@ impl QuantPlan {
             n_float: count(|f| matches!(f, Form::Float { .. })),
             file: None,
         }
+    }
+
+    /// How many values have which type: `22 values in int8, 1 in float16, 0 in float32`.
+    pub fn counts_in_words(&self) -> String {
+        let summary = self.summary();
+        let integers = self.forms().into_values().find_map(|form| match form {
+            Form::Quantized(params) => Some(params.dtype()),
+            _ => None,
+        });
+        format!(
+            "{} values in {}, {} in float16, {} in float32",
+            summary.n_quantized,
+            integers.unwrap_or(DType::Int8),
+            summary.n_fp16,
+            summary.n_float
+        )
     }
 
     /// The form of every value: shared ones resolved.

@@ -21,9 +21,6 @@ use crate::targets::{Support, Target};
 use crate::units::{UnitGroup, float_inputs, group_units, is_product, is_state, unit_outputs, unit_support};
 use crate::value_map::ValueMap;
 
-/// The opset that per-channel QuantizeLinear and DequantizeLinear need.
-const QDQ_OPSET: i64 = 13;
-
 /// A model as the user gave it, with its golden float program.
 #[derive(Debug)]
 pub struct Network {
@@ -159,10 +156,10 @@ fn refuse_quantized(file: &str, model: &Model) -> Result<(), Error> {
 
 /// Raises the opset. Ranks and dtypes that can be inferred are declared for the time of the upgrade, so that it
 /// rewrites no more than it must.
-fn upgrade(model: &mut Model) -> Result<Vec<String>, String> {
+fn upgrade(model: &mut Model, opset: i64) -> Result<Vec<String>, String> {
     let declared = model.graph.value_info.clone();
     declare_inferred(model, |_| true).map_err(|e| e.to_string())?;
-    let changes = upgrade_opset(model, QDQ_OPSET).map_err(|e| e.to_string());
+    let changes = upgrade_opset(model, opset).map_err(|e| e.to_string());
     model.graph.value_info = declared;
     changes
 }
@@ -218,8 +215,9 @@ impl Prepared {
         let mut model = network.model.clone();
         refuse_quantized(&network.file, &model)?;
         let mut changes = Vec::new();
-        if target.activation.is_some() && model.opset() < QDQ_OPSET {
-            changes = upgrade(&mut model).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
+        if let Some(opset) = target.least_opset().filter(|&opset| model.opset() < opset) {
+            changes =
+                upgrade(&mut model, opset).map_err(|e| Error::Options(format!("{}: {e}", network.file)))?;
         }
         let mut fused = Vec::new();
         if optimization_level > 0 {

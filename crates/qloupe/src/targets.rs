@@ -10,6 +10,11 @@ use crate::Error;
 
 pub(crate) use onnxruntime::ONNXRUNTIME;
 
+/// The opset that QuantizeLinear and DequantizeLinear of channels came with.
+const OPSET_PER_CHANNEL: i64 = 13;
+/// The opset that those to and from 16 bits came with.
+const OPSET_16_BIT: i64 = 21;
+
 /// What a target does with an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
@@ -84,6 +89,7 @@ pub struct Target {
 pub const ALL: &[&Target] = &[
     &fp16::FP16,
     &onnxruntime::ONNXRUNTIME,
+    &onnxruntime::ONNXRUNTIME_W8A16,
     &rockchip::RK3562,
     &rockchip::RK3566,
     &rockchip::RK3568,
@@ -113,6 +119,14 @@ impl Target {
             granularity,
             ..QuantScheme::asymmetric(self.weight_dtype)
         }
+    }
+
+    /// The least opset whose QuantizeLinear and DequantizeLinear have its types; `None` for a target without integers.
+    pub fn least_opset(&self) -> Option<i64> {
+        Some(match self.activation?.dtype {
+            DType::Int16 | DType::UInt16 => OPSET_16_BIT,
+            _ => OPSET_PER_CHANNEL,
+        })
     }
 
     /// True when a product computes an activation before it rounds.
@@ -188,7 +202,7 @@ mod tests {
     fn an_unknown_target_lists_the_choices() {
         assert_eq!(
             find("rk3588s").unwrap_err().to_string(),
-            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b"
+            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b"
         );
     }
 }

@@ -110,8 +110,9 @@ impl Command for Build {
             format!("wrote {}{}", output.display(), size_of(&output)),
             format!("      {}", plan_path.display()),
             format!(
-                "{} values in int8, {} in float16, {} in float32, target {}",
-                summary.n_quantized, summary.n_fp16, summary.n_float, quantized.plan.target
+                "{}, target {}",
+                quantized.plan.counts_in_words(),
+                quantized.plan.target
             ),
         ];
         lines.extend(feeds.iter().map(ToString::to_string));

@@ -230,8 +230,8 @@ impl ApplyArguments {
         let model = export_qdq(&prepared, &plan)?;
         write_model(&model, &output).map_err(Error::from)?;
         write_plan(&plan_path, &plan)?;
-        let summary = plan.summary();
         if self.json {
+            let summary = plan.summary();
             let written = serde_json::json!({
                 "model": output.display().to_string(),
                 "plan": plan_path.display().to_string(),
@@ -242,12 +242,10 @@ impl ApplyArguments {
             progress::result(&serde_json::to_string_pretty(&written)?)?;
         } else {
             progress::result(&format!(
-                "wrote {}\n      {}\n{} values in int8, {} in float16, {} in float32",
+                "wrote {}\n      {}\n{}",
                 output.display(),
                 plan_path.display(),
-                summary.n_quantized,
-                summary.n_fp16,
-                summary.n_float
+                plan.counts_in_words()
             ))?;
         }
         Ok(ExitCode::SUCCESS)

@@ -143,7 +143,7 @@ fn edits_that_make_no_sense_are_refused() {
         Case {
             from: "target = \"rk3588\"",
             to: "target = \"rk3588s\"",
-            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
+            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
         },
         Case {
             from: "method = \"channel\"",

@@ -170,6 +170,30 @@ fn build_writes_a_model_and_a_plan_that_the_other_commands_accept() {
 }
 
 #[test]
+fn activations_of_16_bits_leave_the_error_of_weights() {
+    let sandbox = Sandbox::new();
+    let build = BUILD.replace("rk3588", "onnxruntime-w8a16");
+    let text = sandbox.succeed(&format!("{build} -o out.onnx"));
+    let counts = "24 values in uint16, 0 in float16, 0 in float32, target onnxruntime-w8a16";
+    assert!(text.lines().any(|line| line == counts), "{text}");
+    let model = read_model(&sandbox.path("out.onnx")).unwrap();
+    assert_eq!(
+        model.opset(),
+        21,
+        "the first opset that quantizes to and from 16 bits"
+    );
+    let analyze = "analyze model.onnx --plan out.plan.toml --recipe recipe.toml --input test --json";
+    let report: Report = serde_json::from_str(&sandbox.succeed(analyze)).unwrap();
+    let sqnr = report.outputs[0].views.entire["sqnr_db"].value;
+    assert!(sqnr > 40.0, "{sqnr} dB; 8-bit activations leave about 35");
+    sandbox.succeed(&format!(
+        "{INFER} --plan out.plan.toml --mode fake-quant --out fake.npz"
+    ));
+    sandbox.succeed("infer out.onnx --recipe recipe.toml --input test --out qdq.npz");
+    assert_eq!(arrays(&sandbox, "qdq.npz"), arrays(&sandbox, "fake.npz"));
+}
+
+#[test]
 fn build_names_its_outputs_after_the_model() {
     let sandbox = Sandbox::new();
     sandbox.succeed(&format!("{BUILD} --quiet"));

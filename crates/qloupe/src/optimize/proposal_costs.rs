@@ -24,7 +24,7 @@ const N_DRAWS: usize = 64;
 const MAX_RUNS: usize = 4096;
 const MAX_RUN_SAMPLES: usize = 8;
 /// Golden values that stay in memory, of all samples that are worked on at once; others are computed again.
-const MAX_GOLDEN_BYTES: usize = 512 << 20;
+const MAX_GOLDEN_BYTES: usize = 256 << 20;
 
 /// Proposed parameters by value.
 pub(super) type Proposals = BTreeMap<String, Vec<Proposal>>;
@@ -205,9 +205,7 @@ impl Judged<'_> {
     fn outputs(&self, replay: &mut Replay<'_>, changed: Vec<(String, Value)>) -> Result<Named, Error> {
         let outputs = &self.network.model.graph.outputs;
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        let replayed = replay
-            .run(changed, &names)
-            .map_err(|e| self.network.located(e))?;
+        let replayed = replay.run(changed, &names).map_err(|e| self.network.located(e))?;
         let tensor = |(name, value): (&&str, &Value)| {
             Some((
                 (*name).to_owned(),
@@ -225,11 +223,7 @@ type Energies = BTreeMap<String, Vec<Vec<[f64; 2]>>>;
 fn quantized(value: &Value, params: &QuantParams) -> Option<Stored> {
     let stored = value.as_tensor()?;
     stored.physical().as_slice::<f32>()?;
-    Some(to_form(
-        stored,
-        &Form::Quantized(params.clone()),
-        Mode::FakeQuant,
-    ))
+    Some(to_form(stored, &Form::Quantized(params.clone()), Mode::FakeQuant))
 }
 
 /// The error that quantization makes.

@@ -78,3 +78,19 @@ pub(crate) const ONNXRUNTIME: Target = Target {
     ],
     note: None,
 };
+
+/// With 16-bit activations, which have no integer kernels there: units compute in float32 between dequantize and quantize. By
+/// default ONNX Runtime 1.32 turns MatMul with such weights into its MatMulNBits, which rounds what it reads to 8 bits by itself;
+/// this is what it computes without that.
+pub(crate) const ONNXRUNTIME_W8A16: Target = Target {
+    id: "onnxruntime-w8a16",
+    title: "ONNX Runtime CPU: uint16 activations, int8 weights",
+    activation: Some(QuantScheme {
+        dtype: DType::UInt16,
+        symmetric: false,
+        granularity: Granularity::PerTensor,
+        rounding: Rounding::TiesEven,
+        narrow_range: false,
+    }),
+    ..ONNXRUNTIME
+};
