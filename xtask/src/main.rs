@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask check`, `tidy`, `deny`, `conformance`, `load-time` and `python`.
+//! Project automation: `cargo xtask check`, `tidy`, `deny`, `conformance`, `dist`, `load-time` and `python`.
 
 #![allow(clippy::print_stdout, reason = "the output of a command is its purpose")]
 #![allow(clippy::print_stderr, reason = "as above")]
@@ -6,6 +6,7 @@
 mod check;
 mod conformance;
 mod deny;
+mod dist;
 mod load_time;
 mod python;
 mod tidy;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
 
   check        format, tidy, clippy, deny, doctests and tests; the gate of every change
   conformance  the ONNX node tests; words choose cases, --update writes the list anew
+  dist         the program that is shipped, one static file of 15 MB at most
   load-time    how long models of 1 MB to 1 GB and of 1000 to 100000 nodes take until they can run
   python       the wheel of the Python package, built, installed and tested; words go to pytest
   tidy         the rules of docs/STYLE.md that a program can check
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("check") => check::run(),
         Some("conformance") => conformance::run(&arguments[1..]),
+        Some("dist") => dist::run(),
         Some("load-time") => load_time::run(),
         Some("python") => python::run(&arguments[1..]),
         Some("tidy") => tidy::run(),

@@ -36,8 +36,8 @@ use score::{LEAST_GAIN_DB, Referee};
 const MAX_TUNING_SAMPLES: usize = 32;
 /// Samples that the biases of the plans that compete are corrected on, at most.
 const MAX_RACE_SAMPLES: usize = 8;
-/// Samples that judge passes, at most: every fourth of the dataset.
-const MAX_HELD_BACK_SAMPLES: usize = 16;
+/// Samples that judge passes, at most: every fourth of the dataset, and those that passes do not learn from.
+const MAX_HELD_BACK_SAMPLES: usize = 32;
 /// Golden outputs of the samples that judge algorithms stay within this, where they are more than those held back.
 const MAX_JUDGING_BYTES: usize = 256 << 20;
 const HELD_BACK_EVERY: usize = 4;
@@ -105,8 +105,8 @@ impl std::fmt::Debug for Work<'_> {
 }
 
 impl<'a> Work<'a> {
-    /// Reads a bounded number of samples. Every fourth is held back; of fewer than four, all do both. None are read where
-    /// nothing is to be judged.
+    /// Reads a bounded number of samples. Every fourth, and what is not learned from, is held back; of fewer than four, all do
+    /// both. None are read where nothing is to be judged.
     ///
     /// # Errors
     /// A sample that cannot be read, a run that fails.
@@ -122,7 +122,11 @@ impl<'a> Work<'a> {
             dataset.n_batches()
         };
         let is_held_back = |idx: &usize| idx % HELD_BACK_EVERY == HELD_BACK_EVERY - 1;
-        let (mut held_back, mut tuning): (Vec<usize>, Vec<usize>) = (0..n).partition(is_held_back);
+        let (mut held_back, others): (Vec<usize>, Vec<usize>) = (0..n).partition(is_held_back);
+        let mut tuning = others.clone();
+        spread(&mut tuning, MAX_TUNING_SAMPLES);
+        held_back.extend(others.iter().filter(|idx| !tuning.contains(idx)));
+        held_back.sort_unstable();
         if held_back.is_empty() {
             held_back.clone_from(&tuning);
         }
@@ -131,7 +135,6 @@ impl<'a> Work<'a> {
                 .map(|idx| Ok(dataset.batch(idx)?.inputs))
                 .collect()
         };
-        spread(&mut tuning, MAX_TUNING_SAMPLES);
         spread(&mut held_back, MAX_HELD_BACK_SAMPLES);
         let tuning_idxs = tuning.clone();
         let tuning: Result<_, Error> = read(tuning);

@@ -36,8 +36,9 @@ use crate::report::{Additivity, Cause, Effect, Layer, Phase, Report, ValueRange,
 use estimate::Estimate;
 use lane::Lane;
 use pairs::interacting_pairs;
+pub(crate) use pairwise::dot;
 pub(crate) use parts::Parts;
-pub(crate) use probes::{difference, probes, product};
+pub(crate) use probes::probes;
 use reference::reference_constants;
 use source::{Context, Source, Variant, base_assignment, sources};
 use split::{About, Split, Totals};

@@ -16,15 +16,18 @@ use super::score::Referee;
 use crate::Error;
 use crate::prepare::{Network, Prepared};
 use crate::runner::Named;
-use crate::sensitivity::{difference, probes, product};
+use crate::sensitivity::{dot, probes};
 
 /// Random signs times samples, at least.
-const N_DRAWS: usize = 64;
+const N_DRAWS: usize = 32;
 /// Proposals that are run again, over all values and samples, and samples of each, at most.
 const MAX_RUNS: usize = 4096;
 const MAX_RUN_SAMPLES: usize = 8;
 /// Golden values that stay in memory, of all samples that are worked on at once; others are computed again.
 const MAX_GOLDEN_BYTES: usize = 256 << 20;
+
+/// Elements whose error is made and multiplied while it is in the cache.
+const N_BLOCK: usize = 4096;
 
 /// Proposed parameters by value.
 pub(super) type Proposals = BTreeMap<String, Vec<Proposal>>;
@@ -124,15 +127,9 @@ impl Judged<'_> {
                 return;
             };
             match golden_of(name) {
-                Ok(value) => {
-                    let cost = |proposal: &Proposal| {
-                        let error = error_of(&value, &proposal.params)?;
-                        let products = gradients.iter().flatten().map(|g| product(g, &error));
-                        Some(products.map(|p| p * p).sum::<f64>() / n_probes as f64)
-                    };
-                    let of_value: Option<Vec<f64>> = proposals.par_iter().map(cost).collect();
-                    costs.extend(of_value.map(|of_value| (name.to_owned(), of_value)));
-                }
+                Ok(value) => costs.extend(
+                    costs_of(&value, gradients, proposals).map(|of_value| (name.to_owned(), of_value)),
+                ),
                 Err(e) => failed = Some(e),
             }
         };
@@ -226,7 +223,30 @@ fn quantized(value: &Value, params: &QuantParams) -> Option<Stored> {
     Some(to_form(stored, &Form::Quantized(params.clone()), Mode::FakeQuant))
 }
 
-/// The error that quantization makes.
-fn error_of(value: &Value, params: &QuantParams) -> Option<Stored> {
-    difference(&quantized(value, params)?, value.as_tensor()?)
+/// The squared product of the error of each proposal with a gradient, the mean over gradients; `None` for values that are not
+/// float.
+fn costs_of(value: &Value, gradients: &[Option<Stored>], proposals: &[Proposal]) -> Option<Vec<f64>> {
+    let value = value.as_tensor()?;
+    let x = value.physical().as_slice::<f32>()?;
+    let present = gradients.iter().flatten();
+    let slices: Option<Vec<&[f32]>> = present
+        .map(|gradient| gradient.in_layout(value.layout()).as_slice())
+        .collect();
+    let slices = slices?;
+    let cost = |proposal: &Proposal| {
+        let (scale, zero_point) = proposal.params.as_per_tensor()?;
+        let mut products = vec![0.0; slices.len()];
+        let mut error = [0.0_f32; N_BLOCK];
+        for (idx, x) in x.chunks(N_BLOCK).enumerate() {
+            let error = &mut error[..x.len()];
+            qloupe_kernels::fake_quantize(x, scale, zero_point, proposal.params.quant_range(), error);
+            error.iter_mut().zip(x).for_each(|(e, x)| *e -= x);
+            let start = idx * N_BLOCK;
+            for (product, gradient) in products.iter_mut().zip(&slices) {
+                *product += dot(&gradient[start..start + x.len()], error);
+            }
+        }
+        Some(products.iter().map(|p| p * p).sum::<f64>() / gradients.len().max(1) as f64)
+    };
+    proposals.par_iter().map(cost).collect()
 }

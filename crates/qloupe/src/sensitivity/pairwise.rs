@@ -21,7 +21,7 @@ pub(super) fn sum_of_pairs(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64)
 }
 
 /// The sum of the products of all pairs: to about six digits, four times as fast as [`sum_of_pairs`].
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let blocks = a.chunks(N_BLOCK).zip(b.chunks(N_BLOCK));
     blocks.map(|(a, b)| f64::from(dot_of_block(a, b))).sum()
 }

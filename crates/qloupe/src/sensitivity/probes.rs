@@ -37,7 +37,7 @@ pub(crate) fn probes(
 }
 
 /// What an error adds to a golden value.
-pub(crate) fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
+pub(super) fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
     if test.shape() != golden.shape() {
         return None;
     }
@@ -48,7 +48,7 @@ pub(crate) fn difference(test: &Stored, golden: &Stored) -> Option<Stored> {
 }
 
 /// The sum of the products of all elements.
-pub(crate) fn product(gradient: &Stored, error: &Stored) -> f64 {
+pub(super) fn product(gradient: &Stored, error: &Stored) -> f64 {
     let gradient = gradient.in_layout(error.layout());
     let (Some(a), Some(b)) = (gradient.as_slice::<f32>(), error.physical().as_slice::<f32>()) else {
         return 0.0;
