@@ -15,7 +15,7 @@ use super::race::Proposal;
 use super::score::Referee;
 use crate::Error;
 use crate::prepare::{Network, Prepared};
-use crate::runner::Named;
+use crate::runner::{Named, Runner};
 use crate::sensitivity::{dot, probes};
 
 /// Random signs times samples, at least.
@@ -90,7 +90,7 @@ impl Judged<'_> {
     /// The energy of every part of the outputs over all samples.
     fn signals(&self) -> Result<Vec<f64>, Error> {
         let of_sample = |inputs: &Vec<(String, Tensor)>| {
-            let golden = crate::runner::Runner::Float.run(self.network, inputs, None)?;
+            let golden = Runner::Float.run(self.network, inputs, None)?;
             Ok(self.referee.energies(&golden, &golden))
         };
         let all = self.samples.par_iter().map(of_sample);
@@ -249,4 +249,75 @@ fn costs_of(value: &Value, gradients: &[Option<Stored>], proposals: &[Proposal])
         Some(products.iter().map(|p| p * p).sum::<f64>() / gradients.len().max(1) as f64)
     };
     proposals.par_iter().map(cost).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{answers::answers, race};
+    use super::*;
+    use crate::plan::Method;
+    use crate::prepare::Crop;
+    use crate::quantize::{QuantizeOptions, planned, statistics_of};
+    use crate::recipe::Recipe;
+    use crate::samples::Dataset;
+    use crate::session::Session;
+    use crate::{calibrate, targets};
+
+    /// Costs of less than this part of the largest are numbers that nothing is decided by.
+    const LEAST_PART: f64 = 1e-3;
+    /// How far an estimate may be from what runs measure.
+    const MOST_APART: f64 = 2.0;
+    /// The part of all estimates that keep to it.
+    const LEAST_WITHIN: f64 = 0.9;
+
+    #[test]
+    fn gradients_tell_what_runs_tell() {
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+        let recipe = Recipe::read(&testdata.join("fmnist/recipe.toml")).unwrap();
+        let path = testdata.join("models/fmnist_resnet.onnx");
+        let session = Session::open(&path, &Crop::default(), &Default::default(), &recipe).unwrap();
+        let dataset = Dataset::open(&testdata.join("fmnist/calib"), &session.inputs).unwrap();
+        let options = QuantizeOptions {
+            algorithm: calibrate::find("auto").unwrap(),
+            method: Method::Layer,
+            optimization_level: 0,
+            ..QuantizeOptions::new(targets::find("onnxruntime").unwrap())
+        };
+        let scheme = options.target.activation.unwrap();
+        let prepared = Prepared::new(&session.network, options.target, 0).unwrap();
+        let statistics = statistics_of(&prepared, &dataset, &options, &|_, _, _| ()).unwrap();
+        let ranges = statistics.ranges(calibrate::find("min_max").unwrap(), &scheme);
+        let plan = planned(prepared, &ranges, &options, statistics.n_samples).unwrap();
+        let samples: Vec<_> = (0..8).map(|idx| dataset.batch(idx).unwrap().inputs).collect();
+        let judged = Judged {
+            network: &session.network,
+            prepared: &plan.prepared,
+            referee: &Referee::new(&session.network, samples.clone()).unwrap(),
+            samples: &samples,
+        };
+        let answers = answers(&plan.prepared);
+        let proposals = race::proposals(&plan.plan, &statistics, &scheme, &answers).unwrap();
+        let estimated = judged.costs(&proposals, &|_, _| ()).unwrap();
+        let measured = judged.run_again(&proposals.iter().collect::<Vec<_>>()).unwrap();
+        let pairs = proposals
+            .keys()
+            .flat_map(|name| estimated[name].iter().zip(&measured[name]));
+        let pairs: Vec<(f64, f64)> = pairs.map(|(e, m)| (*e, *m)).collect();
+        let largest = pairs.iter().map(|(_, m)| *m).fold(0.0, f64::max);
+        let counted: Vec<f64> = pairs
+            .iter()
+            .filter(|(_, measured)| *measured > LEAST_PART * largest)
+            .map(|(estimated, measured)| estimated / measured)
+            .collect();
+        let within = counted
+            .iter()
+            .filter(|ratio| (MOST_APART.recip()..=MOST_APART).contains(*ratio));
+        let part = within.count() as f64 / counted.len() as f64;
+        assert!(
+            counted.len() > 20 && part >= LEAST_WITHIN,
+            "{part} of {counted:.2?}"
+        );
+    }
 }

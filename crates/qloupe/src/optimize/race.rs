@@ -112,7 +112,7 @@ pub(super) fn race(
 }
 
 /// The proposals of every value that is quantized or cast, without those that come to the same parameters.
-fn proposals(
+pub(super) fn proposals(
     plan: &QuantPlan,
     statistics: &Statistics,
     scheme: &QuantScheme,
