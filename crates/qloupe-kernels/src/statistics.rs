@@ -49,25 +49,74 @@ const INFINITE: u32 = 0x7f80_0000;
 
 multiversion! {
     fn block(x: &[f32]) -> MinMax {
+        let mut lanes = Lanes::new();
         let (chunks, rest) = x.as_chunks::<LANES>();
-        let mut min = [f32::INFINITY; LANES];
-        let mut max = [f32::NEG_INFINITY; LANES];
-        let mut largest = [0; LANES];
         for x in chunks {
-            for i in 0..LANES {
-                min[i] = if x[i] < min[i] { x[i] } else { min[i] };
-                max[i] = if x[i] > max[i] { x[i] } else { max[i] };
-                largest[i] = (x[i].to_bits() & 0x7fff_ffff).max(largest[i]);
-            }
+            lanes.add(x);
         }
-        let each = |x: &[f32]| x.iter().fold(NOTHING, |range, &x| range.merge(one(x)));
+        if !rest.is_empty() {
+            // A number that is seen again changes no range.
+            let mut again = [rest[0]; LANES];
+            again[..rest.len()].copy_from_slice(rest);
+            lanes.add(&again);
+        }
         // What is not finite is an error of the model, and counted slowly.
-        if largest.iter().any(|&bits| bits >= INFINITE) {
-            return each(x);
+        let each = || x.iter().fold(NOTHING, |range, &x| range.merge(one(x)));
+        lanes.finish().unwrap_or_else(each)
+    }
+}
+
+/// The ranges of elements `i`, `i + LANES` and so on, and the bits of their largest magnitudes.
+struct Lanes {
+    min: [f32; LANES],
+    max: [f32; LANES],
+    largest: [u32; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            min: [f32::INFINITY; LANES],
+            max: [f32::NEG_INFINITY; LANES],
+            largest: [0; LANES],
         }
-        let range = each(&min).merge(each(&max));
-        let range = if chunks.is_empty() { NOTHING } else { range };
-        range.merge(each(rest))
+    }
+
+    #[inline(always)]
+    fn add(&mut self, x: &[f32; LANES]) {
+        for (i, &x) in x.iter().enumerate() {
+            self.min[i] = if x < self.min[i] { x } else { self.min[i] };
+            self.max[i] = if x > self.max[i] { x } else { self.max[i] };
+            self.largest[i] = (x.to_bits() & 0x7fff_ffff).max(self.largest[i]);
+        }
+    }
+
+    /// The range of all; `None` if a number is not finite. Pieces of values are short: this must not take longer than they do.
+    #[inline(always)]
+    fn finish(mut self) -> Option<MinMax> {
+        self.halve::<32>();
+        self.halve::<16>();
+        self.halve::<8>();
+        self.halve::<4>();
+        self.halve::<2>();
+        self.halve::<1>();
+        (self.largest[0] < INFINITE).then_some(MinMax {
+            min: self.min[0],
+            max: self.max[0],
+            ..NOTHING
+        })
+    }
+
+    /// Merges the lanes from `HALF` on into those before.
+    #[inline(always)]
+    fn halve<const HALF: usize>(&mut self) {
+        for i in 0..HALF {
+            let (min, max) = (self.min[i + HALF], self.max[i + HALF]);
+            self.min[i] = if min < self.min[i] { min } else { self.min[i] };
+            self.max[i] = if max > self.max[i] { max } else { self.max[i] };
+            self.largest[i] = self.largest[i].max(self.largest[i + HALF]);
+        }
     }
 }
 

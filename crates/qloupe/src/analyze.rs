@@ -6,6 +6,7 @@ mod costs;
 mod ends;
 mod flips;
 mod golden;
+mod lockstep;
 mod places;
 mod rows;
 mod slices;
@@ -16,32 +17,39 @@ mod summary;
 mod tests;
 mod whole;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use qloupe_exec::{Mode, QuantizedProgram, Stored, Tapped, both, in_pool};
+use qloupe_exec::{Mode, QuantizedProgram, in_pool};
 use qloupe_tensor::Tensor;
 
 use crate::Error;
 use crate::metrics::Comparison;
+use crate::own_threads::in_order;
 use crate::plan::QuantPlan;
 use crate::prepare::{Network, Prepared};
 use crate::samples::Batch;
 
-use compare::compare;
+use compare::Measured;
 pub use costs::{CostOptions, measure_costs};
-use ends::{End, OutputState};
+use ends::OutputState;
 pub(crate) use flips::Decisions;
-use golden::{Golden, goals, half_values};
+use golden::{goals, half_values};
+use lockstep::{Lockstep, Sample};
 use places::Places;
 use rows::Rows;
 pub(crate) use slices::{SliceSpec, find as find_slices};
 pub use stability::Stability;
-use stretch::{Comparing, run_entire};
 pub use whole::{AnalyzeOptions, N_EFFECT_SAMPLES, add_origin, analyze};
 
 /// The views that `analyze` can compute.
 pub const VIEWS: &[&str] = &["alone", "entire", "local", "rescued", "tensor"];
+
+/// Bytes that samples at once may hold, about.
+const BYTES_AT_ONCE: usize = 128 << 20;
+
+/// How many values of the largest size a sample in progress holds, about.
+const N_LARGEST_ALIVE: usize = 8;
 
 /// Which views are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,20 +92,13 @@ impl ViewSet {
 /// An analysis in progress: samples stream through it, memory does not grow with them.
 #[derive(Debug)]
 pub struct Analysis<'a> {
-    network: &'a Network,
+    lockstep: Arc<Lockstep<'a>>,
     prepared: &'a Prepared,
     plan: &'a QuantPlan,
-    program: Arc<QuantizedProgram>,
-    views: ViewSet,
     rows: Rows,
     /// The comparisons of each row.
-    compared: Vec<Mutex<Compared>>,
+    compared: Vec<Compared>,
     outputs: Vec<OutputState>,
-    places: Places,
-    /// The values that the golden run keeps, by their places in its program.
-    tapped: Vec<bool>,
-    /// What the golden run computes: the network outputs, and values that units need but no output does.
-    goals: Vec<String>,
     n_samples: usize,
     seconds: f64,
 }
@@ -133,7 +134,7 @@ impl<'a> Analysis<'a> {
         mode: Mode,
         views: ViewSet,
     ) -> Result<Self, Error> {
-        let program = Arc::new(prepared.quantized(network, plan, mode)?);
+        let program = prepared.quantized(network, plan, mode)?;
         let graph = &network.model.graph;
         let rows = Rows::new(network, prepared);
         let inputs = graph.runtime_inputs();
@@ -146,22 +147,26 @@ impl<'a> Analysis<'a> {
             (&inputs, &outputs),
             &prepared.maps,
         );
+        let input_row = |name: &&str| Some(((*name).to_owned(), rows.position(name)?));
         Ok(Self {
-            network,
+            compared: (0..rows.len()).map(|_| Compared::default()).collect(),
+            outputs: outputs.into_iter().map(OutputState::new).collect(),
+            lockstep: Arc::new(Lockstep {
+                network,
+                program,
+                views,
+                input_rows: inputs.iter().filter_map(input_row).collect(),
+                tapped: network
+                    .program
+                    .values()
+                    .map(|name| places.is_used(name))
+                    .collect(),
+                goals: goals(network, |name| places.is_used(name))?,
+                places,
+            }),
             prepared,
             plan,
-            program,
-            views,
-            compared: (0..rows.len()).map(|_| Mutex::default()).collect(),
             rows,
-            outputs: outputs.into_iter().map(OutputState::new).collect(),
-            tapped: network
-                .program
-                .values()
-                .map(|name| places.is_used(name))
-                .collect(),
-            goals: goals(network, |name| places.is_used(name))?,
-            places,
             n_samples: 0,
             seconds: 0.0,
         })
@@ -169,7 +174,7 @@ impl<'a> Analysis<'a> {
 
     /// The program under test.
     pub fn program(&self) -> &QuantizedProgram {
-        &self.program
+        &self.lockstep.program
     }
 
     /// Runs the samples of a batch through both programs and compares them one by one.
@@ -177,96 +182,90 @@ impl<'a> Analysis<'a> {
     /// # Errors
     /// A run that fails; inputs that do not fit.
     pub fn observe(&mut self, batch: &Batch, tap: Option<&mut dyn Tap>) -> Result<(), Error> {
-        in_pool(|| self.observe_here(batch, tap))
-    }
-
-    fn observe_here(&mut self, batch: &Batch, mut tap: Option<&mut dyn Tap>) -> Result<(), Error> {
         let start = Instant::now();
-        let network = self.network;
-        let program = Arc::clone(&self.program);
-        let given_in_form = self.compare_inputs(batch);
-        let goals: Vec<&str> = self.goals.iter().map(String::as_str).collect();
-        let given = batch.inputs.clone();
-        let walk = network
-            .program
-            .walk_tapped(given, &goals, Tapped::Only(&self.tapped))
-            .map_err(|e| network.located(e))?;
-        let mut golden = Golden::new(walk, &program, &self.places, &mut self.rows, self.views.local);
-        for ((name, tensor), in_form) in batch.inputs.iter().zip(given_in_form) {
-            if let Some(tap) = &mut tap {
-                tap.value(name, tensor, program.to_float(name, &in_form).to_plain())?;
-            }
-            golden.give(name, Stored::plain(tensor.clone()), in_form);
-        }
-        let mut test = program.walk(&batch.inputs).map_err(|e| network.located(e))?;
-        let comparing = Comparing {
-            batch,
-            program: &program,
-            places: &self.places,
-            views: self.views,
-            compared: &self.compared,
-        };
-        let mut ends: Vec<Option<End>> = self.outputs.iter().map(|_| None).collect();
-        let (mut ahead, mut behind) = (Vec::new(), Vec::new());
-        while !(golden.is_done() && ahead.is_empty() && behind.is_empty()) {
-            let run = || both(|| run_entire(&mut test, &mut ahead), || golden.stretch());
-            let ((entire, next), compared) = both(run, || comparing.compare(&mut behind));
-            let next = entire.and(compared).and(next).map_err(|e| network.located(e))?;
-            for value in behind.iter().flat_map(|job| job.tensors(&program)) {
-                let name = &program.values()[value.place];
-                if let Some(tap) = &mut tap {
-                    let real = self.places.to_real(&program, value.place, value.entire);
-                    tap.value(name, value.golden.to_plain(), real.to_plain())?;
-                }
-                if let Some(output) = self.places.outputs[value.place] {
-                    let real = |stored: &Stored| self.places.to_real(&program, value.place, stored);
-                    ends[output] = Some(End {
-                        test: real(value.entire),
-                        local: value.local.map(real),
-                        golden: value.golden.clone(),
-                    });
-                }
-            }
-            behind = std::mem::replace(&mut ahead, next);
-        }
-        golden.finish().map_err(|e| network.located(e))?;
-        for (output, end) in self.outputs.iter_mut().zip(ends) {
-            if let Some(end) = end {
-                let form = program.form(output.name());
-                let shapes = (&network.model.graph, self.rows.shapes());
-                output.compare((batch, self.views), &end, form, shapes);
-            }
-        }
-        self.n_samples += batch.n_samples;
+        let sample = in_pool(|| self.lockstep.run(batch, self.rows.shapes(), tap))?;
+        self.add(batch, sample);
         self.seconds += start.elapsed().as_secs_f64();
         Ok(())
     }
 
-    /// Compares the inputs with what is left of them after quantization, which it gives back in their forms.
-    fn compare_inputs(&mut self, batch: &Batch) -> Vec<Stored> {
-        let mut in_forms = Vec::with_capacity(batch.inputs.len());
-        for (name, tensor) in &batch.inputs {
-            let stored = Stored::plain(tensor.clone());
-            let once = self.program.to_form(name, &stored);
-            if let Some(row_idx) = self.rows.position(name) {
-                self.rows.get_mut(row_idx).observe_shape(&stored);
-                let compared = self.compared[row_idx].get_mut();
-                let compared = compared.unwrap_or_else(PoisonError::into_inner);
-                let test = |wanted: bool| wanted.then_some(&once);
-                let wanted = [
-                    (test(self.views.entire), &mut compared.entire),
-                    (test(self.views.local), &mut compared.local),
-                    (test(self.views.tensor), &mut compared.tensor),
-                ];
-                compare(batch, &stored, wanted, self.program.form(name), None);
+    /// Observes batches that `read` gives, several at once where they are small, until `after` says that there are enough.
+    ///
+    /// # Errors
+    /// As `read` and [`Analysis::observe`]: of the first batch that fails.
+    pub fn observe_all(
+        &mut self,
+        n_batches: usize,
+        read: impl Fn(usize) -> Result<Batch, Error> + Sync,
+        mut after: impl FnMut(&Self, usize) -> bool,
+    ) -> Result<(), Error> {
+        let mut n_done = 0;
+        // The first one tells how large samples are.
+        while n_done < n_batches && (n_done == 0 || self.n_at_once(n_batches - n_done) == 1) {
+            self.observe(&read(n_done)?, None)?;
+            if !after(self, n_done) {
+                return Ok(());
             }
-            in_forms.push(once);
+            n_done += 1;
         }
-        in_forms
+        if n_done == n_batches {
+            return Ok(());
+        }
+        let (lockstep, shapes) = (Arc::clone(&self.lockstep), Arc::clone(self.rows.shapes()));
+        let run = |idx| {
+            let batch = read(idx)?;
+            let sample = lockstep.run(&batch, &shapes, None)?;
+            Ok((batch, sample))
+        };
+        let mut start = Instant::now();
+        let n_at_once = self.n_at_once(n_batches - n_done);
+        in_order(n_done..n_batches, n_at_once, run, |idx, (batch, sample)| {
+            self.add(&batch, sample);
+            self.seconds += start.elapsed().as_secs_f64();
+            start = Instant::now();
+            Ok(after(self, idx))
+        })
+    }
+
+    /// How many of `n` samples run at once: each holds both runs, what is compared and what waits for a later layer.
+    fn n_at_once(&self, n: usize) -> usize {
+        let n_bytes = N_LARGEST_ALIVE * self.rows.largest_bytes();
+        let n_fitting = BYTES_AT_ONCE / n_bytes.max(1);
+        n_fitting.min(rayon::current_num_threads()).min(n).max(1)
+    }
+
+    /// Adds what a run measured; runs are added in the order of their samples.
+    fn add(&mut self, batch: &Batch, sample: Sample) {
+        for (name, tensor) in &batch.inputs {
+            if let Some(row_idx) = self.rows.position(name) {
+                self.rows.get_mut(row_idx).see_input(tensor);
+            }
+        }
+        sample.seen.into_iter().for_each(|seen| self.rows.learn(seen));
+        for (row_idx, measured) in &sample.measured {
+            self.compared[*row_idx].add(batch, measured);
+        }
+        let Lockstep {
+            network,
+            program,
+            views,
+            ..
+        } = &*self.lockstep;
+        for (idx, end) in &sample.ends {
+            let output = &mut self.outputs[*idx];
+            let form = program.form(output.name());
+            let shapes = (&network.model.graph, &**self.rows.shapes());
+            output.compare((batch, *views), end, form, shapes);
+        }
+        self.n_samples += batch.n_samples;
     }
 }
 
 impl Compared {
+    fn add(&mut self, batch: &Batch, measured: &Measured) {
+        measured.add_to(batch, [&mut self.entire, &mut self.local, &mut self.tensor]);
+    }
+
     fn views(&self) -> crate::report::Views {
         crate::report::Views {
             entire: self.entire.finish(),

@@ -23,6 +23,7 @@ use qloupe_tensor::{QuantScheme, Range};
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::own_threads::on_own_threads;
 use crate::samples::{Batch, Dataset};
 
 pub use sketch::Sketch;
@@ -123,6 +124,8 @@ pub fn calibrate(
         }
         Ok(calibration)
     };
+    let n_threads = rayon::current_num_threads() / n_parts;
+    let calibrate_part = |part| on_own_threads(n_threads, || calibrate_part(part));
     let parts: Vec<Result<Calibration<'_>, Error>> =
         (0..n_parts).into_par_iter().map(calibrate_part).collect();
     let mut all = Calibration::new(program, names, ranges_only);

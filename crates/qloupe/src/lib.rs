@@ -24,6 +24,7 @@ pub mod mixed_fp16;
 mod one_unit;
 pub mod optimize;
 pub mod outputs;
+mod own_threads;
 pub mod passes;
 pub mod plan;
 pub mod prepare;

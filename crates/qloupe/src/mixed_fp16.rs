@@ -199,9 +199,8 @@ impl<'a> Search<'a> {
         let Quantized { prepared, plan, .. } = self.base;
         let views = ViewSet::parse(["local"])?;
         let mut analysis = Analysis::new(&self.session.network, prepared, plan, Mode::FakeQuant, views)?;
-        for (idx, sample) in self.samples.iter().enumerate() {
-            analysis.observe(&Batch::single(idx, sample.inputs.clone()), None)?;
-        }
+        let sample = |idx: usize| Ok(Batch::single(idx, self.samples[idx].inputs.clone()));
+        analysis.observe_all(self.samples.len(), sample, |_, _| true)?;
         let report = analysis.finish();
         let local: BTreeMap<&str, f64> = report
             .layers

@@ -62,15 +62,28 @@ impl ValueMap {
         let Some(values) = physical.as_slice::<f32>().filter(|_| dim == Some(n)) else {
             return value.clone();
         };
+        // Elements side by side that have one channel.
         let inner: usize = if n == 1 {
-            1
+            values.len()
         } else {
             shape[axis + 1..].iter().product()
         };
-        let channel = |idx: usize| idx / inner.max(1) % n;
-        let mapped = values.iter().enumerate();
-        let mapped = mapped.map(|(idx, &x)| map(x, self.scale[channel(idx)], self.shift[channel(idx)]));
-        let tensor = Tensor::new(shape, mapped.collect()).expect("invariant: as many numbers");
+        let channels = || self.scale.iter().zip(&self.shift);
+        let mut mapped = Vec::with_capacity(values.len());
+        if inner == 1 {
+            for row in values.chunks(n.max(1)) {
+                mapped.extend(
+                    row.iter()
+                        .zip(channels())
+                        .map(|(&x, (&scale, &shift))| map(x, scale, shift)),
+                );
+            }
+        } else {
+            for (row, (&scale, &shift)) in values.chunks(inner.max(1)).zip(channels().cycle()) {
+                mapped.extend(row.iter().map(|&x| map(x, scale, shift)));
+            }
+        }
+        let tensor = Tensor::new(shape, mapped).expect("invariant: as many numbers");
         Stored::of_call(tensor, value.layout())
     }
 }

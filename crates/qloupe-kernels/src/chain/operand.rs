@@ -29,7 +29,7 @@ impl<'a> Operand<'a> {
         };
         let repeated = outer == 1 && inner < BLOCK;
         let values = if repeated {
-            Cow::Owned(values.iter().copied().cycle().take(inner + BLOCK).collect())
+            Cow::Owned(repeated_to(inner + BLOCK, values))
         } else {
             Cow::Borrowed(values)
         };
@@ -89,6 +89,17 @@ impl<'a> Operand<'a> {
         }
         &scratch[..n]
     }
+}
+
+/// `values` over and over, `n` of them.
+fn repeated_to(n: usize, values: &[f32]) -> Vec<f32> {
+    let mut repeated = Vec::with_capacity(n);
+    repeated.extend_from_slice(values);
+    while repeated.len() < n {
+        // Whole periods so far.
+        repeated.extend_from_within(..repeated.len().min(n - repeated.len()));
+    }
+    repeated
 }
 
 /// Fills `to` with `values` over and over, from position `first` on.

@@ -224,6 +224,25 @@ fn min_max_counts_what_is_not_finite() {
 }
 
 #[test]
+fn the_range_of_any_length_is_that_of_its_numbers_one_by_one() {
+    let x = floats(300, 5);
+    for start in [0, 1, 99] {
+        for n in 1..=200 {
+            let x = &x[start..][..n];
+            let range = min_max(x);
+            let min = x.iter().copied().fold(f32::INFINITY, f32::min) + 0.0;
+            let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0;
+            assert_eq!(
+                (range.min.to_bits(), range.max.to_bits()),
+                (min.to_bits(), max.to_bits()),
+                "{n}"
+            );
+            assert_eq!((range.n_nan, range.n_inf), (0, 0));
+        }
+    }
+}
+
+#[test]
 fn pools_follow_their_definition() {
     let g = PoolGeometry {
         n: 1,

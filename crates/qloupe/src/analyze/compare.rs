@@ -9,38 +9,52 @@ use crate::metrics::{Comparison, Moments, Representable};
 use crate::samples::Batch;
 use crate::value_map::ValueMap;
 
+/// What views make of a value, measured beside the golden one.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// For each view, which of the distinct tests it is.
+    tests: [Option<usize>; 3],
+    /// For each sample of the batch, the moments of each distinct test.
+    samples: Vec<Vec<Moments>>,
+}
+
+impl Measured {
+    /// Adds the samples to the comparisons of the views.
+    pub(super) fn add_to(&self, batch: &Batch, comparisons: [&mut Comparison; 3]) {
+        let views = comparisons.into_iter().zip(self.tests);
+        for (comparison, test) in views.filter_map(|(comparison, test)| Some((comparison, test?))) {
+            for (offset, sample) in self.samples.iter().enumerate() {
+                comparison.add_at(batch.first + offset, &sample[test]);
+            }
+        }
+    }
+}
+
 /// Compares a golden value with what views make of it, in its form and in whichever order that is stored; values of other
 /// dtypes are no rows. With a map the views are brought into the units of the golden value first.
 pub(super) fn compare(
     batch: &Batch,
-    reference: &Stored,
-    views: [(Option<&Stored>, &mut Comparison); 3],
+    golden: &Stored,
+    views: [Option<&Stored>; 3],
     form: &Form,
     map: Option<&ValueMap>,
-) {
-    let views = views
-        .into_iter()
-        .filter_map(|(test, comparison)| Some((test?, comparison)));
-    let (tests, mut comparisons): (Vec<&Stored>, Vec<&mut Comparison>) = views.unzip();
-    let Some(&first) = tests.first() else { return };
-    let golden = reference;
+) -> Option<Measured> {
+    let first = views.into_iter().flatten().next()?;
     let reference = golden.in_layout(first.layout());
-    let Some(values) = reference.as_slice::<f32>() else {
-        return;
-    };
+    let values = reference.as_slice::<f32>()?;
     let is_same = |a: &Stored, b: &Stored| {
         a.layout() == b.layout() && a.dtype() == b.dtype() && a.physical().shares_elements(b.physical())
     };
     // Views that share a value share its measurement.
-    let mut distinct: Vec<&Stored> = Vec::with_capacity(tests.len());
-    let mut measured_as = Vec::with_capacity(tests.len());
-    for test in tests {
+    let mut distinct: Vec<&Stored> = Vec::with_capacity(views.len());
+    let tests = views.map(|test| {
+        let test = test?;
         let known = distinct.iter().position(|other| is_same(other, test));
-        measured_as.push(known.unwrap_or(distinct.len()));
         if known.is_none() {
             distinct.push(test);
         }
-    }
+        Some(known.unwrap_or(distinct.len() - 1))
+    });
     let is_direct =
         |test: &&Stored| map.is_none() && test.layout() == first.layout() && tested(test, form).is_some();
     let made_real = |test: &Stored| {
@@ -64,7 +78,7 @@ pub(super) fn compare(
         };
         match in_form.filter(|test| test.len() == values.len()) {
             Some(test) => tested_views.push(test),
-            None => return,
+            None => return None,
         }
     }
     let range = form.params().and_then(Representable::of_params);
@@ -83,11 +97,10 @@ pub(super) fn compare(
                 .for_each(|moments| moments.take_clipping(&counted[0]));
         }
     }
-    for (offset, sample) in measured.iter().enumerate() {
-        for (comparison, &of) in comparisons.iter_mut().zip(&measured_as) {
-            comparison.add_at(batch.first + offset, &sample[of]);
-        }
-    }
+    Some(Measured {
+        tests,
+        samples: measured,
+    })
 }
 
 /// A value in its form as the comparison reads it; `None` where it must be made real first.

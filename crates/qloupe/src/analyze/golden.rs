@@ -7,7 +7,7 @@ use qloupe_ir::Topology;
 use qloupe_tensor::{DType, Element, Tensor};
 
 use super::places::Places;
-use super::rows::Rows;
+use super::rows::{Seen, Shapes};
 use super::stretch::{Expected, Job};
 use crate::Error;
 use crate::prepare::{Network, Prepared};
@@ -21,7 +21,10 @@ pub(super) struct Golden<'p> {
     walk: Walk<'p>,
     program: &'p QuantizedProgram,
     places: &'p Places,
-    rows: &'p mut Rows,
+    /// The shapes that are known.
+    known: &'p Shapes,
+    /// What is not known yet.
+    seen: Vec<Seen>,
     /// The local view is wanted.
     local: bool,
     /// Golden values that a later unit reads or writes, in the units of the original, by their places in the program.
@@ -39,7 +42,7 @@ impl<'p> Golden<'p> {
         walk: Walk<'p>,
         program: &'p QuantizedProgram,
         places: &'p Places,
-        rows: &'p mut Rows,
+        known: &'p Shapes,
         local: bool,
     ) -> Self {
         let n_places = program.values().len();
@@ -47,7 +50,8 @@ impl<'p> Golden<'p> {
             walk,
             program,
             places,
-            rows,
+            known,
+            seen: Vec::new(),
             local,
             values: vec![None; n_places],
             in_form: vec![None; n_places],
@@ -149,7 +153,7 @@ impl<'p> Golden<'p> {
             .any(|&place| self.values[place].is_none())
         {
             let Some(stepped) = self.walk.step()? else { break };
-            observe(&stepped, self.rows);
+            self.see(&stepped);
             for (name, value) in stepped.outputs {
                 self.keep(name, &value);
             }
@@ -157,23 +161,32 @@ impl<'p> Golden<'p> {
         Ok(())
     }
 
-    /// Runs what no unit needs.
-    pub(super) fn finish(mut self) -> Result<(), ExecError> {
+    /// Runs what no unit needs, and gives back what was not known.
+    pub(super) fn finish(mut self) -> Result<Vec<Seen>, ExecError> {
         while let Some(stepped) = self.walk.step()? {
-            observe(&stepped, self.rows);
+            self.see(&stepped);
         }
-        Ok(())
+        Ok(self.seen)
     }
-}
 
-fn observe(stepped: &Stepped<'_>, rows: &mut Rows) {
-    for (name, value) in &stepped.outputs {
-        if let Some(tensor) = value.as_tensor() {
-            rows.observe_golden(name, tensor.dtype(), || tensor.shape());
+    fn see(&mut self, stepped: &Stepped<'_>) {
+        let mut see = |name: &str, dtype, shape: &dyn Fn() -> Vec<usize>| {
+            if !self.known.contains_key(name) {
+                self.seen.push(Seen {
+                    name: name.to_owned(),
+                    dtype,
+                    shape: shape(),
+                });
+            }
+        };
+        for (name, value) in &stepped.outputs {
+            if let Some(tensor) = value.as_tensor() {
+                see(name, tensor.dtype(), &|| tensor.shape());
+            }
         }
-    }
-    for (name, shape) in &stepped.passed {
-        rows.observe_golden(name, DType::Float32, || shape.clone());
+        for (name, shape) in &stepped.passed {
+            see(name, DType::Float32, &|| shape.clone());
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The rows of a report: one for each float value of the original graph, and why the others have none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use qloupe_exec::Stored;
 use qloupe_ir::Topology;
-use qloupe_tensor::DType;
+use qloupe_tensor::{DType, Tensor};
 
 use crate::prepare::{Network, Prepared};
 use crate::report::{Provenance, Skipped};
@@ -28,9 +28,10 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn observe_shape(&mut self, golden: &Stored) {
+    /// Takes over what is seen of an input: its shape in the first sample, its dtype.
+    pub(super) fn see_input(&mut self, golden: &Tensor) {
         if self.shape.is_empty() {
-            self.shape = golden.shape();
+            self.shape = golden.shape().to_vec();
         }
         self.dtype = Some(golden.dtype());
     }
@@ -48,13 +49,23 @@ impl Row {
     }
 }
 
+/// Shapes of all golden values, each of the first sample that has it.
+pub(super) type Shapes = HashMap<String, Vec<usize>>;
+
+/// What a golden run sees of a value whose shape is not known yet.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) name: String,
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<usize>,
+}
+
 /// All rows, in the order of the original graph.
 #[derive(Debug)]
 pub(super) struct Rows {
     rows: Vec<Row>,
     position: HashMap<String, usize>,
-    /// Shapes of all golden values of the first sample.
-    shapes: HashMap<String, Vec<usize>>,
+    shapes: Arc<Shapes>,
     skipped: Vec<Skipped>,
 }
 
@@ -115,7 +126,7 @@ impl Rows {
         Self {
             rows,
             position,
-            shapes: HashMap::new(),
+            shapes: Arc::default(),
             skipped,
         }
     }
@@ -134,22 +145,32 @@ impl Rows {
         &mut self.rows[row_idx]
     }
 
-    pub(super) fn observe_golden(&mut self, name: &str, dtype: DType, shape: impl FnOnce() -> Vec<usize>) {
-        if self.shapes.contains_key(name) {
+    /// Takes over what a golden run saw of a value.
+    pub(super) fn learn(&mut self, seen: Seen) {
+        let Seen { name, dtype, shape } = seen;
+        if self.shapes.contains_key(&name) {
             return;
         }
-        let shape = shape();
-        if let Some(row_idx) = self.position(name) {
+        if let Some(row_idx) = self.position(&name) {
             let row = &mut self.rows[row_idx];
             if row.shape.is_empty() {
                 row.shape.clone_from(&shape);
             }
             row.dtype = Some(dtype);
         }
-        self.shapes.insert(name.to_owned(), shape);
+        Arc::make_mut(&mut self.shapes).insert(name, shape);
     }
 
-    pub(super) fn shapes(&self) -> &HashMap<String, Vec<usize>> {
+    /// Bytes of the largest golden value, as float32.
+    pub(super) fn largest_bytes(&self) -> usize {
+        let sizes = self
+            .shapes
+            .values()
+            .map(|shape| 4 * shape.iter().product::<usize>());
+        sizes.max().unwrap_or(0)
+    }
+
+    pub(super) fn shapes(&self) -> &Arc<Shapes> {
         &self.shapes
     }
 

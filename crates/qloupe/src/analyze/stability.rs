@@ -1,7 +1,5 @@
 //! When more samples would tell nothing new: the ranking of the worst units no longer changes.
 
-use std::sync::PoisonError;
-
 use super::{Analysis, Compared};
 use crate::metrics::Comparison;
 
@@ -75,11 +73,7 @@ impl Analysis<'_> {
 
     /// The rows of the worst units in a view; exact ones are none of them.
     fn worst_rows(&self, view: fn(&Compared) -> &Comparison) -> Vec<usize> {
-        let sqnr_db = |row_idx: usize| {
-            let compared = self.compared[row_idx].lock();
-            let compared = compared.unwrap_or_else(PoisonError::into_inner);
-            view(&compared).pooled_sqnr_db()
-        };
+        let sqnr_db = |row_idx: usize| view(&self.compared[row_idx]).pooled_sqnr_db();
         let units = self.rows.iter().filter(|(_, row)| !row.node.is_empty());
         let mut ranked: Vec<(usize, f64)> = units
             .filter_map(|(row_idx, _)| Some((row_idx, sqnr_db(row_idx)?)))

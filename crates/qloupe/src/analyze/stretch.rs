@@ -3,14 +3,12 @@
 //! The three work on different stretches at once: the golden run is ahead, the run under test follows, and the units that
 //! both have behind them are compared, each on its own.
 
-use std::sync::{Mutex, PoisonError};
-
 use qloupe_exec::{ExecError, QuantizedProgram, QuantizedWalk, Stored, Value};
 use rayon::prelude::*;
 
-use super::compare::compare;
+use super::ViewSet;
+use super::compare::{Measured, compare};
 use super::places::Places;
-use super::{Compared, ViewSet};
 use crate::samples::Batch;
 
 /// One unit of one sample.
@@ -79,6 +77,9 @@ pub(super) fn run_entire(walk: &mut QuantizedWalk<'_>, jobs: &mut [Job]) -> Resu
     Ok(())
 }
 
+/// The place of a row and what was measured of its value.
+pub(super) type OfRow = (usize, Measured);
+
 /// What a comparison needs beside the units.
 #[derive(Clone, Copy)]
 pub(super) struct Comparing<'a> {
@@ -86,8 +87,6 @@ pub(super) struct Comparing<'a> {
     pub(super) program: &'a QuantizedProgram,
     pub(super) places: &'a Places,
     pub(super) views: ViewSet,
-    /// One for each row.
-    pub(super) compared: &'a [Mutex<Compared>],
 }
 
 impl Comparing<'_> {
@@ -95,15 +94,20 @@ impl Comparing<'_> {
     ///
     /// # Errors
     /// That of the first unit that fails.
-    pub(super) fn compare(self, jobs: &mut [Job]) -> Result<(), ExecError> {
-        if rayon::current_num_threads() == 1 {
-            return jobs.iter_mut().try_for_each(|job| self.compare_unit(job));
+    pub(super) fn compare(self, jobs: &mut [Job]) -> Result<Vec<OfRow>, ExecError> {
+        let results: Vec<Result<Vec<OfRow>, ExecError>> = if rayon::current_num_threads() == 1 {
+            jobs.iter_mut().map(|job| self.compare_unit(job)).collect()
+        } else {
+            jobs.par_iter_mut().map(|job| self.compare_unit(job)).collect()
+        };
+        let mut measured = Vec::with_capacity(results.len());
+        for result in results {
+            measured.extend(result?);
         }
-        let results: Vec<_> = jobs.par_iter_mut().map(|job| self.compare_unit(job)).collect();
-        results.into_iter().collect()
+        Ok(measured)
     }
 
-    fn compare_unit(self, job: &mut Job) -> Result<(), ExecError> {
+    fn compare_unit(self, job: &mut Job) -> Result<Vec<OfRow>, ExecError> {
         if let (Some(inputs), None) = (&job.inputs, &job.local) {
             let (read, _) = self.program.places(job.unit_idx);
             // Golden inputs of the network in their forms are what the run under test begins with.
@@ -115,25 +119,21 @@ impl Comparing<'_> {
             });
         }
         let views = self.views;
+        let mut measured = Vec::new();
         for value in job.tensors(self.program) {
             let Some(row_idx) = self.places.rows[value.place] else {
                 continue;
             };
-            let compared = self.compared[row_idx].lock();
-            let compared = &mut *compared.unwrap_or_else(PoisonError::into_inner);
             let wanted = [
-                (Some(value.entire).filter(|_| views.entire), &mut compared.entire),
-                (value.local, &mut compared.local),
-                (value.once.filter(|_| views.tensor), &mut compared.tensor),
+                Some(value.entire).filter(|_| views.entire),
+                value.local,
+                value.once.filter(|_| views.tensor),
             ];
-            compare(
-                self.batch,
-                value.golden,
-                wanted,
-                self.program.form_at(value.place),
-                self.places.maps[value.place].as_ref(),
-            );
+            let form = self.program.form_at(value.place);
+            let map = self.places.maps[value.place].as_ref();
+            let compared = compare(self.batch, value.golden, wanted, form, map);
+            measured.extend(compared.map(|measured| (row_idx, measured)));
         }
-        Ok(())
+        Ok(measured)
     }
 }

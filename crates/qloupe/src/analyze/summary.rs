@@ -1,14 +1,13 @@
 //! The report of an analysis: its rows, its outputs, and what has no row.
 
 use std::collections::BTreeSet;
-use std::sync::{MutexGuard, PoisonError};
 
 use qloupe_exec::{Form, Mode};
 use qloupe_tensor::{QuantParams, Range};
 
+use super::Analysis;
 use super::ends::OutputState;
 use super::rows::Row;
-use super::{Analysis, Compared};
 use crate::findings::{self, Case};
 use crate::report::{Layer, ModelSummary, Phase, Report, Samples, Skipped, Timing, ValueRange};
 use crate::value_map::ValueMap;
@@ -16,17 +15,17 @@ use crate::value_map::ValueMap;
 impl Analysis<'_> {
     /// The report of all samples so far, without costs.
     pub fn finish(self) -> Report {
-        let graph = &self.network.model.graph;
+        let graph = &self.lockstep.network.model.graph;
         let n_params = graph.constants().values().map(|c| c.len()).sum();
         let mut report = Report {
             model: ModelSummary {
-                file: self.network.file.clone(),
-                opset: self.network.model.opset(),
+                file: self.lockstep.network.file.clone(),
+                opset: self.lockstep.network.model.opset(),
                 n_nodes: graph.nodes.len(),
                 n_params,
             },
             target: self.prepared.target.id.to_owned(),
-            mode: match (self.prepared.target.activation, self.program.mode()) {
+            mode: match (self.prepared.target.activation, self.lockstep.program.mode()) {
                 (None, _) => "fp16",
                 (_, Mode::Integer) => "integer",
                 (_, Mode::FakeQuant) => "fake-quant",
@@ -67,12 +66,7 @@ impl Analysis<'_> {
 
     /// True when nothing was compared.
     fn is_empty(&self, row_idx: usize) -> bool {
-        self.compared(row_idx).entire.finish().is_empty()
-    }
-
-    fn compared(&self, row_idx: usize) -> MutexGuard<'_, Compared> {
-        let compared = self.compared[row_idx].lock();
-        compared.unwrap_or_else(PoisonError::into_inner)
+        self.compared[row_idx].entire.finish().is_empty()
     }
 
     /// The values without a row, with the reason.
@@ -88,8 +82,13 @@ impl Analysis<'_> {
             reason: "the quantized model has no value of this name".to_owned(),
         }));
         if self.prepared.stored.is_some() {
-            let known: BTreeSet<&str> = self.network.program.values().collect();
-            let outputs = self.program.units().iter().flat_map(|unit| unit.outputs());
+            let known: BTreeSet<&str> = self.lockstep.network.program.values().collect();
+            let outputs = self
+                .lockstep
+                .program
+                .units()
+                .iter()
+                .flat_map(|unit| unit.outputs());
             let unknown = outputs.filter(|name| !known.contains(name.as_str()));
             skipped.extend(unknown.map(|name| Skipped {
                 name: name.clone(),
@@ -101,8 +100,8 @@ impl Analysis<'_> {
     }
 
     fn layer(&self, row_idx: usize, row: &Row) -> Layer {
-        let compared = self.compared(row_idx);
-        let form = self.program.form(&row.name);
+        let compared = &self.compared[row_idx];
+        let form = self.lockstep.program.form(&row.name);
         let entry = self.plan.value(&row.name);
         let map = self.prepared.maps.get(&row.name);
         let (scale, zero_point) = form.params().map_or((Vec::new(), Vec::new()), |p| match map {

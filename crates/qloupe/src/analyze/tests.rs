@@ -86,6 +86,47 @@ fn layer<'r>(report: &'r Report, name: &str) -> &'r Layer {
 }
 
 #[test]
+fn samples_at_once_give_what_they_give_one_by_one() {
+    const N: usize = 7;
+    let network = convolutions();
+    let inputs = inputs(&[1, 2, 3, 3]);
+    let options = QuantizeOptions::new(targets::find("rk3588").unwrap());
+    let quantized = with_plain_ranges(prepared(&network), [(0, inputs.as_slice())], &options).unwrap();
+    let views = ViewSet::parse(["entire", "local", "tensor"]).unwrap();
+    let (prepared, plan) = (&quantized.prepared, &quantized.plan);
+    let new = || Analysis::new(&network, prepared, plan, Mode::Integer, views).unwrap();
+    let read = |idx: usize| {
+        let scaled = |x: &f32| x / (idx + 1) as f32;
+        let values: Vec<f32> = inputs[0].1.as_slice().unwrap().iter().map(scaled).collect();
+        let tensor = Tensor::new(inputs[0].1.shape(), values).unwrap();
+        Ok(Batch::single(idx, vec![("x".to_owned(), tensor)]))
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for n in [1, 2, N] {
+        let (mut one_by_one, mut at_once) = (new(), new());
+        for idx in 0..n {
+            one_by_one.observe(&read(idx).unwrap(), None).unwrap();
+        }
+        let mut order = Vec::new();
+        let after = |analysis: &Analysis<'_>, idx: usize| {
+            order.push((idx, analysis.n_samples));
+            idx + 1 < n
+        };
+        pool.install(|| at_once.observe_all(N, read, after)).unwrap();
+        assert!(
+            order.into_iter().eq((0..n).map(|idx| (idx, idx + 1))),
+            "in order, no more than asked for"
+        );
+        let (one_by_one, at_once) = (one_by_one.finish(), at_once.finish());
+        assert_eq!(at_once.samples.n, n);
+        assert_eq!(
+            serde_json::to_value((&at_once.layers, &at_once.outputs)).unwrap(),
+            serde_json::to_value((&one_by_one.layers, &one_by_one.outputs)).unwrap()
+        );
+    }
+}
+
+#[test]
 fn a_scaled_value_is_reported_in_the_units_of_the_original() {
     let network = convolutions();
     let inputs = inputs(&[1, 2, 3, 3]);

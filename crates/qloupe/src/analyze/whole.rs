@@ -45,17 +45,24 @@ pub fn analyze(
     let mut analysis = Analysis::new(network, prepared, plan, options.mode, options.views)?;
     let n_batches = dataset.n_batches();
     let mut stability = options.until_stable.then(Stability::default);
-    for idx in 0..n_batches {
-        let batch = dataset.batch(idx)?;
-        if let Some(tap) = &mut tap {
-            tap.begin_sample(idx);
-        }
-        analysis.observe(&batch, tap.as_mut().map(|tap| &mut **tap as &mut dyn Tap))?;
+    let mut after = |analysis: &Analysis<'_>, idx| {
         stages("analyze", idx + 1, n_batches);
-        if let Some(stability) = &mut stability {
-            stability.observe(&analysis);
-            if stability.is_stable() {
-                break;
+        !stability.as_mut().is_some_and(|stability| {
+            stability.observe(analysis);
+            stability.is_stable()
+        })
+    };
+    match &mut tap {
+        None => analysis.observe_all(n_batches, |idx| Ok(dataset.batch(idx)?), after)?,
+        // Its owner sees values sample by sample.
+        Some(tap) => {
+            for idx in 0..n_batches {
+                let batch = dataset.batch(idx)?;
+                tap.begin_sample(idx);
+                analysis.observe(&batch, Some(&mut **tap as &mut dyn Tap))?;
+                if !after(&analysis, idx) {
+                    break;
+                }
             }
         }
     }

@@ -193,10 +193,15 @@ impl<'a> Contest<'a> {
         let Examination { samples, mode, .. } = self.examination;
         let mut analysis = Analysis::new(&self.session.network, prepared, plan, mode, ENTIRE)?;
         let stage = format!("{}, {}", options.algorithm.id(), options.method.name());
-        for idx in 0..samples.n_batches() {
-            analysis.observe(&samples.batch(idx)?, None)?;
-            (self.stages)(&stage, idx + 1, samples.n_batches());
-        }
+        let n_batches = samples.n_batches();
+        analysis.observe_all(
+            n_batches,
+            |idx| Ok(samples.batch(idx)?),
+            |_, idx| {
+                (self.stages)(&stage, idx + 1, n_batches);
+                true
+            },
+        )?;
         Ok(analysis.finish())
     }
 
