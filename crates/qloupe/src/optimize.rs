@@ -7,6 +7,7 @@ mod channel_ranges;
 mod clip_saturated;
 mod dead_channels;
 mod equalize_layers;
+mod equalize_members;
 mod float_answers;
 mod lanes;
 mod migrate_scales;
@@ -371,7 +372,11 @@ fn raced(
     }
     let mut plan = best.map_or(plan, |best| best.plan);
     let all = work.race_referee.as_ref().unwrap_or(referee);
-    let after = if corrects { " with biases corrected where that helps," } else { "" };
+    let after = if corrects {
+        " with biases corrected where that helps,"
+    } else {
+        ""
+    };
     plan.optimized.race = format!("{},{after} on {} samples", figures.join(", "), all.n_samples());
     Ok(Quantized {
         prepared,

@@ -12,8 +12,12 @@ use qloupe_tensor::{DType, Requantize, Tensor};
 use crate::Error;
 use crate::one_unit::add_biases;
 use crate::passes::{
-    Fused, Rescale, Scaling, fold_batch_norm::fold_batch_norm, rescale_concat,
-    resolve_branches::resolve_branches, scale_values::Rewrite, upgrade_opset::upgrade_opset,
+    Fused, Rescale, Scaling,
+    fold_batch_norm::fold_batch_norm,
+    rescale_concat,
+    resolve_branches::resolve_branches,
+    scale_values::{Joins, Rewrite},
+    upgrade_opset::upgrade_opset,
 };
 use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};
@@ -300,14 +304,14 @@ impl Prepared {
     /// # Errors
     /// Scales that the graph cannot take.
     pub(crate) fn with_scalings(&self, network: &Network, scalings: &[Scaling]) -> Result<Self, Error> {
-        let mut rewrite = Rewrite::new(&self.model.graph, &self.program);
+        let mut rewrite = Rewrite::new(&self.model.graph, &self.program, Joins::new(&self.model));
         let mut maps: BTreeMap<String, ValueMap> = BTreeMap::new();
         for scaling in scalings {
             let wrong = |what: String| {
                 let first = scaling.values.first().map_or("", String::as_str);
                 Error::Options(format!("scaling of \"{first}\" by {}: {what}", scaling.pass))
             };
-            rewrite.scale(scaling).map_err(wrong)?;
+            rewrite.scale(scaling, scalings).map_err(wrong)?;
             for name in &scaling.values {
                 let map = ValueMap::scaled(&scaling.pass, name, scaling.axis, scaling.scale.clone());
                 if self.maps.contains_key(name) || maps.insert(name.clone(), map).is_some() {

@@ -205,9 +205,7 @@ impl Judged<'_> {
     fn outputs(&self, replay: &mut Replay<'_>, changed: Vec<(String, Value)>) -> Result<Named, Error> {
         let outputs = &self.network.model.graph.outputs;
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        let replayed = replay
-            .run(changed, &names)
-            .map_err(|e| self.network.located(e))?;
+        let replayed = replay.run(changed, &names).map_err(|e| self.network.located(e))?;
         let tensor = |(name, value): (&&str, &Value)| {
             Some((
                 (*name).to_owned(),
@@ -225,11 +223,7 @@ type Energies = BTreeMap<String, Vec<Vec<[f64; 2]>>>;
 fn quantized(value: &Value, params: &QuantParams) -> Option<Stored> {
     let stored = value.as_tensor()?;
     stored.physical().as_slice::<f32>()?;
-    Some(to_form(
-        stored,
-        &Form::Quantized(params.clone()),
-        Mode::FakeQuant,
-    ))
+    Some(to_form(stored, &Form::Quantized(params.clone()), Mode::FakeQuant))
 }
 
 /// The error that quantization makes.
