@@ -1,6 +1,7 @@
 //! What wins accuracy back: the race of calibration algorithms, and passes that change weights. Each is judged on samples
 //! that it did not see, and undone where it hurts.
 
+mod absorb_biases;
 mod answers;
 mod bias_correction;
 mod channel_ranges;
