@@ -141,8 +141,8 @@ pub(crate) struct QuantizeArgs {
     /// Scales of weights: channel or layer [default: channel]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// 0 changes no weight and no value; 1 folds batch norms, rescales a last Concat or leaves what follows the last products in float, and ends ranges where what reads them saturates; 2 also moves scales between
-    /// layers and zeroes dead channels; 3 also corrects biases and rounds weights by what they do [default: 3]
+    /// 0 changes no weight and no value; 1 folds batch norms, rescales a last Concat or leaves what follows the last products in float, and ends ranges where what reads them saturates; 2 also moves scales and
+    /// constants between layers, brings members of a Concat to one magnitude and zeroes dead channels; 3 also corrects biases and rounds weights by what they do [default: 3]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) optimization_level: Option<u8>,
     /// Keep the statistics of calibration in this .npz: read if it exists, written otherwise

@@ -119,12 +119,15 @@ impl Request<'_> {
 
     /// Checks that the plan is for a device of Rockchip's.
     fn require_rockchip(&self) -> Result<(), Error> {
-        if let Some(scaling) = self.plan.optimized.scalings.first() {
+        let optimized = &self.plan.optimized;
+        let scaled = optimized.scalings.iter().map(|scaling| (&scaling.pass, "scaled"));
+        let shifted = optimized.shifts.iter().map(|shift| (&shift.pass, "shifted"));
+        if let Some((pass, done)) = scaled.chain(shifted).next() {
             return Err(Error::Options(format!(
-                "{}: {} scaled values of the plan channel by channel, and the vendor's tool reads the model as it is, expected a \
+                "{}: {} {done} values of the plan channel by channel, and the vendor's tool reads the model as it is, expected a \
                  plan of `build --optimization-level 1`",
                 self.plan_path.display(),
-                scaling.pass
+                pass
             )));
         }
         if self.plan.target.starts_with("rk") || self.plan.target.starts_with("rv") {

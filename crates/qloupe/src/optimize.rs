@@ -1,12 +1,14 @@
 //! What wins accuracy back: the race of calibration algorithms, and passes that change weights. Each is judged on samples
 //! that it did not see, and undone where it hurts.
 
+mod absorb_biases;
 mod answers;
 mod bias_correction;
 mod channel_ranges;
 mod clip_saturated;
 mod dead_channels;
 mod equalize_layers;
+mod equalize_members;
 mod float_answers;
 mod lanes;
 mod migrate_scales;

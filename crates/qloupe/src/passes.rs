@@ -5,10 +5,12 @@ pub mod fold_batch_norm;
 pub mod rescale_concat;
 pub mod resolve_branches;
 pub mod scale_values;
+pub mod shift_values;
 pub mod upgrade_opset;
 
 pub use rescale_concat::Rescale;
 pub use scale_values::Scaling;
+pub use shift_values::Shift;
 
 /// A value of the original graph that the target never has, because the value `into` stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use qloupe_exec::{Cast, Form};
 use qloupe_tensor::{DType, QuantParams, Range, Tensor};
 
-use crate::passes::{Rescale, Scaling};
+use crate::passes::{Rescale, Scaling, Shift};
 
 pub use build::{PlanOptions, build_plan};
 pub use constants::{constants_path, read_constants, write_plan};
@@ -125,6 +125,8 @@ pub struct Optimized {
     pub rescales: Vec<Rescale>,
     /// Values that are scaled channel by channel.
     pub scalings: Vec<Scaling>,
+    /// Values from which a constant of each channel is taken away, after they are scaled.
+    pub shifts: Vec<Shift>,
     /// Constants that passes changed: weights on their grid, biases.
     pub constants: BTreeMap<String, Tensor>,
     /// Biases of nodes that had none: the output of the node to the constant.

@@ -12,8 +12,13 @@ use qloupe_tensor::{DType, Requantize, Tensor};
 use crate::Error;
 use crate::one_unit::add_biases;
 use crate::passes::{
-    Fused, Rescale, Scaling, fold_batch_norm::fold_batch_norm, rescale_concat,
-    resolve_branches::resolve_branches, scale_values::Rewrite, upgrade_opset::upgrade_opset,
+    Fused, Rescale, Scaling, Shift,
+    fold_batch_norm::fold_batch_norm,
+    rescale_concat,
+    resolve_branches::resolve_branches,
+    scale_values::{Joins, Rewrite},
+    shift_values,
+    upgrade_opset::upgrade_opset,
 };
 use crate::plan::{QuantPlan, WeightPlan};
 use crate::shapes::{self, ShapeError};
@@ -298,14 +303,14 @@ impl Prepared {
     /// # Errors
     /// Scales that the graph cannot take.
     pub(crate) fn with_scalings(&self, network: &Network, scalings: &[Scaling]) -> Result<Self, Error> {
-        let mut rewrite = Rewrite::new(&self.model.graph, &self.program);
+        let mut rewrite = Rewrite::new(&self.model.graph, &self.program, Joins::new(&self.model));
         let mut maps: BTreeMap<String, ValueMap> = BTreeMap::new();
         for scaling in scalings {
             let wrong = |what: String| {
                 let first = scaling.values.first().map_or("", String::as_str);
                 Error::Options(format!("scaling of \"{first}\" by {}: {what}", scaling.pass))
             };
-            rewrite.scale(scaling).map_err(wrong)?;
+            rewrite.scale(scaling, scalings).map_err(wrong)?;
             for name in &scaling.values {
                 let map = ValueMap::scaled(&scaling.pass, name, scaling.axis, scaling.scale.clone());
                 if self.maps.contains_key(name) || maps.insert(name.clone(), map).is_some() {
@@ -320,6 +325,69 @@ impl Prepared {
         model.graph = rewrite.finish();
         let mut prepared = self.with_model(network, model)?;
         prepared.maps.extend(maps);
+        Ok(prepared)
+    }
+
+    /// The graph with shifted values, which may be scaled already.
+    ///
+    /// # Errors
+    /// Shifts that the graph cannot take.
+    pub(crate) fn with_shifts(&self, network: &Network, shifts: &[Shift]) -> Result<Self, Error> {
+        let mut rewrite = Rewrite::new(&self.model.graph, &self.program, Joins::default());
+        let mut maps = self.maps.clone();
+        let mut shifted: BTreeSet<&String> = BTreeSet::new();
+        for shift in shifts {
+            let wrong = |what: String| {
+                let first = shift.values.first().map_or("", String::as_str);
+                Error::Options(format!("shift of \"{first}\" by {}: {what}", shift.pass))
+            };
+            rewrite.shift(shift).map_err(wrong)?;
+            for name in &shift.values {
+                let map = match maps.get(name) {
+                    _ if !shifted.insert(name) => Err(format!("\"{name}\" is shifted already")),
+                    Some(known) if known.axis != shift_values::AXIS => {
+                        Err(format!("\"{name}\" is scaled along another axis"))
+                    }
+                    Some(known) => Ok(known.shifted(&shift.pass, &shift.shift)),
+                    None => Ok(ValueMap {
+                        shift: shift.shift.clone(),
+                        ..ValueMap::scaled(
+                            &shift.pass,
+                            name,
+                            shift_values::AXIS,
+                            vec![1.0; shift.shift.len()],
+                        )
+                    }),
+                };
+                maps.insert(name.clone(), map.map_err(wrong)?);
+            }
+        }
+        let mut model = self.model.clone();
+        model.graph = rewrite.finish();
+        let mut prepared = self.with_model(network, model)?;
+        prepared.maps = maps;
+        Ok(prepared)
+    }
+
+    /// The graph with rescaled Concats, scaled and shifted values, in the order in which passes find them.
+    ///
+    /// # Errors
+    /// What does not fit the graph.
+    pub(crate) fn with_rewrites(
+        self,
+        network: &Network,
+        (rescales, scalings, shifts): (&[Rescale], &[Scaling], &[Shift]),
+    ) -> Result<Self, Error> {
+        let mut prepared = self;
+        if !rescales.is_empty() {
+            prepared = prepared.with_rescales(network, rescales)?;
+        }
+        if !scalings.is_empty() {
+            prepared = prepared.with_scalings(network, scalings)?;
+        }
+        if !shifts.is_empty() {
+            prepared = prepared.with_shifts(network, shifts)?;
+        }
         Ok(prepared)
     }
 

@@ -329,13 +329,8 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     })?;
     let head = read_head(&file, &text)?;
     let network = &session.network;
-    let mut prepared = Prepared::new(network, targets::find(&head.target)?, head.optimization_level)?;
-    if !head.rescales.is_empty() {
-        prepared = prepared.with_rescales(network, &head.rescales)?;
-    }
-    if !head.scalings.is_empty() {
-        prepared = prepared.with_scalings(network, &head.scalings)?;
-    }
+    let prepared = Prepared::new(network, targets::find(&head.target)?, head.optimization_level)?;
+    let mut prepared = prepared.with_rewrites(network, (&head.rescales, &head.scalings, &head.shifts))?;
     let mut plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
     if let Some(name) = head.constants {
         let shape = |name: &str| prepared.program.constant(name).map(Tensor::shape);
@@ -345,6 +340,7 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     }
     plan.optimized.rescales = head.rescales;
     plan.optimized.scalings = head.scalings;
+    plan.optimized.shifts = head.shifts;
     prepared.check_plan(&file, &plan)?;
     Ok(Quantized::new(prepared, plan))
 }

@@ -40,12 +40,43 @@ impl ValueMap {
         self.mapped(original, |x, s, t| (x - t) / s)
     }
 
+    /// The map of a value from which `shift` was taken away after it had been rewritten as here.
+    pub(crate) fn shifted(&self, pass: &str, shift: &[f32]) -> Self {
+        let (n, own) = (self.scale.len().max(shift.len()), self.scale.len());
+        let scale: Vec<f32> = (0..n).map(|c| self.scale[c % own]).collect();
+        let moved = |c: usize| self.shift[c % own] + scale[c] * shift[c % shift.len()];
+        Self {
+            pass: format!("{}, {pass}", self.pass),
+            source: self.source.clone(),
+            axis: self.axis,
+            shift: (0..n).map(moved).collect(),
+            scale,
+        }
+    }
+
     /// What happened, in words.
     pub(crate) fn describe(&self) -> String {
-        let least = self.scale.iter().copied().fold(f32::INFINITY, f32::min);
-        let largest = self.scale.iter().copied().fold(0.0, f32::max);
+        let least = |numbers: &[f32]| numbers.iter().copied().fold(f32::INFINITY, f32::min);
+        let largest = |numbers: &[f32]| numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let is_at = |numbers: &[f32], at: f32| numbers.iter().all(|number| number.to_bits() == at.to_bits());
+        let mut changes = Vec::new();
+        if !is_at(&self.shift, 0.0) {
+            changes.push(format!(
+                "less by {:.3} to {:.3}",
+                least(&self.shift),
+                largest(&self.shift)
+            ));
+        }
+        if changes.is_empty() || !is_at(&self.scale, 1.0) {
+            changes.push(format!(
+                "divided by {:.3} to {:.3}",
+                least(&self.scale),
+                largest(&self.scale)
+            ));
+        }
         format!(
-            "divided by {least:.3} to {largest:.3}, channel by channel; figures here are in the units of the original"
+            "{}, channel by channel; figures here are in the units of the original",
+            changes.join(", ")
         )
     }
 
@@ -110,6 +141,24 @@ mod tests {
             );
             assert_eq!(map.to_original(&rewritten).to_plain(), &original);
         }
+    }
+
+    #[test]
+    fn a_shift_after_a_scale_is_told_in_the_units_of_the_original() {
+        let scaled = ValueMap::scaled("scale", "x", 1, vec![2.0, 0.5]);
+        let both = scaled.shifted("shift", &[3.0, 8.0]);
+        assert_eq!(
+            (both.scale.as_slice(), both.shift.as_slice()),
+            (&[2.0, 0.5][..], &[6.0, 4.0][..])
+        );
+        assert_eq!(both.pass, "scale, shift");
+        let words = "less by 4.000 to 6.000, divided by 0.500 to 2.000, channel by channel; figures here are in the units of the original";
+        assert_eq!(both.describe(), words);
+        assert!(
+            scaled
+                .describe()
+                .starts_with("divided by 0.500 to 2.000, channel")
+        );
     }
 
     #[test]

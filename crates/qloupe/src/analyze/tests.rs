@@ -5,7 +5,7 @@ use qloupe_ir::{AttributeValue, Graph, Model, Node, OpsetImport, TensorType, Val
 use qloupe_tensor::{DType, Tensor};
 
 use super::*;
-use crate::passes::{Rescale, Scaling};
+use crate::passes::{Rescale, Scaling, Shift};
 use crate::quantize::{QuantizeOptions, with_plain_ranges};
 use crate::report::{Layer, Metrics, Report};
 use crate::targets;
@@ -165,6 +165,35 @@ fn a_scaled_value_is_reported_in_the_units_of_the_original() {
     let different = scaled([1.0, 0.25]);
     let row = layer(&different, "r");
     assert_eq!(row.scale, [row.scale[1] * 4.0, row.scale[1]]);
+    for metrics in [&row.views.entire, &row.views.local, &row.views.tensor] {
+        assert!(metrics["cosine"].mean > 0.99, "{metrics:?}");
+    }
+}
+
+#[test]
+fn a_shifted_value_is_reported_in_the_units_of_the_original() {
+    let wave = |k: f32| (0..4).map(|i| (i as f32 * k).sin()).collect::<Vec<f32>>();
+    let weight = |k| Tensor::new(&[2, 2, 1, 1], wave(k)).unwrap();
+    let nodes = vec![
+        Node::new("Conv", "a", &["x", "w1"], &["a"]),
+        Node::new("Conv", "y", &["a", "w2"], &["y"]),
+    ];
+    let network = network(nodes, vec![("w1", weight(1.3)), ("w2", weight(0.7))]);
+    let shift = Shift {
+        pass: "absorb_biases".to_owned(),
+        values: vec!["a".to_owned()],
+        shift: vec![3.0, -2.0],
+    };
+    let twice = [shift.clone(), shift.clone()];
+    let error = prepared(&network).with_shifts(&network, &twice).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "shift of \"a\" by absorb_biases: \"a\" is shifted already"
+    );
+    let rewritten = prepared(&network).with_shifts(&network, &[shift]).unwrap();
+    let report = analyzed(&network, rewritten, &inputs(&[1, 2, 3, 3]));
+    let row = layer(&report, "a");
+    assert_eq!(row.provenance[0].pass, "absorb_biases");
     for metrics in [&row.views.entire, &row.views.local, &row.views.tensor] {
         assert!(metrics["cosine"].mean > 0.99, "{metrics:?}");
     }

@@ -11,7 +11,7 @@ use crate::analyze::{Analysis, ViewSet};
 use crate::calibrate::Statistics;
 use crate::evaluate::{Contender, Hits, evaluate};
 use crate::optimize::{Work, races, restructure};
-use crate::passes::Rescale;
+use crate::passes::{Rescale, Scaling, Shift};
 use crate::plan::{Method, Optimized};
 use crate::prepare::Prepared;
 use crate::quantize::{QuantizeOptions, Quantized, Stages, quantize_by, statistics_of};
@@ -33,6 +33,9 @@ struct Start {
     optimized: Optimized,
 }
 
+/// What was rewritten in a graph.
+type Rewrites = (Vec<Rescale>, Vec<Scaling>, Vec<Shift>);
+
 /// Plans in comparison.
 pub(super) struct Contest<'a> {
     session: &'a Session,
@@ -44,7 +47,7 @@ pub(super) struct Contest<'a> {
     work: Work<'a>,
     starts: Vec<(Method, Start)>,
     /// One for each way in which the graph was rewritten: nearly always one.
-    statistics: Vec<(Vec<Rescale>, Statistics)>,
+    statistics: Vec<(Rewrites, Statistics)>,
     calibration_seconds: f64,
 }
 
@@ -161,8 +164,12 @@ impl<'a> Contest<'a> {
     /// The statistics of a network, which serve every algorithm.
     fn calibrate(&mut self, start_idx: usize) -> Result<usize, Error> {
         let Start { prepared, optimized } = &self.starts[start_idx].1;
-        let rescales = &optimized.rescales;
-        if let Some(idx) = self.statistics.iter().position(|(known, _)| known == rescales) {
+        let rewrites = (
+            optimized.rescales.clone(),
+            optimized.scalings.clone(),
+            optimized.shifts.clone(),
+        );
+        if let Some(idx) = self.statistics.iter().position(|(known, _)| *known == rewrites) {
             return Ok(idx);
         }
         let needs_most = |options: &&QuantizeOptions| !options.algorithm.needs_ranges_only();
@@ -179,7 +186,7 @@ impl<'a> Contest<'a> {
         let began = Instant::now();
         let statistics = statistics_of(prepared, self.calibration, &options, self.stages)?;
         self.calibration_seconds += began.elapsed().as_secs_f64();
-        self.statistics.push((rescales.clone(), statistics));
+        self.statistics.push((rewrites, statistics));
         Ok(self.statistics.len() - 1)
     }
 

@@ -34,7 +34,8 @@ impl Pattern for ConcatMemberLost {
                     let is_concat = op_type == "Concat";
                     let fix = if is_concat {
                         format!(
-                            "bring the members to one magnitude (--optimization-level 1 does), or cut the head before \
+                            "bring the members to one magnitude (--optimization-level 1 does behind the last \
+                             products, 2 before them), or cut the head before \
                              \"{}\" and join on the CPU: --crop-outputs {}",
                             node.label(),
                             node.inputs.join(",")

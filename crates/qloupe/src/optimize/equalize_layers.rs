@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::passes::Scaling;
-use crate::passes::scale_values::{Constants, Place, Region, Role, Tie};
+use crate::passes::scale_values::{Constants, Place, Region, RegionWeight, Role};
 
 /// The name of the pass in plans and reports.
 pub(super) const PASS: &str = "equalize_layers";
@@ -43,20 +43,24 @@ pub(super) fn equalize(
     let mut weights = Weights::default();
     let mut states: Vec<State<'_>> = Vec::new();
     for region in regions {
-        let Some(ranges) = ranges.get(&region.read).filter(|r| r.len() == region.n_channels) else {
+        let Some(ranges) = region.ranges(ranges) else {
             continue;
         };
-        let sides = [Role::Produces, Role::Consumes]
-            .map(|role| region.weights.iter().filter(move |(_, t)| t.role == role));
-        // A Mul or a normalization before is no layer.
-        let is_layer = |(_, tie): &&(String, Tie)| tie.place != Place::Flat;
-        let [mut before, mut after] = sides;
-        if before.by_ref().all(|weight| is_layer(&weight)) && after.next().is_some() {
+        let sides = [Role::Produces, Role::Consumes].map(|role| {
             region
                 .weights
                 .iter()
-                .for_each(|(name, _)| weights.add(name, constants));
-            states.push(State::new(region, ranges));
+                .filter(move |weight| weight.tie.role == role)
+        });
+        // A Mul or a normalization before is no layer.
+        let is_layer = |weight: &RegionWeight| weight.tie.place != Place::Flat;
+        let [mut before, mut after] = sides;
+        if before.by_ref().all(is_layer) && after.next().is_some() {
+            region
+                .weights
+                .iter()
+                .for_each(|weight| weights.add(&weight.name, constants));
+            states.push(State::new(region, &ranges));
         }
     }
     for _ in 0..MAX_SWEEPS {
@@ -65,7 +69,7 @@ pub(super) fn equalize(
             break;
         }
     }
-    states.into_iter().filter_map(State::finish).collect()
+    states.into_iter().flat_map(State::finish).collect()
 }
 
 /// The weights with the scales so far.
@@ -85,12 +89,12 @@ impl Weights {
         }
     }
 
-    /// The largest magnitude of each channel, as a share of the largest of those that are alive.
-    fn shares(&self, (name, tie): &(String, Tie), is_dead: &[bool]) -> Vec<f64> {
+    /// The largest magnitude of each channel of the region, as a share of the largest of those that are alive.
+    fn shares(&self, weight: &RegionWeight, is_dead: &[bool]) -> Vec<f64> {
         let mut largest = vec![0.0_f64; is_dead.len()];
-        if let Some((shape, values)) = self.values.get(name) {
+        if let Some((shape, values)) = self.values.get(&weight.name) {
             for (idx, value) in values.iter().enumerate() {
-                let channel = tie.place.channel(idx, shape);
+                let channel = weight.channel(idx, shape);
                 largest[channel] = largest[channel].max(value.abs());
             }
         }
@@ -103,11 +107,11 @@ impl Weights {
         largest
     }
 
-    fn scale(&mut self, (name, tie): &(String, Tie), factors: &[f64]) {
-        if let Some((shape, values)) = self.values.get_mut(name) {
+    fn scale(&mut self, weight: &RegionWeight, factors: &[f64]) {
+        if let Some((shape, values)) = self.values.get_mut(&weight.name) {
             for (idx, value) in values.iter_mut().enumerate() {
-                let factor = factors[tie.place.channel(idx, shape)];
-                *value *= if tie.role == Role::Consumes {
+                let factor = factors[weight.channel(idx, shape)];
+                *value *= if weight.tie.role == Role::Consumes {
                     factor
                 } else {
                     factor.recip()
@@ -141,7 +145,12 @@ impl<'r> State<'r> {
     fn step(&mut self, weights: &mut Weights, bound: Bound) -> f64 {
         let shares = |role: Role| {
             let mut largest = vec![0.0_f64; self.scale.len()];
-            for weight in self.region.weights.iter().filter(|(_, tie)| tie.role == role) {
+            for weight in self
+                .region
+                .weights
+                .iter()
+                .filter(|weight| weight.tie.role == role)
+            {
                 let shares = weights.shares(weight, &self.is_dead);
                 largest.iter_mut().zip(shares).for_each(|(a, b)| *a = a.max(b));
             }
@@ -153,7 +162,7 @@ impl<'r> State<'r> {
         let mut factors = vec![1.0; self.scale.len()];
         for (channel, factor) in factors.iter_mut().enumerate() {
             let (r1, r2) = (before[channel], after[channel]);
-            if self.is_dead[channel] || r1 <= 0.0 || r2 <= 0.0 {
+            if self.is_dead[channel] || self.region.is_pinned[channel] || r1 <= 0.0 || r2 <= 0.0 {
                 continue;
             }
             let known = self.scale[channel];
@@ -171,14 +180,13 @@ impl<'r> State<'r> {
         change
     }
 
-    fn finish(self) -> Option<Scaling> {
-        let scale: Vec<f32> = self.scale.iter().map(|&s| s as f32).collect();
+    fn finish(self) -> Vec<Scaling> {
         let changes = self.scale.iter().any(|s| (s - 1.0).abs() >= CONVERGED);
-        changes.then(|| Scaling {
-            pass: PASS.to_owned(),
-            values: self.region.values.clone(),
-            axis: self.region.axis,
-            scale,
-        })
+        let scale: Vec<f32> = self.scale.iter().map(|&s| s as f32).collect();
+        if changes {
+            self.region.scalings(PASS, &scale)
+        } else {
+            Vec::new()
+        }
     }
 }

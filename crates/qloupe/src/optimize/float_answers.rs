@@ -80,7 +80,7 @@ fn last_units(prepared: &Prepared) -> BTreeSet<usize> {
         let mut readers = outputs_of(idx)
             .into_iter()
             .flat_map(|name| prepared.topology.consumers(name));
-        if readers.all(|reader| node_idxs.contains(&reader)) {
+        if readers.all(|reader| node_idxs.contains(reader)) {
             node_idxs.extend(&prepared.units[idx].node_idxs);
             last.insert(idx);
         }

@@ -29,9 +29,7 @@ pub(super) fn migrate(
     strength: f32,
 ) -> Vec<Scaling> {
     let of_region = |region: &Region| {
-        let ranges = ranges
-            .get(&region.read)
-            .filter(|r| r.len() == region.n_channels)?;
+        let ranges = region.ranges(ranges)?;
         let values: Vec<f32> = ranges.iter().map(|[min, max]| max.max(-min)).collect();
         let weights = weight_magnitudes(region, constants);
         let least = |of: &[f32]| of.iter().copied().fold(0.0, f32::max) * LEAST_PART;
@@ -44,17 +42,15 @@ pub(super) fn migrate(
         };
         let logarithms: Vec<f32> = values.iter().zip(&weights).map(logarithm).collect();
         let mean = logarithms.iter().sum::<f32>() / logarithms.len() as f32;
-        Some(Scaling {
-            pass: PASS.to_owned(),
-            values: region.values.clone(),
-            axis: region.axis,
-            scale: logarithms.iter().map(|l| (l - mean).exp()).collect(),
-        })
+        let scale: Vec<f32> = logarithms.iter().map(|l| (l - mean).exp()).collect();
+        Some(region.scalings(PASS, &scale))
     };
     regions
         .iter()
-        .filter(|region| is_linear(region, constants))
+        // Proportions to channels that stay are no choice of this pass.
+        .filter(|region| is_linear(region, constants) && !region.is_pinned.contains(&true))
         .filter_map(of_region)
+        .flatten()
         .collect()
 }
 
@@ -63,23 +59,27 @@ fn is_linear(region: &Region, constants: &Constants<'_>) -> bool {
     let mut read = region
         .weights
         .iter()
-        .filter(|(_, tie)| tie.role == Role::Consumes);
-    read.all(|(name, _)| constants.get(name).is_some_and(|weight| weight.rank() == 2))
+        .filter(|weight| weight.tie.role == Role::Consumes);
+    read.all(|weight| {
+        constants
+            .get(&weight.name)
+            .is_some_and(|tensor| tensor.rank() == 2)
+    })
 }
 
 /// The largest magnitude that multiplies each channel.
 fn weight_magnitudes(region: &Region, constants: &Constants<'_>) -> Vec<f32> {
     let mut largest = vec![0.0_f32; region.n_channels];
-    for (name, tie) in region
+    for weight in region
         .weights
         .iter()
-        .filter(|(_, tie)| tie.role == Role::Consumes)
+        .filter(|weight| weight.tie.role == Role::Consumes)
     {
-        let Some(tensor) = constants.get(name) else {
+        let Some(tensor) = constants.get(&weight.name) else {
             continue;
         };
         for (idx, value) in tensor.as_slice::<f32>().unwrap_or_default().iter().enumerate() {
-            let channel = tie.place.channel(idx, tensor.shape());
+            let channel = weight.channel(idx, tensor.shape());
             largest[channel] = largest[channel].max(value.abs());
         }
     }

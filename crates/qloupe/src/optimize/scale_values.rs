@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::channel_ranges::channel_ranges;
 use super::dead_channels::DeadChannels;
 use super::equalize_layers::{self, Bound, equalize};
+use super::equalize_members::{self, equalize_members};
 use super::migrate_scales::{self, STRENGTHS, migrate};
 use super::score::{LEAST_GAIN_DB, Referee};
 use super::{MAX_RACE_SAMPLES, Pass, Work, bias_correction};
 use crate::Error;
 use crate::passes::Scaling;
-use crate::passes::scale_values::{Constants, Finder, Region};
+use crate::passes::scale_values::{Constants, Finder, Joins, Region};
 use crate::plan::Optimized;
 use crate::prepare::Prepared;
 use crate::quantize::with_plain_ranges;
@@ -30,6 +31,10 @@ type Propose = fn(&[Region], &Constants<'_>, &BTreeMap<String, Vec<[f32; 2]>>) -
 
 /// The passes, in the order in which they run.
 const PASSES: &[(&str, Propose)] = &[
+    (equalize_members::PASS, |regions, _, ranges| {
+        let of_strength = |strength: &f32| equalize_members(regions, ranges, *strength);
+        equalize_members::STRENGTHS.iter().map(of_strength).collect()
+    }),
     (equalize_layers::PASS, |regions, constants, ranges| {
         [Bound::ByRange, Bound::Free]
             .map(|bound| equalize(regions, constants, ranges, bound))
@@ -101,6 +106,7 @@ fn proposed(
     let program = &prepared.program;
     let finder = Finder {
         program,
+        joins: &Joins::new(&prepared.model),
         topology: &prepared.topology,
         shapes,
         limits: is_integer_min(prepared),
@@ -110,8 +116,18 @@ fn proposed(
     if regions.is_empty() {
         return Ok(Vec::new());
     }
-    let axes = regions.iter().map(|region| (region.read.clone(), region.axis));
-    let ranges = channel_ranges(work, program, &axes.collect())?;
+    let mut axes = BTreeMap::new();
+    for region in &regions {
+        let wholes = region.joins.iter().map(|join| &join.whole);
+        axes.extend(
+            region
+                .reads
+                .iter()
+                .chain(wholes)
+                .map(|name| (name.clone(), region.axis)),
+        );
+    }
+    let ranges = channel_ranges(work, program, &axes)?;
     let mut proposed = propose(&regions, &Constants::new(program), &ranges);
     proposed.retain(|scalings| !scalings.is_empty());
     proposed.dedup();
@@ -125,7 +141,11 @@ fn is_integer_min(prepared: &Prepared) -> bool {
 }
 
 /// How near a graph comes to the float network once the level's other passes have run, and the graph.
-fn judged(work: &Work<'_>, referee: &Referee, prepared: Prepared) -> Result<(f64, Prepared), Error> {
+pub(super) fn judged(
+    work: &Work<'_>,
+    referee: &Referee,
+    prepared: Prepared,
+) -> Result<(f64, Prepared), Error> {
     let network = work.network();
     let samples = &work.tuning()[..work.tuning().len().min(MAX_RACE_SAMPLES)];
     let plain = with_plain_ranges(prepared, work.numbered(), work.options)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use qloupe_tensor::Tensor;
 
 use super::Work;
+use super::absorb_biases::absorb_biases;
 use super::float_answers;
 use super::scale_values::scale_values;
 use super::score::Referee;
@@ -31,7 +32,9 @@ pub(super) fn restructure(
     } else {
         rescale_concats(work, referee, prepared, optimized)?
     };
-    scale_values(work, referee, prepared, &shapes(work)?, optimized)
+    let shapes = shapes(work)?;
+    let prepared = scale_values(work, referee, prepared, &shapes, optimized)?;
+    absorb_biases(work, referee, prepared, &shapes, optimized)
 }
 
 fn rescale_concats(

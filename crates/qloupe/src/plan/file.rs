@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Method, Optimized, PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
 use crate::Error;
-use crate::passes::{Rescale, Scaling};
+use crate::passes::{Rescale, Scaling, Shift};
 
 /// The value of `schema` in a plan file.
 pub(super) const SCHEMA: &str = "qloupe-plan/1";
@@ -39,6 +39,8 @@ struct PlanFile {
     rescales: Vec<RescaleEntry>,
     #[serde(default)]
     scalings: Vec<ScalingEntry>,
+    #[serde(default)]
+    shifts: Vec<ShiftEntry>,
     #[serde(default)]
     new_biases: BTreeMap<String, String>,
     #[serde(default)]
@@ -72,6 +74,14 @@ struct ScalingEntry {
     values: Vec<String>,
     axis: usize,
     scale: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShiftEntry {
+    pass: String,
+    values: Vec<String>,
+    shift: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +154,22 @@ impl ScalingEntry {
     }
 }
 
+impl ShiftEntry {
+    fn into_shift(self) -> Result<Shift, String> {
+        if self.shift.is_empty() || self.shift.iter().any(|t| !t.is_finite()) {
+            return Err(format!(
+                "shift of {:?}: expected finite numbers, one for each channel",
+                self.values
+            ));
+        }
+        Ok(Shift {
+            pass: self.pass,
+            values: self.values,
+            shift: self.shift,
+        })
+    }
+}
+
 /// One number, or one for each index of an axis.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
@@ -186,6 +212,8 @@ pub struct PlanHead {
     pub rescales: Vec<Rescale>,
     /// Values that are scaled.
     pub scalings: Vec<Scaling>,
+    /// Values that are shifted.
+    pub shifts: Vec<Shift>,
 }
 
 /// Reads the head of a plan.
@@ -202,9 +230,12 @@ pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let rescales = rescales.collect::<Result<_, String>>().map_err(wrong)?;
     let scalings = read.scalings.into_iter().map(ScalingEntry::into_scaling);
     let scalings = scalings.collect::<Result<_, String>>().map_err(wrong)?;
+    let shifts = read.shifts.into_iter().map(ShiftEntry::into_shift);
+    let shifts = shifts.collect::<Result<_, String>>().map_err(wrong)?;
     Ok(PlanHead {
         rescales,
         scalings,
+        shifts,
         target: read.target,
         optimization_level: read.optimization_level,
         constants: read.constants,
@@ -310,6 +341,7 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
             passes: read.passes.into_iter().map(PassEntry::into_record).collect(),
             rescales: Vec::new(),
             scalings: Vec::new(),
+            shifts: Vec::new(),
             constants: BTreeMap::new(),
             new_biases: read.new_biases,
         },

@@ -5,7 +5,7 @@ use qloupe_tensor::{DType, Granularity, QuantParams};
 
 use super::file::SCHEMA;
 use super::{PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
-use crate::passes::{Rescale, Scaling};
+use crate::passes::{Rescale, Scaling, Shift};
 
 const HEADER: &str = "\
 # The precision of every value. Edit `precision`: \"fp16\" or \"float\" raises a value, and the unit that computes it,
@@ -36,6 +36,7 @@ pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
     head.extend(plan.optimized.passes.iter().map(format_pass));
     head.extend(plan.optimized.rescales.iter().map(format_rescale));
     head.extend(plan.optimized.scalings.iter().map(format_scaling));
+    head.extend(plan.optimized.shifts.iter().map(format_shift));
     if !plan.optimized.new_biases.is_empty() {
         head.push("\n# Biases for nodes that had none.\n[new_biases]".to_owned());
         let entry = |(output, name): (&String, &String)| format!("{} = {}", quoted(output), quoted(name));
@@ -85,6 +86,17 @@ fn format_scaling(scaling: &Scaling) -> String {
         values.join(", "),
         scaling.axis,
         numbers(&scaling.scale)
+    )
+}
+
+fn format_shift(shift: &Shift) -> String {
+    let values: Vec<String> = shift.values.iter().map(|name| quoted(name)).collect();
+    format!(
+        "\n# Each channel of these values is less by its shift, which the biases before and after them take in.\n\
+         [[shifts]]\npass = {}\nvalues = [{}]\nshift = [{}]",
+        quoted(&shift.pass),
+        values.join(", "),
+        numbers(&shift.shift)
     )
 }
 

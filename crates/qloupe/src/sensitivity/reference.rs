@@ -26,13 +26,13 @@ pub(super) fn reference_constants(
     if optimized.constants.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut before = Prepared::new(network, prepared.target, plan.optimization_level)?;
-    if !optimized.rescales.is_empty() {
-        before = before.with_rescales(network, &optimized.rescales)?;
-    }
-    if !optimized.scalings.is_empty() {
-        before = before.with_scalings(network, &optimized.scalings)?;
-    }
+    let before = Prepared::new(network, prepared.target, plan.optimization_level)?;
+    let rewrites = (
+        &optimized.rescales[..],
+        &optimized.scalings[..],
+        &optimized.shifts[..],
+    );
+    let before = before.with_rewrites(network, rewrites)?;
     let original = |(name, changed): (&String, &Tensor)| {
         let known = before.program.constant(name).cloned();
         let zeros = || Tensor::new(changed.shape(), vec![0.0_f32; changed.len()]);

@@ -1,6 +1,6 @@
 //! What an operator does with scaled channels, and which of its constants take the scales in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use qloupe_exec::Program;
 use qloupe_ir::Node;
@@ -17,8 +17,10 @@ const PASSING: &[&str] = &[
     "LeakyRelu",
     "MaxPool",
     "PRelu",
+    "Pad",
     "Relu",
     "Reshape",
+    "Resize",
     "Squeeze",
     "Unsqueeze",
 ];
@@ -41,10 +43,23 @@ impl<'p> Constants<'p> {
         self.changed.get(name).or_else(|| self.program.constant(name))
     }
 
+    /// A float constant.
+    pub(crate) fn floats(&self, name: &str) -> Option<&Tensor> {
+        self.get(name).filter(|tensor| tensor.as_slice::<f32>().is_some())
+    }
+
     /// A float constant of a node.
     fn of(&self, node: &Node, input_idx: usize) -> Option<&Tensor> {
-        self.get(node.input(input_idx)?)
-            .filter(|tensor| tensor.as_slice::<f32>().is_some())
+        self.floats(node.input(input_idx)?)
+    }
+
+    /// The upper bound of a Clip from 0.
+    pub(crate) fn limit(&self, node: &Node) -> Option<f32> {
+        let scalar = |idx: usize| self.of(node, idx)?.as_slice::<f32>()?.first().copied();
+        (node.is_onnx("Clip") && scalar(1)? == 0.0)
+            .then(|| scalar(2))
+            .flatten()
+            .filter(|high| *high > 0.0 && high.is_finite())
     }
 
     /// True for a constant, or an input that is not there.
@@ -97,7 +112,8 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn n_channels(self, shape: &[usize]) -> usize {
+    /// How many channels a constant has.
+    pub(crate) fn n_channels(self, shape: &[usize]) -> usize {
         match self {
             Self::Flat => shape.iter().product(),
             Self::Axis(axis) => shape.get(axis).copied().unwrap_or(0),
@@ -139,40 +155,59 @@ pub(super) fn passed_inputs<'n>(node: &'n Node, constants: &Constants<'_>) -> Ve
     inputs.into_iter().take(1).collect()
 }
 
-/// The constants of a node that scales of `values` change; `None` for a node that cannot take them.
+/// The constants of a node that scales change; `None` for a node that cannot take them. `n_of` tells how many channels a value
+/// that is scaled has. Whether scales fit those of other values at the node is not looked at.
 pub(super) fn ties(
     node: &Node,
     constants: &Constants<'_>,
-    values: &BTreeSet<&str>,
-    n: usize,
+    n_of: &dyn Fn(&str) -> Option<usize>,
 ) -> Option<Vec<Tie>> {
-    let reads = node.used_values().iter().any(|name| values.contains(name));
-    let writes = node.outputs.iter().any(|name| values.contains(name.as_str()));
-    if !reads && !writes {
+    let reads = node.used_values().iter().any(|name| n_of(name).is_some());
+    let written = node.outputs.iter().find_map(|name| n_of(name));
+    if !reads && written.is_none() {
         return Some(Vec::new());
     }
     if node.outputs.len() > 1 {
         return None;
     }
-    if writes && multiplies_values(node, constants) {
-        // One factor is scaled, the other stays.
-        let scaled = node.inputs.iter().filter(|name| values.contains(name.as_str()));
-        return (scaled.count() == 1).then(Vec::new);
-    }
-    if writes && let Some(ties) = passes(node, constants, n) {
-        let inputs = passed_inputs(node, constants);
-        return inputs.iter().all(|name| values.contains(name)).then_some(ties);
-    }
     let mut found = Vec::new();
-    if writes {
+    if let Some(n) = written {
+        if multiplies_values(node, constants) {
+            // One factor is scaled, the other stays.
+            let scaled = node.inputs.iter().filter(|name| n_of(name).is_some());
+            return (scaled.count() == 1).then(Vec::new);
+        }
+        if let Some(ties) = passes(node, constants, n) {
+            let inputs = passed_inputs(node, constants);
+            return inputs.iter().all(|name| n_of(name) == written).then_some(ties);
+        }
         found.extend(produces(node, constants, n)?);
     }
     if reads {
         let others = node.inputs.iter().skip(1);
-        let only_first = others.filter(|name| values.contains(name.as_str())).count() == 0;
+        let only_first = others.filter(|name| n_of(name).is_some()).count() == 0;
+        let n = n_of(node.input(0)?)?;
         found.push(consumes(node, constants, n).filter(|_| only_first)?);
     }
     Some(found)
+}
+
+/// The inputs of a node that have to be scaled as its output is, where that is scaled and the node can take it (`ties`).
+pub(super) fn alike_inputs<'n>(
+    node: &'n Node,
+    constants: &Constants<'_>,
+    ties: &[Tie],
+    n_of: &dyn Fn(&str) -> Option<usize>,
+) -> Vec<&'n str> {
+    let is_scaled = |name: &&str| n_of(name).is_some();
+    let is_passing = ties.iter().all(|tie| tie.role == Role::Passes);
+    if !is_passing || !node.outputs.iter().any(|name| is_scaled(&name.as_str())) {
+        return Vec::new();
+    }
+    if multiplies_values(node, constants) {
+        return node.inputs.iter().map(String::as_str).filter(is_scaled).collect();
+    }
+    passed_inputs(node, constants)
 }
 
 /// True for a Mul of two values.
@@ -185,15 +220,6 @@ pub(super) fn multiplies_channels(node: &Node, constants: &Constants<'_>, n: usi
     node.is_onnx("Mul") && output_weight(node, constants, n).is_some()
 }
 
-/// The upper bound of a Clip from 0.
-pub(super) fn limit(node: &Node, constants: &Constants<'_>) -> Option<f32> {
-    let scalar = |idx: usize| constants.of(node, idx)?.as_slice::<f32>()?.first().copied();
-    (node.is_onnx("Clip") && scalar(1)? == 0.0)
-        .then(|| scalar(2))
-        .flatten()
-        .filter(|high| *high > 0.0 && high.is_finite())
-}
-
 fn passes(node: &Node, constants: &Constants<'_>, n: usize) -> Option<Vec<Tie>> {
     if node.is_onnx("Add") && node.inputs.len() == 2 {
         let added = (0..2).filter(|&idx| !constants.is_computed(node, idx));
@@ -202,8 +228,26 @@ fn passes(node: &Node, constants: &Constants<'_>, n: usize) -> Option<Vec<Tie>> 
         return ties.filter(|ties| ties.len() < 2);
     }
     let is_passing = PASSING.iter().any(|op| node.is_onnx(op)) && constants.is_computed(node, 0);
-    let is_bounded = !node.is_onnx("Clip") || limit(node, constants).is_some();
-    (is_passing && is_bounded).then(Vec::new)
+    let commutes = match node.op_type.as_str() {
+        "Clip" => constants.limit(node).is_some(),
+        "Pad" => pads_zeros(node, constants),
+        "Resize" => node.string("coordinate_transformation_mode") != Some("tf_crop_and_resize"),
+        _ => true,
+    };
+    (is_passing && commutes).then(Vec::new)
+}
+
+/// True for a Pad that adds zeros, or elements that are there.
+fn pads_zeros(node: &Node, constants: &Constants<'_>) -> bool {
+    let value = node.input(2);
+    let is_zero = || {
+        constants
+            .of(node, 2)?
+            .as_slice::<f32>()?
+            .first()
+            .map(|value| *value == 0.0)
+    };
+    node.attribute("value").is_none() && (value.is_none() || is_zero() == Some(true))
 }
 
 fn produces(node: &Node, constants: &Constants<'_>, n: usize) -> Option<Vec<Tie>> {

@@ -131,6 +131,39 @@ fn convolutional(kinds: &[usize], n: usize, seed: u32) -> Graph {
     builder.finish(&y)
 }
 
+/// Branches of several widths that Concats join, one of them twice, one with a member that nothing can scale, one around a
+/// residual branch; a Split that takes a value apart again.
+fn joined(kinds: &[usize], widths: [usize; 2], seed: u32) -> Graph {
+    let mut builder = Builder::new(seed);
+    let axis = [("axis", AttributeValue::Int(1))];
+    let branch = |builder: &mut Builder, n: usize, kind: usize| {
+        let x = builder.conv("x", N_IN, n, 1);
+        activation(builder, &x, kind, n)
+    };
+    let [n, m] = widths;
+    let a = branch(&mut builder, n, kinds[0]);
+    let b = branch(&mut builder, m, kinds[1]);
+    let gate = builder.node("Sigmoid", &["x"]);
+    let first = builder.with("Concat", &[&a, &gate, &b], &axis);
+    let first = activation(&mut builder, &first, kinds[2], n + N_IN + m);
+    let c = builder.conv(&first, n + N_IN + m, n + m, 1);
+    let second = builder.with("Concat", &[&b, &a], &[("axis", AttributeValue::Int(-3))]);
+    let sum = builder.node("Add", &[&c, &second]);
+    let split = builder.constant(&[2]);
+    let sizes = Tensor::new(&[2], vec![m as i64, n as i64]).unwrap();
+    builder.graph.set_initializer(&split, sizes);
+    let parts = [format!("{sum}_0"), format!("{sum}_1")];
+    let node = Node::new("Split", &parts[0], &[&sum, &split], &[&parts[0], &parts[1]]);
+    builder
+        .graph
+        .nodes
+        .push(node.with_attribute("axis", AttributeValue::Int(1)));
+    let left = builder.conv(&parts[0], m, 2, 1);
+    let right = builder.conv(&parts[1], n, 2, 1);
+    let y = builder.node("Mul", &[&left, &right]);
+    builder.finish(&y)
+}
+
 /// A normalization that two products read, one of them before a bias and another product.
 fn attention(n: usize, seed: u32) -> Graph {
     let mut builder = Builder::new(seed);
@@ -186,6 +219,13 @@ fn input(seed: u32) -> Tensor {
     Builder::new(seed).tensor(&[2, N_IN, SIDE, SIDE])
 }
 
+fn joins(graph: &Graph, input: &Tensor) -> Joins {
+    let mut shapes = shapes(graph, input);
+    shapes.insert("x".to_owned(), input.shape().to_vec());
+    let dims = |name: &str, axis: usize| shapes.get(name)?.get(axis).copied();
+    Joins::of_graph(graph, &|name| Some(shapes.get(name)?.len()), &dims)
+}
+
 fn regions(graph: &Graph, input: &Tensor, limits: bool) -> Vec<Region> {
     let program = Program::from_graph(graph.clone(), &|_| 17).unwrap();
     let topology = Topology::new(graph).unwrap();
@@ -193,30 +233,39 @@ fn regions(graph: &Graph, input: &Tensor, limits: bool) -> Vec<Region> {
         program: &program,
         topology: &topology,
         shapes: &shapes(graph, input),
+        joins: &joins(graph, input),
         limits,
     };
     finder.regions(BTreeSet::new())
 }
 
-/// Scales every region by numbers from 1/8 to 8, and returns how many there were and how far the output moved.
+/// The graph with every region scaled by two to the power of halves from -3 to 3, or of whole numbers.
+fn scaled(graph: &Graph, input: &Tensor, regions: &[Region], seed: u32, is_whole: bool) -> Graph {
+    let program = Program::from_graph(graph.clone(), &|_| 17).unwrap();
+    let mut rewrite = Rewrite::new(graph, &program, joins(graph, input));
+    let mut scalings = Vec::new();
+    for (idx, region) in regions.iter().enumerate() {
+        let exponent = |channel: usize| ((channel * 5 + idx * 3 + seed as usize) % 13) as f32 / 2.0 - 3.0;
+        let whole = |exponent: f32| if is_whole { exponent.floor() } else { exponent };
+        let scale = |channel: usize| match region.is_pinned[channel] {
+            true => 1.0,
+            false => whole(exponent(channel)).exp2(),
+        };
+        let scale: Vec<f32> = (0..region.n_channels).map(scale).collect();
+        scalings.extend(region.scalings("test", &scale));
+    }
+    for scaling in &scalings {
+        rewrite.scale(scaling, &scalings).unwrap();
+    }
+    rewrite.finish()
+}
+
+/// Scales every region, and returns how many there were and how far the output moved.
 fn scaled_error(graph: &Graph, seed: u32) -> (usize, f32) {
     let input = input(seed);
     let found = regions(graph, &input, true);
-    let program = Program::from_graph(graph.clone(), &|_| 17).unwrap();
-    let mut rewrite = Rewrite::new(graph, &program);
-    for (idx, region) in found.iter().enumerate() {
-        let exponent = |channel: usize| ((channel * 5 + idx * 3 + seed as usize) % 13) as f32 / 2.0 - 3.0;
-        let scaling = Scaling {
-            pass: "test".to_owned(),
-            values: region.values.clone(),
-            axis: region.axis,
-            scale: (0..region.n_channels)
-                .map(|channel| exponent(channel).exp2())
-                .collect(),
-        };
-        rewrite.scale(&scaling).unwrap();
-    }
-    let (reference, test) = (run(graph, &input), run(&rewrite.finish(), &input));
+    let rewritten = scaled(graph, &input, &found, seed, false);
+    let (reference, test) = (run(graph, &input), run(&rewritten, &input));
     let (a, b) = (
         reference[0].1.as_slice::<f32>().unwrap(),
         test[0].1.as_slice::<f32>().unwrap(),
@@ -238,6 +287,31 @@ proptest! {
         let (n_regions, error) = scaled_error(&convolutional(&kinds, n, seed), seed);
         prop_assert!(n_regions >= 1);
         prop_assert!(error <= FLOAT_TOLERANCE, "{error}");
+    }
+
+    #[test]
+    fn concats_keep_their_function(
+        kinds in proptest::collection::vec(0_usize..6, 3),
+        widths in [1_usize..5, 2_usize..5],
+        seed in 0_u32..1000,
+    ) {
+        let graph = joined(&kinds, widths, seed);
+        let (n_regions, error) = scaled_error(&graph, seed);
+        prop_assert_eq!(n_regions, 1);
+        prop_assert!(error <= FLOAT_TOLERANCE, "{}", error);
+    }
+
+    #[test]
+    fn powers_of_two_change_no_bit_behind_a_concat(
+        kinds in proptest::collection::vec(0_usize..6, 3),
+        widths in [1_usize..5, 2_usize..5],
+        seed in 0_u32..1000,
+    ) {
+        let graph = joined(&kinds, widths, seed);
+        let input = input(seed);
+        let rewritten = scaled(&graph, &input, &regions(&graph, &input, true), seed, true);
+        prop_assert!(rewritten != graph);
+        prop_assert_eq!(run(&graph, &input), run(&rewritten, &input));
     }
 
     #[test]
@@ -288,6 +362,67 @@ fn a_value_that_the_network_gives_out_or_squares_is_not_scaled() {
 }
 
 #[test]
+fn a_member_that_cannot_be_scaled_keeps_its_scale_and_the_others_have_their_own() {
+    let graph = joined(&[0, 0, 0], [2, 3], 1);
+    let found = regions(&graph, &input(1), true);
+    let [region] = &found[..] else { panic!("{found:?}") };
+    let channels = |name: &str| &region.values.iter().find(|(value, _)| value == name).unwrap().1;
+    let n_pinned = region.is_pinned.iter().filter(|pinned| **pinned).count();
+    assert_eq!(n_pinned, N_IN, "those of the Sigmoid");
+    assert_eq!(region.n_channels, 2 + 3 + N_IN);
+    let (a, b) = (channels("v1"), channels("v3"));
+    let expected = [b.as_slice(), a].concat();
+    let second = region.joins.iter().find(|join| join.members.len() == 2).unwrap();
+    assert_eq!(channels(&second.whole), &expected);
+}
+
+#[test]
+fn scales_that_a_concat_does_not_join_are_refused() {
+    let graph = joined(&[0, 0, 0], [2, 3], 1);
+    let input = input(1);
+    let program = Program::from_graph(graph.clone(), &|_| 17).unwrap();
+    let found = regions(&graph, &input, true);
+    let scale: Vec<f32> = found[0]
+        .is_pinned
+        .iter()
+        .map(|pinned| if *pinned { 1.0 } else { 2.0 })
+        .collect();
+    let fitting = found[0].scalings("test", &scale);
+    for idx in 0..fitting.len() {
+        let mut scalings = fitting.clone();
+        scalings[idx].scale[0] *= 2.0;
+        let mut rewrite = Rewrite::new(&graph, &program, joins(&graph, &input));
+        let outcome: Result<Vec<()>, String> = scalings
+            .iter()
+            .map(|scaling| rewrite.scale(scaling, &scalings))
+            .collect();
+        let error = outcome.unwrap_err();
+        assert!(error.contains("cannot take it"), "{error}");
+    }
+}
+
+#[test]
+fn zeros_around_a_value_and_another_size_pass_scales_on() {
+    let padded_by = |value: f32| {
+        let mut builder = Builder::new(1);
+        let a = builder.conv("x", N_IN, 4, 1);
+        let pads = Tensor::new(&[8], vec![0_i64, 0, 1, 0, 0, 0, 0, 1]).unwrap();
+        builder.graph.set_initializer("pads", pads);
+        let scales = Tensor::new(&[4], vec![1.0_f32, 1.0, 2.0, 1.5]).unwrap();
+        builder.graph.set_initializer("scales", scales);
+        let value = builder.scalar(value);
+        let b = builder.node("Pad", &[&a, "pads", &value]);
+        let c = builder.node("Resize", &[&b, "", "scales"]);
+        let d = builder.conv(&c, 4, 4, 1);
+        builder.finish(&d)
+    };
+    let (n_regions, error) = scaled_error(&padded_by(0.0), 3);
+    assert_eq!(n_regions, 1);
+    assert!(error <= FLOAT_TOLERANCE, "{error}");
+    assert!(regions(&padded_by(1.0), &input(3), true).is_empty());
+}
+
+#[test]
 fn a_weight_that_two_nodes_share_is_copied() {
     let mut builder = Builder::new(1);
     let a = builder.conv("x", N_IN, 4, 1);
@@ -312,7 +447,10 @@ fn what_does_not_fit_is_refused() {
             axis: 1,
             scale,
         };
-        Rewrite::new(&graph, &program).scale(&scaling).unwrap_err()
+        let mut rewrite = Rewrite::new(&graph, &program, Joins::default());
+        rewrite
+            .scale(&scaling, std::slice::from_ref(&scaling))
+            .unwrap_err()
     };
     let four = || vec![2.0; 4];
     let cases = [

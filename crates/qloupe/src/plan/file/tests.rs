@@ -117,6 +117,29 @@ fn scalings_read_back_and_must_be_positive() {
 }
 
 #[test]
+fn shifts_read_back_and_must_be_finite() {
+    let mut shifted = plan();
+    shifted.optimized.shifts = vec![Shift {
+        pass: "absorb_biases".to_owned(),
+        values: vec!["a".to_owned(), "b".to_owned()],
+        shift: vec![0.0, 1.5],
+    }];
+    let text = format_plan(&shifted, None);
+    assert_eq!(
+        read_head("p.toml", &text).unwrap().shifts,
+        shifted.optimized.shifts
+    );
+    let error = read_head(
+        "p.toml",
+        &text.replace("shift = [0.0, 1.5]", "shift = [0.0, inf]"),
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "p.toml: shift of [\"a\", \"b\"]: expected finite numbers, one for each channel"
+    );
+}
+
+#[test]
 fn edits_that_make_no_sense_are_named() {
     struct Case {
         from: &'static str,
