@@ -10,8 +10,8 @@ use anyhow::{Context, ensure};
 const MAX_BYTES: u64 = 15_000_000;
 /// The best of so many runs counts.
 const N_RUNS: usize = 20;
-/// What a program names that needs libraries of the system.
-const LOADER: &[u8] = b"ld-linux";
+/// The type of the ELF program header that names a loader of shared libraries.
+const PT_INTERP: u32 = 3;
 
 /// Builds the program in the profile `dist` for this machine's architecture, without shared libraries.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -37,20 +37,38 @@ pub(crate) fn run() -> anyhow::Result<()> {
     ensure!(status.success(), "the build ended with {status}");
     let program = target.join(&triple).join("dist/qloupe");
     let bytes = std::fs::read(&program).with_context(|| program.display().to_string())?;
-    let is_dynamic = bytes.windows(LOADER.len()).any(|window| window == LOADER);
     println!(
         "{}: {:.1} MB, --help in {:.1} ms",
         program.display(),
         bytes.len() as f64 / 1e6,
         help_ms(&program)?
     );
-    ensure!(!is_dynamic, "the program needs shared libraries, expected none");
+    ensure!(
+        is_static(&bytes).context("the program is no ELF file of 64 bits")?,
+        "the program needs shared libraries, expected none"
+    );
     ensure!(
         bytes.len() as u64 <= MAX_BYTES,
         "the program has {} bytes, expected at most {MAX_BYTES}",
         bytes.len()
     );
     Ok(())
+}
+
+/// True for an ELF file without a loader; `None` for what is no such file.
+fn is_static(elf: &[u8]) -> Option<bool> {
+    let number = |at: usize, n_bytes: usize| {
+        let mut bytes = [0; 8];
+        bytes[..n_bytes].copy_from_slice(elf.get(at..at + n_bytes)?);
+        Some(u64::from_le_bytes(bytes))
+    };
+    if elf.get(..5)? != b"\x7fELF\x02" {
+        return None;
+    }
+    let (headers, size, n) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let kind = |idx: u64| number(usize::try_from(headers + idx * size).ok()?, 4);
+    let kinds: Option<Vec<u64>> = (0..n).map(kind).collect();
+    Some(!kinds?.contains(&u64::from(PT_INTERP)))
 }
 
 fn help_ms(program: &Path) -> anyhow::Result<f64> {
