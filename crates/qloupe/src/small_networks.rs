@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use qloupe_exec::Mode;
 use qloupe_ir::{Dim, Extra, Graph, Model, Node, OpsetImport, TensorType, ValueInfo};
 use qloupe_tensor::{DType, Tensor};
 
 use crate::array::write_npy;
+use crate::quantize::{QuantizeOptions, Quantized, quantize};
 use crate::recipe::Recipe;
+use crate::runner::Runner;
 use crate::samples::Dataset;
 use crate::session::Session;
+use crate::{calibrate, targets};
 
 /// A network with samples.
 pub(crate) struct Opened {
@@ -32,6 +36,51 @@ impl Opened {
             samples,
             _folder: folder,
         }
+    }
+
+    /// The first output of every sample, one after the other.
+    pub(crate) fn outputs(&self, run: impl Fn(&[(String, Tensor)]) -> Tensor) -> Vec<f32> {
+        let of_sample = |idx: usize| {
+            let inputs = self.samples.batch(idx).unwrap().inputs;
+            run(&inputs).require::<f32>().unwrap().to_vec()
+        };
+        (0..self.samples.len()).flat_map(of_sample).collect()
+    }
+
+    /// The outputs of the float network.
+    pub(crate) fn golden(&self) -> Vec<f32> {
+        self.outputs(|inputs| {
+            let outputs = Runner::Float.run(&self.session.network, inputs, None).unwrap();
+            outputs[0].1.clone()
+        })
+    }
+
+    /// What runs against the float network, over all samples.
+    pub(crate) fn sqnr_db(&self, run: impl Fn(&[(String, Tensor)]) -> Tensor) -> f64 {
+        let (golden, test) = (self.golden(), self.outputs(run));
+        let square = |v: f32| f64::from(v).powi(2);
+        let signal: f64 = golden.iter().map(|&a| square(a)).sum();
+        let noise: f64 = golden.iter().zip(&test).map(|(&a, &b)| square(a - b)).sum();
+        10.0 * (signal / noise).log10()
+    }
+
+    /// A plan in integers against the float network, over all samples.
+    pub(crate) fn sqnr_db_of(&self, quantized: &Quantized) -> f64 {
+        let runner = quantized.runner(&self.session, Mode::Integer).unwrap();
+        self.sqnr_db(|inputs| {
+            let outputs = runner.run(&self.session.network, inputs, None).unwrap();
+            outputs[0].1.clone()
+        })
+    }
+
+    /// Quantized for `onnxruntime` with `min_max`.
+    pub(crate) fn quantized(&self, optimization_level: u8) -> Quantized {
+        let options = QuantizeOptions {
+            algorithm: calibrate::find("min_max").unwrap(),
+            optimization_level,
+            ..QuantizeOptions::new(targets::find("onnxruntime").unwrap())
+        };
+        quantize(&self.session, &self.samples, &options, &|_, _, _| ()).unwrap()
     }
 }
 

@@ -87,17 +87,13 @@ fn shift(chain: &Chain, ranges: &BTreeMap<String, Vec<[f32; 2]>>) -> Option<Shif
 
 #[cfg(test)]
 mod tests {
-    use qloupe_exec::Mode;
     use qloupe_ir::Node;
     use qloupe_tensor::Tensor;
 
     use super::*;
-    use crate::calibrate;
     use crate::plan::write_plan;
-    use crate::quantize::{QuantizeOptions, Quantized, quantize, read_plan};
-    use crate::runner::Runner;
+    use crate::quantize::read_plan;
     use crate::small_networks::{Opened, model, numbers};
-    use crate::targets;
 
     /// The float network is the same to this part of its largest output: other sums in float32.
     const FLOAT_TOLERANCE: f32 = 1e-5;
@@ -119,58 +115,25 @@ mod tests {
         Opened::new(model, &numbers(&[16, 3, 6, 6], 1.0))
     }
 
-    fn options(optimization_level: u8) -> QuantizeOptions {
-        QuantizeOptions {
-            algorithm: calibrate::find("min_max").unwrap(),
-            optimization_level,
-            ..QuantizeOptions::new(targets::find("onnxruntime").unwrap())
-        }
-    }
-
-    fn outputs(opened: &Opened, runner: &Runner) -> Vec<f32> {
-        let of_sample = |idx: usize| {
-            let inputs = opened.samples.batch(idx).unwrap().inputs;
-            let outputs = runner.run(&opened.session.network, &inputs, None).unwrap();
-            outputs[0].1.require::<f32>().unwrap().to_vec()
-        };
-        (0..opened.samples.len()).flat_map(of_sample).collect()
-    }
-
-    fn sqnr_db(opened: &Opened, quantized: &Quantized) -> f64 {
-        let test = outputs(opened, &quantized.runner(&opened.session, Mode::Integer).unwrap());
-        let golden = outputs(opened, &Runner::Float);
-        let signal: f64 = golden.iter().map(|&a| f64::from(a).powi(2)).sum();
-        let noise: f64 = golden
-            .iter()
-            .zip(&test)
-            .map(|(&a, &b)| f64::from(a - b).powi(2))
-            .sum();
-        10.0 * (signal / noise).log10()
-    }
-
     #[test]
     fn a_large_bias_sets_no_range_any_more_and_the_function_stays() {
         let opened = biased();
-        let made =
-            |level| quantize(&opened.session, &opened.samples, &options(level), &|_, _, _| ()).unwrap();
-        let (plain, best) = (made(1), made(2));
+        let (plain, best) = (opened.quantized(1), opened.quantized(2));
         let passes = &best.plan.optimized.passes;
         let record = passes.iter().find(|record| record.pass == PASS).unwrap();
         assert!(record.kept, "{record:?}");
-        let (before, after) = (sqnr_db(&opened, &plain), sqnr_db(&opened, &best));
+        let (before, after) = (opened.sqnr_db_of(&plain), opened.sqnr_db_of(&best));
         assert!(after > before + 6.0, "{before:.2} dB, {after:.2} dB");
         let map = &best.prepared.maps["r"];
         let moved: Vec<bool> = map.shift.iter().map(|&t| t > 0.0).collect();
         assert_eq!(moved, [false, false, true, false], "{map:?}");
 
-        let golden = outputs(&opened, &Runner::Float);
+        let golden = opened.golden();
         let program = &best.prepared.program;
+        let rewritten = opened.outputs(|inputs| program.run(inputs.to_vec()).unwrap()[0].1.clone());
         let largest = golden.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        for (idx, golden) in golden.chunks(golden.len() / opened.samples.len()).enumerate() {
-            let outputs = program.run(opened.samples.batch(idx).unwrap().inputs).unwrap();
-            for (a, b) in golden.iter().zip(outputs[0].1.require::<f32>().unwrap()) {
-                assert!((a - b).abs() <= FLOAT_TOLERANCE * largest, "{a} {b}");
-            }
+        for (a, b) in golden.iter().zip(&rewritten) {
+            assert!((a - b).abs() <= FLOAT_TOLERANCE * largest, "{a} {b}");
         }
 
         let folder = tempfile::tempdir().unwrap();
@@ -178,7 +141,7 @@ mod tests {
         write_plan(&path, &best.plan).unwrap();
         let read = read_plan(&path, &opened.session).unwrap();
         assert_eq!(read.plan.optimized.shifts, best.plan.optimized.shifts);
-        assert_eq!(sqnr_db(&opened, &read).to_bits(), after.to_bits());
+        assert_eq!(opened.sqnr_db_of(&read).to_bits(), after.to_bits());
     }
 
     #[test]

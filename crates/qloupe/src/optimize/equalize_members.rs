@@ -107,17 +107,14 @@ fn members(region: &Region) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use qloupe_exec::{Mode, Program};
+    use qloupe_exec::Program;
     use qloupe_ir::{AttributeValue, Node};
     use qloupe_tensor::Tensor;
 
     use super::*;
-    use crate::calibrate;
     use crate::plan::write_plan;
-    use crate::quantize::{QuantizeOptions, Quantized, quantize, read_plan};
-    use crate::runner::Runner;
+    use crate::quantize::read_plan;
     use crate::small_networks::{Opened, model, numbers};
-    use crate::targets;
 
     /// How much smaller one member is than the other.
     const APART: f32 = 0.01;
@@ -147,45 +144,10 @@ mod tests {
         Opened::new(model, &numbers(&[16, 3, 6, 6], 1.0))
     }
 
-    fn options(optimization_level: u8) -> QuantizeOptions {
-        QuantizeOptions {
-            algorithm: calibrate::find("min_max").unwrap(),
-            optimization_level,
-            ..QuantizeOptions::new(targets::find("onnxruntime").unwrap())
-        }
-    }
-
-    type Inputs = [(String, Tensor)];
-
-    /// Against the float network, over all samples.
-    fn sqnr_db(opened: &Opened, test: &dyn Fn(&Inputs) -> Vec<f32>) -> f64 {
-        let (mut signal, mut noise) = (0.0, 0.0);
-        for idx in 0..opened.samples.len() {
-            let inputs = opened.samples.batch(idx).unwrap().inputs;
-            let golden = Runner::Float.run(&opened.session.network, &inputs, None).unwrap();
-            let golden = golden[0].1.require::<f32>().unwrap();
-            for (&a, b) in golden.iter().zip(test(&inputs)) {
-                signal += f64::from(a).powi(2);
-                noise += f64::from(a - b).powi(2);
-            }
-        }
-        10.0 * (signal / noise).log10()
-    }
-
-    fn of_plan(opened: &Opened, quantized: &Quantized) -> f64 {
-        let runner = quantized.runner(&opened.session, Mode::Integer).unwrap();
-        sqnr_db(opened, &|inputs| {
-            let outputs = runner.run(&opened.session.network, inputs, None).unwrap();
-            outputs[0].1.require::<f32>().unwrap().to_vec()
-        })
-    }
-
     #[test]
     fn a_member_of_a_hundredth_is_not_lost_any_more() {
         let opened = uneven();
-        let made =
-            |level| quantize(&opened.session, &opened.samples, &options(level), &|_, _, _| ()).unwrap();
-        let (plain, best) = (made(1), made(2));
+        let (plain, best) = (opened.quantized(1), opened.quantized(2));
         let record = best
             .plan
             .optimized
@@ -194,7 +156,7 @@ mod tests {
             .find(|record| record.pass == PASS)
             .unwrap();
         assert!(record.kept, "{record:?}");
-        let (before, after) = (of_plan(&opened, &plain), of_plan(&opened, &best));
+        let (before, after) = (opened.sqnr_db_of(&plain), opened.sqnr_db_of(&best));
         assert!(after > before + 10.0, "{before:.2} dB, {after:.2} dB");
         let small = best.prepared.maps["rb"].scale[0];
         assert!(small < 0.05 && small.log2().fract() == 0.0, "{small}");
@@ -206,14 +168,11 @@ mod tests {
         write_plan(&path, &best.plan).unwrap();
         let read = read_plan(&path, &opened.session).unwrap();
         assert_eq!(read.plan.optimized.scalings, best.plan.optimized.scalings);
-        assert_eq!(of_plan(&opened, &read).to_bits(), after.to_bits());
+        assert_eq!(opened.sqnr_db_of(&read).to_bits(), after.to_bits());
 
         let exported = crate::qdq::export_qdq(&best.prepared, &best.plan).unwrap();
         let program = Program::new(&exported).unwrap();
-        let of_file = sqnr_db(&opened, &|inputs| {
-            let outputs = program.run(inputs.to_vec()).unwrap();
-            outputs[0].1.require::<f32>().unwrap().to_vec()
-        });
+        let of_file = opened.sqnr_db(|inputs| program.run(inputs.to_vec()).unwrap()[0].1.clone());
         assert!(of_file > before + 10.0, "{before:.2} dB, {of_file:.2} dB");
     }
 

@@ -27,7 +27,7 @@ use joins::{Join, Part};
 #[cfg(test)]
 pub(crate) use region::Joined;
 pub(crate) use region::{Region, RegionWeight};
-pub(crate) use roles::{Constants, Place, Role};
+pub(crate) use roles::{CHANNELWISE, Constants, Place, Role};
 use roles::{Tie, alike_inputs, ties};
 
 /// Values that are divided, channel by channel, by the same scales.

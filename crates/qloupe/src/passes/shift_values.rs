@@ -12,7 +12,7 @@ use qloupe_exec::Program;
 use qloupe_ir::{Node, Topology};
 use qloupe_tensor::Tensor;
 
-use super::scale_values::{Constants, Place, Rewrite, keeps_channels};
+use super::scale_values::{CHANNELWISE, Constants, Place, Rewrite, keeps_channels};
 
 /// Values that are less by the same constants, channel by channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,23 +27,6 @@ pub struct Shift {
 
 /// The axis of the channels.
 pub(crate) const AXIS: usize = 1;
-
-/// Operators that do to `x - t` what they do to `x`, as long as neither is below 0 or above the bound of a Clip.
-const PASSING: &[&str] = &[
-    "AveragePool",
-    "Clip",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Identity",
-    "LeakyRelu",
-    "MaxPool",
-    "PRelu",
-    "Relu",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-];
 
 /// What a node does with values that are shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +60,7 @@ fn role(node: &Node, constants: &Constants<'_>, values: &BTreeSet<&str>) -> Opti
 fn passes(node: &Node, constants: &Constants<'_>) -> bool {
     let counts_padding = node.int("count_include_pad").unwrap_or(0) != 0;
     let is_bounded = !node.is_onnx("Clip") || constants.limit(node).is_some();
-    PASSING.contains(&node.op_type.as_str()) && is_bounded && !counts_padding
+    CHANNELWISE.contains(&node.op_type.as_str()) && is_bounded && !counts_padding
 }
 
 /// True for a convolution or product with a constant weight, whose bias is added as it is.

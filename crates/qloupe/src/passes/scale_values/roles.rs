@@ -6,8 +6,9 @@ use qloupe_exec::Program;
 use qloupe_ir::Node;
 use qloupe_tensor::Tensor;
 
-/// Operators whose output is scaled as their first input is: they commute with a positive factor for each channel.
-const PASSING: &[&str] = &[
+/// Operators whose output is scaled as their first input is: they commute with a positive factor for each channel. With a
+/// constant that is taken from each channel they commute, too, where neither side is below 0 or above the bound of a Clip.
+pub(crate) const CHANNELWISE: &[&str] = &[
     "AveragePool",
     "Clip",
     "Flatten",
@@ -17,13 +18,14 @@ const PASSING: &[&str] = &[
     "LeakyRelu",
     "MaxPool",
     "PRelu",
-    "Pad",
     "Relu",
     "Reshape",
-    "Resize",
     "Squeeze",
     "Unsqueeze",
 ];
+
+/// Further operators that commute with a positive factor for each channel.
+const SCALED: &[&str] = &["Pad", "Resize"];
 
 /// The constants of a program, some of them changed.
 pub(crate) struct Constants<'p> {
@@ -227,7 +229,8 @@ fn passes(node: &Node, constants: &Constants<'_>, n: usize) -> Option<Vec<Tie>> 
         let ties: Option<Vec<Tie>> = added.map(tie).collect();
         return ties.filter(|ties| ties.len() < 2);
     }
-    let is_passing = PASSING.iter().any(|op| node.is_onnx(op)) && constants.is_computed(node, 0);
+    let is_passing =
+        CHANNELWISE.iter().chain(SCALED).any(|op| node.is_onnx(op)) && constants.is_computed(node, 0);
     let commutes = match node.op_type.as_str() {
         "Clip" => constants.limit(node).is_some(),
         "Pad" => pads_zeros(node, constants),
