@@ -1,4 +1,4 @@
-//! A global allocator that starts large buffers on cache lines and keeps freed ones for the next layer.
+//! A global allocator that starts buffers on cache lines and keeps freed ones for the next layer.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -8,24 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const LINE_BYTES: usize = 64;
 /// Smaller allocations are left as they are.
 const MIN_BYTES: usize = 4096;
-/// Smaller buffers are not kept: the system's allocator is quick with them.
-const MIN_KEPT_BYTES: usize = 1 << 16;
 /// Larger buffers are not kept.
 const MAX_KEPT_BYTES: usize = 1 << 28;
 /// Sizes that double hold so many classes.
 const CLASSES_PER_DOUBLING: usize = 8;
 const N_CLASSES: usize =
-    (MAX_KEPT_BYTES.ilog2() - MIN_KEPT_BYTES.ilog2()) as usize * CLASSES_PER_DOUBLING + 1;
+    (MAX_KEPT_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize * CLASSES_PER_DOUBLING + 1;
 /// Classes above the wanted one that are searched: a buffer of up to a half more is taken.
 const SEARCHED: usize = 5;
 /// When a new buffer is needed while so much is kept, what is kept goes back to the system first.
 const MAX_IDLE_BYTES: usize = 32 << 20;
 
-/// The system allocator, with allocations of 4 KiB and more aligned to a cache line, and large ones kept for reuse.
+/// The system allocator, with allocations of 4 KiB and more aligned to a cache line and kept for reuse.
 ///
 /// A vector load that crosses a line counts twice; buffers from the plain system allocator start 16 bytes into one, so
-/// that every full-width load of theirs does. And the system takes large buffers apart when they are freed, so that each
-/// layer of a network would wait for its memory to be mapped page by page. Results do not depend on it.
+/// that every full-width load of theirs does. The system searches long for aligned ones, and takes large ones apart when they
+/// are freed, so that each layer of a network would wait for its memory to be mapped page by page. Results do not depend on it.
 ///
 /// # Example
 /// ```
@@ -54,18 +52,18 @@ unsafe impl Send for LayerAllocator {}
 
 /// The class of a size that is kept.
 fn class_of(bytes: usize) -> Option<usize> {
-    if !(MIN_KEPT_BYTES..=MAX_KEPT_BYTES).contains(&bytes) {
+    if !(MIN_BYTES..=MAX_KEPT_BYTES).contains(&bytes) {
         return None;
     }
     let doubling = bytes.ilog2() as usize;
     let step = (1 << doubling) / CLASSES_PER_DOUBLING;
     let steps = (bytes - (1 << doubling)).div_ceil(step);
-    Some((doubling - MIN_KEPT_BYTES.ilog2() as usize) * CLASSES_PER_DOUBLING + steps)
+    Some((doubling - MIN_BYTES.ilog2() as usize) * CLASSES_PER_DOUBLING + steps)
 }
 
 /// The bytes of the buffers of a class.
 fn class_bytes(class: usize) -> usize {
-    let doubling = MIN_KEPT_BYTES << (class / CLASSES_PER_DOUBLING);
+    let doubling = MIN_BYTES << (class / CLASSES_PER_DOUBLING);
     doubling + class % CLASSES_PER_DOUBLING * (doubling / CLASSES_PER_DOUBLING)
 }
 
@@ -230,7 +228,7 @@ mod tests {
 
     #[test]
     fn classes_cover_the_sizes_and_waste_an_eighth_at_most() {
-        for bytes in (MIN_KEPT_BYTES..1 << 20)
+        for bytes in (MIN_BYTES..1 << 20)
             .step_by(997)
             .chain([MAX_KEPT_BYTES - 1, MAX_KEPT_BYTES])
         {
@@ -242,7 +240,7 @@ mod tests {
             );
             assert!(class < N_CLASSES, "{bytes} {class}");
         }
-        assert_eq!(class_of(MIN_KEPT_BYTES - 1), None);
+        assert_eq!(class_of(MIN_BYTES - 1), None);
         assert_eq!(class_of(MAX_KEPT_BYTES + 1), None);
     }
 
@@ -262,8 +260,8 @@ mod tests {
             allocator.dealloc(second, layout(80_000));
             let third = allocator.alloc(layout(100_000));
             assert_eq!(first, third, "it keeps its size");
-            let large = allocator.alloc(layout(MAX_IDLE_BYTES + MIN_KEPT_BYTES));
-            allocator.dealloc(large, layout(MAX_IDLE_BYTES + MIN_KEPT_BYTES));
+            let large = allocator.alloc(layout(MAX_IDLE_BYTES + MIN_BYTES));
+            allocator.dealloc(large, layout(MAX_IDLE_BYTES + MIN_BYTES));
             allocator.dealloc(third, layout(100_000));
             let other = allocator.alloc(layout(1 << 20));
             assert_eq!(
