@@ -332,12 +332,12 @@ fn run_quantized(filter: &str) {
             scale: 0.03,
             zero_point: 3,
         };
-        for (kind, bytes, tested) in [("f32", 8 * n, Tested::Real(&other)), ("i8", 5 * n, integers)] {
-            report(filter, &name(&format!("pair sums {kind}")), bytes, || {
+        for (kind, bytes, tested) in [("f32", 16 * n, Tested::Real(&other)), ("i8", 7 * n, integers)] {
+            report(filter, &name(&format!("pair sums of 3 {kind}")), bytes, || {
                 for start in (0..n).step_by(MAX_PAIRS) {
                     let len = MAX_PAIRS.min(n - start);
-                    let part = tested.part(start, len);
-                    std::hint::black_box(pair_sums(&real[start..][..len], part, (-3.0, 3.0), None));
+                    let parts = [tested.part(start, len); 3];
+                    std::hint::black_box(pair_sums(&real[start..][..len], parts, (-3.0, 3.0)));
                 }
             });
         }

@@ -12,8 +12,7 @@ const MIN_BYTES: usize = 4096;
 const MAX_KEPT_BYTES: usize = 1 << 28;
 /// Sizes that double hold so many classes.
 const CLASSES_PER_DOUBLING: usize = 8;
-const N_CLASSES: usize =
-    (MAX_KEPT_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize * CLASSES_PER_DOUBLING + 1;
+const N_CLASSES: usize = (MAX_KEPT_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize * CLASSES_PER_DOUBLING + 1;
 /// Classes above the wanted one that are searched: a buffer of up to a half more is taken.
 const SEARCHED: usize = 5;
 /// When a new buffer is needed while so much is kept, what is kept goes back to the system first.

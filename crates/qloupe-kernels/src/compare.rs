@@ -1,5 +1,8 @@
 //! Sums over pairs of a reference and a tested buffer, from which error metrics are computed.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::QuantizedSlice;
 use crate::buffer::with_scratch;
 use crate::multiversion::multiversion;
@@ -9,7 +12,7 @@ use crate::{Isa, isa};
 pub const MAX_PAIRS: usize = 4096;
 
 /// Independent sums: pair `i` goes to sum `i % LANES`.
-const LANES: usize = 16;
+const LANES: usize = 8;
 
 /// A buffer that is compared with a reference.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +64,14 @@ impl Tested<'_> {
     }
 }
 
-/// Sums over pairs (r, t) in f64. Pairs `i` with the same `i % 16` are added in order, then the 16 sums as a tree.
+/// Sums over pairs (r, t) in f64. Pairs `i` with the same `i % 8` are added in order, then the 8 sums as a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairSums {
     /// What depends on r alone.
     pub reference: ReferenceSums,
     /// Sum of t^2.
     pub test_sq: f64,
-    /// Sum of r t.
+    /// Sum of r t, as `(r^2 + t^2 - (t - r)^2) / 2` of the sums.
     pub product: f64,
     /// Sum of (t - r)^2.
     pub error_sq: f64,
@@ -89,44 +92,58 @@ pub struct ReferenceSums {
     pub n_outside: u32,
 }
 
-/// The sums of at most [`MAX_PAIRS`] pairs; `None` if a number is NaN or infinite. `range`: what r must be in, or it is
-/// counted as outside. `known`: the part of the reference, if another test was compared with it before.
-pub fn pair_sums(
+/// The sums of each test of one reference, of at most [`MAX_PAIRS`] pairs; `None` where a number is NaN or infinite.
+/// `range`: what r must be in, or it is counted as outside.
+pub fn pair_sums<const N: usize>(
     reference: &[f32],
-    test: Tested<'_>,
+    tests: [Tested<'_>; N],
     range: (f32, f32),
-    known: Option<ReferenceSums>,
-) -> Option<PairSums> {
-    of_pairs(isa(), reference, test, range, known)
+) -> [Option<PairSums>; N] {
+    of_pairs(isa(), reference, tests, range)
 }
 
-fn of_pairs(
+fn of_pairs<const N: usize>(
     isa: Isa,
     reference: &[f32],
-    test: Tested<'_>,
+    tests: [Tested<'_>; N],
     range: (f32, f32),
-    known: Option<ReferenceSums>,
-) -> Option<PairSums> {
-    assert_eq!(reference.len(), test.len(), "length of the tested buffer");
-    let known = match known {
-        Some(known) => known,
-        None => reference_sums(isa, reference, range),
-    };
-    if !known.sq.is_finite() {
-        return None;
+) -> [Option<PairSums>; N] {
+    for test in &tests {
+        assert_eq!(reference.len(), test.len(), "length of the tested buffer");
     }
-    let sums = match test {
+    let (known, sums) = match isa {
+        Isa::Scalar | Isa::Avx2 => each_test(isa, reference, tests, range),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` that reaches a kernel was detected or passed `Isa::require`.
+        _ => unsafe { avx512::all_tests(reference, tests, range) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => each_test(isa, reference, tests, range),
+    };
+    // No sum of squares of so few finite numbers is infinite.
+    sums.map(|sums| {
+        (known.sq.is_finite() && sums.test_sq.is_finite()).then_some(PairSums {
+            reference: known,
+            product: (known.sq + sums.test_sq - sums.error_sq) / 2.0,
+            ..sums
+        })
+    })
+}
+
+/// The sums one test at a time, in loops that the compiler vectorizes: the specification.
+fn each_test<const N: usize>(
+    isa: Isa,
+    reference: &[f32],
+    tests: [Tested<'_>; N],
+    range: (f32, f32),
+) -> (ReferenceSums, [PairSums; N]) {
+    let sums = tests.map(|test| match test {
         Tested::Real(values) => test_sums(isa, reference, values),
         Tested::Quantized { .. } => with_scratch(reference.len(), |real: &mut [f32]| {
             to_real(isa, test, real);
             test_sums(isa, reference, real)
         }),
-    };
-    // No sum of squares of so few finite numbers is infinite.
-    sums.test_sq.is_finite().then_some(PairSums {
-        reference: known,
-        ..sums
-    })
+    });
+    (reference_sums(isa, reference, range), sums)
 }
 
 fn to_real(isa: Isa, test: Tested<'_>, out: &mut [f32]) {
@@ -202,7 +219,6 @@ multiversion! {
 struct Lanes {
     max_abs: [f64; LANES],
     test_sq: [f64; LANES],
-    product: [f64; LANES],
     error_sq: [f64; LANES],
     error: [f64; LANES],
     n_zeroed: [u32; LANES],
@@ -224,7 +240,6 @@ impl Lanes {
                 self.max_abs[i]
             };
             self.test_sq[i] = t.mul_add(t, self.test_sq[i]);
-            self.product[i] = r.mul_add(t, self.product[i]);
             self.error_sq[i] = error.mul_add(error, self.error_sq[i]);
             self.error[i] += error;
         }
@@ -235,7 +250,7 @@ impl Lanes {
         PairSums {
             reference: ReferenceSums::default(),
             test_sq: tree(self.test_sq),
-            product: tree(self.product),
+            product: 0.0,
             error_sq: tree(self.error_sq),
             error: tree(self.error),
             max_abs: self.max_abs.iter().copied().fold(0.0, f64::max),
@@ -270,21 +285,44 @@ mod tests {
             scale: 0.07,
             zero_point: 3,
         };
+        let bytes: Vec<u8> = q.iter().map(|&q| q.cast_unsigned()).collect();
+        let unsigned = Tested::Quantized {
+            q: QuantizedSlice::U8(&bytes),
+            scale: 0.11,
+            zero_point: 128,
+        };
         let real: Vec<f32> = q.iter().map(|&q| (i32::from(q) - 3) as f32 * 0.07).collect();
         let range = (1.0, 5.0);
-        let expected = of_pairs(Isa::Scalar, &reference, Tested::Real(&real), range, None).unwrap();
-        let outside = reference.iter().filter(|r| !(1.0..=5.0).contains(*r)).count();
-        assert_eq!(expected.reference.n_outside as usize, outside);
-        for isa in Isa::available() {
-            for test in [test, Tested::Real(&real)] {
-                for known in [None, Some(expected.reference)] {
-                    let sums = of_pairs(isa, &reference, test, range, known);
-                    assert_eq!(sums, Some(expected), "{isa:?}");
-                }
+        let mut bad = real.clone();
+        bad[1000] = f32::NAN;
+        let of = |isa, n: usize| {
+            let tests = [test, Tested::Real(&real), Tested::Real(&bad), unsigned].map(|test| test.part(0, n));
+            let [first, ..] = tests;
+            let sums = of_pairs(isa, &reference[..n], tests, range);
+            assert_eq!(of_pairs(isa, &reference[..n], [first], range), [sums[0]]);
+            sums
+        };
+        for n in [0, 1, 15, 16, 17, 1003] {
+            let expected = of(Isa::Scalar, n);
+            let outside = reference[..n]
+                .iter()
+                .filter(|r| !(1.0..=5.0).contains(*r))
+                .count();
+            assert_eq!(expected[0].unwrap().reference.n_outside as usize, outside);
+            assert_eq!(expected[0], expected[1], "either form");
+            assert_eq!(expected[2].is_none(), n > 1000, "{n} elements with a NaN at 1000");
+            for isa in Isa::available() {
+                assert_eq!(of(isa, n), expected, "{isa:?} {n}");
             }
         }
-        let mut bad = real;
-        bad[1000] = f32::NAN;
-        assert_eq!(pair_sums(&reference, Tested::Real(&bad), range, None), None);
+    }
+
+    #[test]
+    fn an_unusual_reference_has_no_sums() {
+        let reference = [1.0, f32::INFINITY];
+        for isa in Isa::available() {
+            let sums = of_pairs(isa, &reference, [Tested::Real(&[1.0, 2.0])], (0.0, 1.0));
+            assert_eq!(sums, [None], "{isa:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The one pass over a pair of tensors from which every metric is computed.
 
-use qloupe_kernels::{MAX_PAIRS, PairSums, ReferenceSums, Tested, pair_sums};
+use qloupe_kernels::{MAX_PAIRS, PairSums, Tested, pair_sums};
 use qloupe_tensor::{Granularity, QuantParams};
 use rayon::prelude::*;
 
@@ -106,30 +106,42 @@ impl Moments {
                 got: test.len(),
             });
         }
+        let mut moments = Vec::with_capacity(tests.len());
+        for at_once in tests.chunks(3) {
+            match *at_once {
+                [a, b, c] => moments.extend(Self::of_tests(reference, [a, b, c], representable)),
+                [a, b] => moments.extend(Self::of_tests(reference, [a, b], representable)),
+                _ => moments.extend(Self::of_tests(reference, [at_once[0]], representable)),
+            }
+        }
+        Ok(moments)
+    }
+
+    fn of_tests<const N: usize>(
+        reference: &[f32],
+        tests: [Tested<'_>; N],
+        representable: Option<Representable>,
+    ) -> [Self; N] {
         let of_block = |idx: usize| {
             let start = idx * BLOCK;
             let len = BLOCK.min(reference.len() - start);
-            let reference = &reference[start..][..len];
-            let mut known = None;
-            let of_test = |test: &Tested<'_>| {
-                Self::of_block(reference, test.part(start, len), representable, &mut known)
-            };
-            tests.iter().map(of_test).collect::<Vec<_>>()
+            let tests = tests.map(|test| test.part(start, len));
+            Self::of_block(&reference[start..][..len], tests, representable)
         };
         let n_blocks = reference.len().div_ceil(BLOCK);
-        let mut moments = vec![Self::default(); tests.len()];
-        let mut merge = |block: Vec<Self>| {
+        let mut moments = [Self::default(); N];
+        let mut merge = |block: [Self; N]| {
             for (moments, block) in moments.iter_mut().zip(&block) {
                 moments.merge(block);
             }
         };
-        if reference.len() * tests.len() >= PARALLEL && rayon::current_num_threads() > 1 {
-            let blocks: Vec<Vec<Self>> = (0..n_blocks).into_par_iter().map(of_block).collect();
+        if reference.len() * N >= PARALLEL && rayon::current_num_threads() > 1 {
+            let blocks: Vec<[Self; N]> = (0..n_blocks).into_par_iter().map(of_block).collect();
             blocks.into_iter().for_each(merge);
         } else {
             (0..n_blocks).for_each(|idx| merge(of_block(idx)));
         }
-        Ok(moments)
+        moments
     }
 
     /// Adds the pairs of another measurement.
@@ -193,32 +205,28 @@ impl Moments {
         sum / self.n.max(1) as f64
     }
 
-    /// `known`: the part of the reference, from one test to the next.
-    fn of_block(
+    fn of_block<const N: usize>(
         reference: &[f32],
-        test: Tested<'_>,
+        tests: [Tested<'_>; N],
         representable: Option<Representable>,
-        known: &mut Option<ReferenceSums>,
-    ) -> Self {
+    ) -> [Self; N] {
         let range = representable.map_or((f32::NEG_INFINITY, f32::INFINITY), |range| {
             let half = range.step / 2.0;
             ((range.min - half) as f32, (range.max + half) as f32)
         });
         let is_ranged = representable.is_some();
-        match (pair_sums(reference, test, range, *known), test) {
-            (Some(sums), _) => {
-                *known = Some(sums.reference);
-                Self::of_sums(&sums, reference.len(), is_ranged)
-            }
+        let sums = pair_sums(reference, tests, range);
+        std::array::from_fn(|idx| match (sums[idx], tests[idx]) {
+            (Some(sums), _) => Self::of_sums(&sums, reference.len(), is_ranged),
             (None, Tested::Real(test)) => Self::of_unusual_block(reference, test, range, is_ranged),
-            (None, Tested::Quantized { .. }) => {
+            (None, test @ Tested::Quantized { .. }) => {
                 // The reference is unusual: quantized numbers are finite.
                 let mut real = [0.0; BLOCK];
                 let real = &mut real[..reference.len()];
                 test.to_real(real);
                 Self::of_unusual_block(reference, real, range, is_ranged)
             }
-        }
+        })
     }
 
     /// A block in which some number is NaN or infinite.
@@ -249,12 +257,8 @@ impl Moments {
             }
             return moments;
         }
-        let kept = pair_sums(
-            &kept_reference[..n_kept],
-            Tested::Real(&kept_test[..n_kept]),
-            range,
-            None,
-        );
+        let test = Tested::Real(&kept_test[..n_kept]);
+        let [kept] = pair_sums(&kept_reference[..n_kept], [test], range);
         Self {
             n_nan,
             n_infinite,
