@@ -9,10 +9,10 @@ use crate::i8::{
 };
 use crate::{ConvGeometry, Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, specification};
 
-/// An integer convolution with packed weights (symmetric: weight zero point 0).
+/// An integer convolution with packed weights.
 #[derive(Clone, Debug)]
 pub struct ConvI8 {
-    weight: Vec<i8>,
+    weight: Weight,
     bias: Vec<i32>,
     oc: usize,
     ic_per_group: usize,
@@ -20,6 +20,15 @@ pub struct ConvI8 {
     kw: usize,
     group: usize,
     packed: Packed,
+}
+
+/// What activations are multiplied by, `[oc, ic_per_group, kh, kw]`.
+#[derive(Clone, Debug)]
+enum Weight {
+    /// Weights whose zero point is 0.
+    Int8(Vec<i8>),
+    /// Weights less their zero points, in 9 bits.
+    Difference(Vec<i16>),
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +44,7 @@ enum Packed {
 }
 
 impl ConvI8 {
-    /// Packs weights of shape `[oc, ic_per_group, kh, kw]` (ONNX order) and an optional bias `[oc]`.
+    /// Packs weights of shape `[oc, ic_per_group, kh, kw]` (ONNX order), whose zero point is 0, and an optional bias `[oc]`.
     pub fn new(
         weight_oihw: &[i8],
         bias: Option<&[i32]>,
@@ -74,13 +83,69 @@ impl ConvI8 {
         );
         let packed = Packed::new(isa.require(), weight_oihw, &bias, (ic_per_group, kh, kw, group));
         Self {
-            weight: weight_oihw.to_vec(),
+            weight: Weight::Int8(weight_oihw.to_vec()),
             bias,
             oc,
             ic_per_group,
             kh,
             kw,
             group,
+            packed,
+        }
+    }
+
+    /// Packs weights `[channels, 1, kh, kw]` of a depthwise convolution with zero points, one or one for each channel, and an
+    /// optional bias: `sum((x - x_zero_point) * (w - zero_point)) + bias`.
+    pub fn depthwise(
+        weight: &[i8],
+        zero_point: &[i32],
+        bias: Option<&[i32]>,
+        channels: usize,
+        kh: usize,
+        kw: usize,
+    ) -> Self {
+        Self::depthwise_with_isa(isa(), weight, zero_point, bias, channels, kh, kw)
+    }
+
+    /// [`ConvI8::depthwise`] for one instruction set, to compare them.
+    #[doc(hidden)]
+    pub fn depthwise_with_isa(
+        isa: Isa,
+        weight: &[i8],
+        zero_point: &[i32],
+        bias: Option<&[i32]>,
+        channels: usize,
+        kh: usize,
+        kw: usize,
+    ) -> Self {
+        assert_eq!(weight.len(), channels * kh * kw, "length of the weight");
+        let n = zero_point.len();
+        assert!(
+            n == 1 || n == channels,
+            "number of zero points, expected 1 or {channels}, got {n}"
+        );
+        let bias = bias.map_or_else(|| vec![0; channels], <[i32]>::to_vec);
+        assert_eq!(bias.len(), channels, "length of the bias");
+        let less = |(idx, &w): (usize, &i8)| {
+            let difference = i32::from(w) - zero_point[idx / (kh * kw) % n];
+            i16::try_from(difference).expect("zero points of int8 weights are int8")
+        };
+        let difference: Vec<i16> = weight.iter().enumerate().map(less).collect();
+        #[cfg(target_arch = "x86_64")]
+        let packed = DepthwiseI8::new(isa.require(), &difference, &bias, kh * kw);
+        #[cfg(target_arch = "x86_64")]
+        let packed = packed.map_or(Packed::None, Packed::Depthwise);
+        #[cfg(not(target_arch = "x86_64"))]
+        let packed = Packed::None;
+        let _ = isa;
+        Self {
+            weight: Weight::Difference(difference),
+            bias,
+            oc: channels,
+            ic_per_group: 1,
+            kh,
+            kw,
+            group: channels,
             packed,
         }
     }
@@ -145,7 +210,11 @@ impl ConvI8 {
         self.check(x, geometry, x_zero_point);
         match &self.packed {
             Packed::None => {
-                specification::conv_i8(|idx| x.at(idx), x_zero_point, &self.weight, &self.bias, geometry)
+                let (x, bias) = (|idx| x.at(idx), &self.bias);
+                match &self.weight {
+                    Weight::Int8(w) => specification::conv_i8(x, x_zero_point, w, bias, geometry),
+                    Weight::Difference(w) => specification::conv_i8(x, x_zero_point, w, bias, geometry),
+                }
             }
             #[cfg(target_arch = "x86_64")]
             Packed::Dense(isa, panels) => {
@@ -200,35 +269,42 @@ impl ConvI8 {
         x_zero_point: i32,
         output: Output,
     ) {
-        if self.group == 1 && g.dilation_w > 1 && self.kw > 1 && !panels.fits_single_taps() {
-            let shape = WeightShape {
-                oc: self.oc,
-                ic_per_group: self.ic_per_group,
-                kh: self.kh,
-                kw: self.kw,
-                group: self.group,
-            };
-            let single = Panels::new(isa, shape, 1, &self.weight, &self.bias);
-            single
-                .expect("invariant: the instruction set has tiles")
-                .conv(x, g, x_zero_point, output);
-        } else {
-            panels.conv(x, g, x_zero_point, output);
+        match &self.weight {
+            Weight::Int8(weight)
+                if self.group == 1 && g.dilation_w > 1 && self.kw > 1 && !panels.fits_single_taps() =>
+            {
+                let shape = WeightShape {
+                    oc: self.oc,
+                    ic_per_group: self.ic_per_group,
+                    kh: self.kh,
+                    kw: self.kw,
+                    group: self.group,
+                };
+                let single = Panels::new(isa, shape, 1, weight, &self.bias);
+                single
+                    .expect("invariant: the instruction set has tiles")
+                    .conv(x, g, x_zero_point, output);
+            }
+            _ => panels.conv(x, g, x_zero_point, output),
         }
     }
 
     /// No accumulator of 8-bit activations can be larger in magnitude; above `i32::MAX` overflow is possible.
     pub fn max_abs_accumulator_bound(&self) -> i64 {
-        let per_channel = self.weight.len() / self.oc.max(1);
-        self.weight
-            .chunks(per_channel.max(1))
-            .zip(&self.bias)
-            .map(|(w, &bias)| {
-                let sum: i64 = w.iter().map(|&w| i64::from(w).abs()).sum();
+        fn largest<W: Copy + Into<i64>>(weight: &[W], bias: &[i32]) -> Option<i64> {
+            let per_channel = weight.len() / bias.len().max(1);
+            let channels = weight.chunks(per_channel.max(1)).zip(bias);
+            let bounds = channels.map(|(w, &bias)| {
+                let sum: i64 = w.iter().map(|&w| w.into().abs()).sum();
                 255 * sum + i64::from(bias).abs()
-            })
-            .max()
-            .unwrap_or(0)
+            });
+            bounds.max()
+        }
+        let largest = match &self.weight {
+            Weight::Int8(weight) => largest(weight, &self.bias),
+            Weight::Difference(weight) => largest(weight, &self.bias),
+        };
+        largest.unwrap_or(0)
     }
 }
 

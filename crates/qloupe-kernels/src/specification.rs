@@ -81,10 +81,10 @@ pub(crate) fn conv_f32(
 }
 
 /// The exact accumulators `sum((x - x_zero_point) * w) + bias`, modulo 2^32.
-pub(crate) fn conv_i8(
+pub(crate) fn conv_i8<W: Copy + Into<i32>>(
     x: impl Fn(usize) -> i32,
     x_zero_point: i32,
-    weight: &[i8],
+    weight: &[W],
     bias: &[i32],
     g: &ConvGeometry,
 ) -> Vec<i32> {
@@ -92,7 +92,7 @@ pub(crate) fn conv_i8(
     for_each_output(g.n, g.oh(), g.ow(), g.oc, |i, at| {
         out[i] = fold_taps(g, at, bias[at.3], |acc, x_idx, w_idx| {
             let x = x_idx.map_or(0, |idx| x(idx) - x_zero_point);
-            acc.wrapping_add(x.wrapping_mul(i32::from(weight[w_idx])))
+            acc.wrapping_add(x.wrapping_mul(weight[w_idx].into()))
         });
     });
     out

@@ -21,7 +21,7 @@ struct Conv {
 #[derive(Debug)]
 pub(super) struct ConvSums {
     packed: ConvI8,
-    /// For weights with a zero point.
+    /// For weights with a zero point, where they are not packed without it.
     windows: Option<WindowSums>,
     geometry: Geometry2d,
     ic: usize,
@@ -90,16 +90,17 @@ impl ConvSums {
         }
         let geometry = Geometry2d::new(node, oc, [kh, kw])?;
         let group = geometry.group();
-        let packed = ConvI8::new(
-            weight.require::<i8>()?,
-            spec.quantized_bias,
-            oc,
-            ic_per_group,
-            kh,
-            kw,
-            group,
-        );
-        let windows = WindowSums::new(&weight_params, &[ic_per_group, kh, kw], group);
+        let (weight, bias) = (weight.require::<i8>()?, spec.quantized_bias);
+        let zero_point = weight_params.zero_point();
+        let is_depthwise = ic_per_group == 1 && oc == group;
+        let (packed, windows) = if is_depthwise && zero_point.iter().any(|&z| z != 0) {
+            (ConvI8::depthwise(weight, zero_point, bias, oc, kh, kw), None)
+        } else {
+            (
+                ConvI8::new(weight, bias, oc, ic_per_group, kh, kw, group),
+                WindowSums::new(zero_point, &[ic_per_group, kh, kw], group),
+            )
+        };
         let bound = windows.as_ref().map_or(0, WindowSums::max_abs_bound);
         check_sums(packed.max_abs_accumulator_bound() + bound)?;
         Ok(Some(Self {
@@ -156,8 +157,7 @@ impl ConvSums {
 
 impl WindowSums {
     /// `None` for weights without a zero point. `of_group` is what one output channel reads.
-    fn new(params: &QuantParams, of_group: &[usize; 3], group: usize) -> Option<Self> {
-        let zero_point = params.zero_point();
+    fn new(zero_point: &[i32], of_group: &[usize; 3], group: usize) -> Option<Self> {
         if zero_point.iter().all(|&z| z == 0) {
             return None;
         }

@@ -69,18 +69,23 @@ pub(crate) struct DepthwiseI8 {
 }
 
 impl DepthwiseI8 {
-    /// Packs weights `[channels, 1, taps]`; `None` for an instruction set without kernels.
-    pub(crate) fn new(isa: Isa, weight: &[i8], bias: &[i32], taps: usize) -> Option<Self> {
+    /// Packs weights `[channels, 1, taps]` of at most 16 bits; `None` for an instruction set without kernels.
+    pub(crate) fn new<W: Copy + Into<i32>>(
+        isa: Isa,
+        weight: &[W],
+        bias: &[i32],
+        taps: usize,
+    ) -> Option<Self> {
         if isa == Isa::Scalar {
             return None;
         }
-        let sum = |weights: &[i8]| weights.iter().map(|&w| i32::from(w)).sum();
+        let sum = |weights: &[W]| weights.iter().map(|&w| w.into()).sum();
         let mut padded_bias = Aligned::zeroed(padded_channels(bias.len()));
         padded_bias.as_mut_slice()[..bias.len()].copy_from_slice(bias);
         Some(Self {
             isa,
             // 16 bits in a lane of 32 whose upper half is 0.
-            weight: Depthwise::new(weight, bias.len(), taps, |w| i32::from(w) & 0xffff),
+            weight: Depthwise::new(weight, bias.len(), taps, |w| w.into() & 0xffff),
             bias: FoldedBias::new(padded_bias, weight.chunks_exact(taps).map(sum).collect()),
             channels: bias.len(),
         })
