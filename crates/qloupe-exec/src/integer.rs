@@ -2,6 +2,7 @@
 
 mod add_mul;
 mod average_pool;
+mod bands;
 mod concat;
 mod conv;
 mod gemm;

@@ -7,7 +7,73 @@ use qloupe_tensor::{Requantize, Rounding, dequantize_accumulator};
 
 use crate::buffer::filled;
 use crate::multiversion::multiversion;
-use crate::{Epilogue, Isa, QuantizedSliceMut, isa, parallel};
+use crate::{ConvGeometry, Epilogue, Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
+
+/// The sums over `x - x_zero_point` of each group under every window of a convolution, `[n, oh, ow, group]`; the padding
+/// adds nothing.
+pub fn window_sums(x: QuantizedSlice<'_>, geometry: &ConvGeometry, x_zero_point: i32) -> Vec<i32> {
+    assert_eq!(x.len(), geometry.n_inputs(), "length of the input");
+    let pixels = match x {
+        QuantizedSlice::U8(x) => group_sums(x, geometry, x_zero_point),
+        QuantizedSlice::I8(x) => group_sums(x, geometry, x_zero_point),
+    };
+    let g = geometry;
+    if (g.oh(), g.ow()) == (g.ih, g.iw) && (g.kh, g.kw) == (1, 1) {
+        return pixels;
+    }
+    let (oh, ow, row) = (g.oh(), g.ow(), g.iw * g.group);
+    let mut sums = vec![0; g.n * oh * ow * g.group];
+    let of_row = |out_row: usize, sums: &mut [i32]| {
+        let image = &pixels[out_row / oh * g.ih * row..][..g.ih * row];
+        // Rows under the window, added up; then the columns of that.
+        let mut columns = vec![0_i32; row];
+        for kh in 0..g.kh {
+            let iy = (out_row % oh * g.stride_h + kh * g.dilation_h).wrapping_sub(g.pad_top);
+            if iy < g.ih {
+                let line = &image[iy * row..][..row];
+                columns.iter_mut().zip(line).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        for (ox, sums) in sums.chunks_mut(g.group).enumerate() {
+            for kw in 0..g.kw {
+                let ix = (ox * g.stride_w + kw * g.dilation_w).wrapping_sub(g.pad_left);
+                if ix < g.iw {
+                    let column = &columns[ix * g.group..][..g.group];
+                    sums.iter_mut().zip(column).for_each(|(sum, x)| *sum += x);
+                }
+            }
+        }
+    };
+    for (out_row, sums) in sums.chunks_mut((ow * g.group).max(1)).enumerate() {
+        of_row(out_row, sums);
+    }
+    sums
+}
+
+/// The sums over the channels of each group and pixel.
+fn group_sums<Q: Copy + Into<i32> + Sync>(x: &[Q], g: &ConvGeometry, x_zero_point: i32) -> Vec<i32> {
+    let n = g.ic / g.group;
+    let mut sums = vec![0; x.len() / n.max(1)];
+    let isa = isa();
+    parallel::zip_rows(x, n, &mut sums, 1, |_, x, sums| {
+        add_up(isa, x, n, x_zero_point, sums)
+    });
+    sums
+}
+
+multiversion! {
+    fn add_up [Q: Copy + Into<i32>] (x: &[Q], n: usize, x_zero_point: i32, sums: &mut [i32]) {
+        let of_all = x_zero_point * n as i32;
+        for (x, sum) in x.chunks_exact(n).zip(sums) {
+            let mut total = 0_i32;
+            for &x in x {
+                let x: i32 = x.into();
+                total += x;
+            }
+            *sum = total - of_all;
+        }
+    }
+}
 
 /// `acc[.., c] -= zero_point[c] * window[.., g]`, where channel `c` is of group `g`: from the sums over `(x - x_zero_point) * q`
 /// to those over `(x - x_zero_point) * (q - zero_point)`. `window` holds the sums over `x - x_zero_point` of each group; one
@@ -51,6 +117,18 @@ multiversion! {
     }
 }
 
+/// Channels that are worth a loop of their own.
+const MIN_ROW: usize = 64;
+
+/// Numbers of channels, one for all or one for each, for as many pixels as make a loop worth it.
+fn rows_of<T: Copy>(of_channels: &[T], n_channels: usize) -> Vec<T> {
+    let n = of_channels.len();
+    let n_pixels = (MIN_ROW / n_channels).max(1);
+    (0..n_pixels * n_channels)
+        .map(|i| of_channels[i % n_channels % n])
+        .collect()
+}
+
 /// [`Epilogue::apply`] over many accumulators, bit-equal to it.
 pub fn requantize_accumulators(
     acc: &[i32],
@@ -76,8 +154,7 @@ pub fn requantize_accumulators_with_isa(
         epilogue.apply(acc, n_channels, &mut out);
         return;
     }
-    let n = epilogue.multiplier.len();
-    let multiplier: Vec<f32> = (0..n_channels).map(|c| epilogue.multiplier[c % n]).collect();
+    let multiplier = rows_of(&epilogue.multiplier, n_channels);
     let zero_point = epilogue.zero_point as f32;
     let range = (epilogue.min as f32, epilogue.max as f32);
     match out {
@@ -141,11 +218,10 @@ pub fn dequantize_accumulators_with_isa(isa: Isa, acc: &[i32], scale: &[f32], n_
     if n_channels == 0 {
         return Vec::new();
     }
+    let scales = rows_of(scale, n_channels);
     let of_channels = |out: &mut [MaybeUninit<f32>]| {
         parallel::zip_rows(acc, n_channels, out, n_channels, |_, acc, out| {
-            for (acc, out) in acc.chunks(n_channels).zip(out.chunks_mut(n_channels)) {
-                channels(isa, acc, scale, out);
-            }
+            channels(isa, acc, &scales, out);
         });
     };
     let of_all = |out: &mut [MaybeUninit<f32>]| {
@@ -163,8 +239,10 @@ pub fn dequantize_accumulators_with_isa(isa: Isa, acc: &[i32], scale: &[f32], n_
 
 multiversion! {
     fn channels(acc: &[i32], scale: &[f32], out: &mut [MaybeUninit<f32>]) {
-        for ((out, &acc), &scale) in out.iter_mut().zip(acc).zip(scale) {
-            out.write(dequantize_accumulator(acc, scale));
+        for (acc, out) in acc.chunks(scale.len()).zip(out.chunks_mut(scale.len())) {
+            for ((out, &acc), &scale) in out.iter_mut().zip(acc).zip(scale) {
+                out.write(dequantize_accumulator(acc, scale));
+            }
         }
     }
 }
@@ -180,6 +258,7 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ConvI8;
 
     fn accumulators(n: usize) -> Vec<i32> {
         (0..n as i32)
@@ -196,6 +275,59 @@ mod tests {
         let mut acc = vec![10, 20, 30, 40];
         subtract_window_sums(&mut acc, &[1, 2], &[5], 2);
         assert_eq!(acc, [5, 15, 20, 30], "one zero point for all");
+    }
+
+    #[test]
+    fn window_sums_are_a_convolution_with_ones() {
+        let g = ConvGeometry {
+            n: 2,
+            ih: 6,
+            iw: 5,
+            ic: 38,
+            oc: 2,
+            kh: 3,
+            kw: 2,
+            stride_h: 2,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 2,
+            pad_top: 2,
+            pad_left: 1,
+            pad_bottom: 0,
+            pad_right: 3,
+            group: 2,
+        };
+        let pointwise = ConvGeometry {
+            kh: 1,
+            kw: 1,
+            stride_h: 1,
+            pad_top: 0,
+            pad_left: 0,
+            pad_right: 0,
+            ..g
+        };
+        for g in [g, ConvGeometry { stride_w: 3, ..g }, pointwise] {
+            let bytes: Vec<u8> = (0..g.n_inputs()).map(|i| (i * 37 % 251) as u8).collect();
+            let signed: Vec<i8> = bytes.iter().map(|&x| x.cast_signed()).collect();
+            let ones = vec![1; g.ic * g.kh * g.kw];
+            let ones = ConvI8::with_isa(
+                Isa::Scalar,
+                &ones,
+                None,
+                g.group,
+                g.ic / g.group,
+                g.kh,
+                g.kw,
+                g.group,
+            );
+            for (x, zero_point) in [
+                (QuantizedSlice::U8(&bytes), 200),
+                (QuantizedSlice::I8(&signed), -128),
+            ] {
+                let expected = ones.accumulate(x, &g, zero_point);
+                assert_eq!(window_sums(x, &g, zero_point), expected, "{g:?}");
+            }
+        }
     }
 
     #[test]

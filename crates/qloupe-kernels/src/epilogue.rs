@@ -70,6 +70,23 @@ impl QuantizedSliceMut<'_> {
         self.len() == 0
     }
 
+    /// The elements of a range.
+    pub fn part(&mut self, range: std::ops::Range<usize>) -> QuantizedSliceMut<'_> {
+        match self {
+            Self::U8(x) => QuantizedSliceMut::U8(&mut x[range]),
+            Self::I8(x) => QuantizedSliceMut::I8(&mut x[range]),
+        }
+    }
+
+    /// Copies elements of the same dtype and number.
+    pub fn copy_from(&mut self, from: QuantizedSlice<'_>) {
+        match (self, from) {
+            (Self::U8(to), QuantizedSlice::U8(from)) => to.copy_from_slice(from),
+            (Self::I8(to), QuantizedSlice::I8(from)) => to.copy_from_slice(from),
+            (to, from) => panic!("dtype of {from:?}, expected that of {to:?}"),
+        }
+    }
+
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         match self {

@@ -57,7 +57,7 @@ mod unary;
 #[cfg(target_arch = "x86_64")]
 mod unroll;
 
-pub use accumulators::{dequantize_accumulators, requantize_accumulators, subtract_window_sums};
+pub use accumulators::{dequantize_accumulators, requantize_accumulators, subtract_window_sums, window_sums};
 pub use allocator::LayerAllocator;
 pub use binary::{BinaryKernel, binary, binary_row, binary_scalar};
 pub use chain::{ChainStep, ElementWise, Head, Operand, Source, Watch, run_chain};

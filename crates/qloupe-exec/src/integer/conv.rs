@@ -2,10 +2,11 @@
 
 use qloupe_kernels::{
     ConvGeometry, ConvI8, Epilogue, QuantizedSlice, QuantizedSliceMut, dequantize_accumulators,
-    requantize_accumulators, subtract_window_sums,
+    requantize_accumulators, subtract_window_sums, window_sums,
 };
 use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, quantize_linear};
 
+use super::bands::{Band, bands};
 use super::{IntegerKernel, IntegerSpec, activation_range, check_sums};
 use crate::ops::Geometry2d;
 use crate::{Layout, OpError, Stored};
@@ -21,22 +22,13 @@ struct Conv {
 #[derive(Debug)]
 pub(super) struct ConvSums {
     packed: ConvI8,
-    /// For weights with a zero point, where they are not packed without it.
-    windows: Option<WindowSums>,
+    /// The zero points of weights that are not packed without them: one for all channels, or one for each.
+    zero_point: Option<Vec<i32>>,
     geometry: Geometry2d,
     ic: usize,
     input_zero_point: i32,
     /// What a sum is worth, `input_scale * weight_scale`: one number, or one for each output channel.
     pub(super) scale: Vec<f32>,
-}
-
-/// What weights with a zero point need: the sums over the input that each group reads.
-#[derive(Debug)]
-struct WindowSums {
-    /// A convolution with ones, one output channel for each group.
-    ones: ConvI8,
-    /// One for all channels, or one for each.
-    zero_point: Vec<i32>,
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
@@ -93,19 +85,24 @@ impl ConvSums {
         let (weight, bias) = (weight.require::<i8>()?, spec.quantized_bias);
         let zero_point = weight_params.zero_point();
         let is_depthwise = ic_per_group == 1 && oc == group;
-        let (packed, windows) = if is_depthwise && zero_point.iter().any(|&z| z != 0) {
-            (ConvI8::depthwise(weight, zero_point, bias, oc, kh, kw), None)
+        let has_zero_points = zero_point.iter().any(|&z| z != 0);
+        let packed = if is_depthwise && has_zero_points {
+            ConvI8::depthwise(weight, zero_point, bias, oc, kh, kw)
         } else {
-            (
-                ConvI8::new(weight, bias, oc, ic_per_group, kh, kw, group),
-                WindowSums::new(zero_point, &[ic_per_group, kh, kw], group),
-            )
+            ConvI8::new(weight, bias, oc, ic_per_group, kh, kw, group)
         };
-        let bound = windows.as_ref().map_or(0, WindowSums::max_abs_bound);
-        check_sums(packed.max_abs_accumulator_bound() + bound)?;
+        let zero_point = (has_zero_points && !is_depthwise).then(|| zero_point.to_vec());
+        let largest = zero_point
+            .iter()
+            .flatten()
+            .map(|z| i64::from(z.unsigned_abs()))
+            .max();
+        // No sum under a window is larger in magnitude.
+        let window = 255 * (ic_per_group * kh * kw) as i64;
+        check_sums(packed.max_abs_accumulator_bound() + window * largest.unwrap_or(0))?;
         Ok(Some(Self {
             packed,
-            windows,
+            zero_point,
             geometry,
             ic: ic_per_group * group,
             input_zero_point,
@@ -114,7 +111,7 @@ impl ConvSums {
     }
 
     /// The geometry on an input in NHWC, and the shape of the output in it.
-    fn on(&self, x: &Tensor) -> Result<(ConvGeometry, [usize; 4]), OpError> {
+    pub(super) fn on(&self, x: &Tensor) -> Result<(ConvGeometry, [usize; 4]), OpError> {
         let &[n, ih, iw, ic] = x.shape() else {
             return Err(OpError::input(
                 0,
@@ -132,47 +129,22 @@ impl ConvSums {
         Ok((geometry, shape))
     }
 
-    fn accumulate(&self, x: QuantizedSlice<'_>, geometry: &ConvGeometry) -> Vec<i32> {
+    /// The sums of a band of the output of `x`.
+    fn accumulate(&self, x: QuantizedSlice<'_>, band: &Band) -> Vec<i32> {
+        let (x, geometry) = (x.part(band.inputs.start, band.inputs.len()), &band.geometry);
         let mut acc = self.packed.accumulate(x, geometry, self.input_zero_point);
-        if let Some(WindowSums { ones, zero_point }) = &self.windows {
-            let of_groups = ConvGeometry {
-                oc: geometry.group,
-                ..*geometry
-            };
-            let window = ones.accumulate(x, &of_groups, self.input_zero_point);
+        if let Some(zero_point) = &self.zero_point {
+            let window = window_sums(x, geometry, self.input_zero_point);
             subtract_window_sums(&mut acc, &window, zero_point, geometry.oc);
         }
         acc
     }
 
-    /// What the sums stand for.
-    pub(super) fn run(&self, x: &Stored) -> Result<Stored, OpError> {
-        let x = x.to_nhwc();
-        let (geometry, shape) = self.on(x)?;
-        let acc = self.accumulate(quantized_slice(x)?, &geometry);
-        let real = dequantize_accumulators(&acc, &self.scale, geometry.oc);
-        Ok(Stored::of_call(Tensor::new(&shape, real)?, Layout::Nhwc))
-    }
-}
-
-impl WindowSums {
-    /// `None` for weights without a zero point. `of_group` is what one output channel reads.
-    fn new(zero_point: &[i32], of_group: &[usize; 3], group: usize) -> Option<Self> {
-        if zero_point.iter().all(|&z| z == 0) {
-            return None;
-        }
-        let &[ic_per_group, kh, kw] = of_group;
-        let ones = vec![1; group * ic_per_group * kh * kw];
-        Some(Self {
-            ones: ConvI8::new(&ones, None, group, ic_per_group, kh, kw, group),
-            zero_point: zero_point.to_vec(),
-        })
-    }
-
-    /// No correction can be larger in magnitude.
-    fn max_abs_bound(&self) -> i64 {
-        let largest = self.zero_point.iter().map(|z| i64::from(z.unsigned_abs())).max();
-        self.ones.max_abs_accumulator_bound() * largest.unwrap_or(0)
+    /// What the sums of a band stand for.
+    pub(super) fn real(&self, x: QuantizedSlice<'_>, band: &Band) -> Result<Stored, OpError> {
+        let acc = self.accumulate(x, band);
+        let real = dequantize_accumulators(&acc, &self.scale, band.geometry.oc);
+        Ok(Stored::of_call(Tensor::new(&band.shape(), real)?, Layout::Nhwc))
     }
 }
 
@@ -216,11 +188,13 @@ impl IntegerKernel for Conv {
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
         let x = inputs[0].to_nhwc();
         let (geometry, shape) = self.sums.on(x)?;
-        let y = write_quantized(self.output, &shape, |out| {
+        let y = write_quantized(self.output, &shape, |mut out| {
             let x = quantized_slice(x)?;
-            if self.sums.windows.is_some() {
-                let acc = self.sums.accumulate(x, &geometry);
-                requantize_accumulators(&acc, geometry.oc, &self.epilogue, out);
+            if self.sums.zero_point.is_some() {
+                for band in bands(&geometry) {
+                    let acc = self.sums.accumulate(x, &band);
+                    requantize_accumulators(&acc, geometry.oc, &self.epilogue, out.part(band.outputs));
+                }
             } else {
                 let zero_point = self.sums.input_zero_point;
                 self.sums

@@ -4,13 +4,15 @@
 //! nodes behind as a float program computes them, and its result is quantized once.
 
 use qloupe_ir::{Graph, Initializer, ValueInfo};
-use qloupe_tensor::QuantParams;
+use qloupe_kernels::QuantizedSlice;
+use qloupe_tensor::{QuantParams, Tensor};
 
-use super::conv::ConvSums;
+use super::bands::{Band, bands};
+use super::conv::{ConvSums, quantized_slice, write_quantized};
 use super::gemm::GemmSums;
 use super::{IntegerKernel, IntegerSpec};
 use crate::quantized::{FloatUnit, Form, Mode, to_form, to_real};
-use crate::{ExecError, OpError, Program, Stored, Value};
+use crate::{ExecError, Layout, OpError, Program, Stored, Value};
 
 #[derive(Debug)]
 struct ProductTail {
@@ -87,20 +89,71 @@ impl IntegerKernel for ProductTail {
     }
 
     fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let product = match &self.sums {
-            Sums::Conv(conv) => conv.run(&inputs[0])?,
-            Sums::Gemm(gemm) => gemm.run(&inputs[0])?,
+        let output = match &self.sums {
+            Sums::Conv(conv) => self.run_conv(conv, inputs)?,
+            Sums::Gemm(gemm) => {
+                let others = self.others.iter().map(|(idx, _)| inputs[*idx].clone());
+                self.finish(gemm.run(&inputs[0])?, others)?
+            }
         };
-        let others = self.others.iter().map(|(idx, form)| to_real(&inputs[*idx], form));
+        Ok(vec![output])
+    }
+}
+
+impl ProductTail {
+    /// The output, a band of rows after the other where they are many.
+    fn run_conv(&self, conv: &ConvSums, inputs: &[Stored]) -> Result<Stored, OpError> {
+        let nhwc = inputs[0].to_nhwc();
+        let (geometry, shape) = conv.on(nhwc)?;
+        let x = quantized_slice(nhwc)?;
+        let whole = |others: &[Stored]| {
+            let others = others.iter().cloned();
+            let all = Band::whole(&geometry);
+            self.finish(conv.real(x, &all)?, others)
+        };
+        let others: Vec<Stored> = self.others.iter().map(|(idx, _)| inputs[*idx].clone()).collect();
+        let is_cut = |other: &Stored| other.to_nhwc().shape() == shape;
+        let bands = bands(&geometry);
+        if bands.len() == 1 || !others.iter().all(is_cut) {
+            return whole(&others);
+        }
+        let Some(params) = self.output.params() else {
+            return whole(&others);
+        };
+        let y = write_quantized(params.dtype(), &shape, |mut out| {
+            for band in bands {
+                let others: Result<Vec<Stored>, OpError> =
+                    others.iter().map(|other| cut(other.to_nhwc(), &band)).collect();
+                let part = self.finish(conv.real(x, &band)?, others?.into_iter())?;
+                out.part(band.outputs).copy_from(quantized_slice(part.to_nhwc())?);
+            }
+            Ok(())
+        })?;
+        Ok(Stored::of_call(y, Layout::Nhwc))
+    }
+
+    /// From the value that the product stands for, and the other inputs, to the output.
+    fn finish(&self, product: Stored, others: impl Iterator<Item = Stored>) -> Result<Stored, OpError> {
+        let forms = self.others.iter().map(|(_, form)| form);
+        let others = others.zip(forms).map(|(other, form)| to_real(&other, form));
         let given = std::iter::once(product).chain(others).map(Value::Tensor);
         let results = self.tail.run(given).map_err(|e| match e {
             ExecError::Node { source, .. } => source,
             other => OpError::unsupported(other.to_string()),
         })?;
-        let quantized = |value: &Value| Some(to_form(value.as_tensor()?, &self.output, Mode::Integer));
-        let results: Option<Vec<Stored>> = results.iter().map(quantized).collect();
-        Ok(results.expect("invariant: element-wise nodes give tensors"))
+        let result = results.first().and_then(Value::as_tensor);
+        let result = result.expect("invariant: element-wise nodes give tensors");
+        Ok(to_form(result, &self.output, Mode::Integer))
     }
+}
+
+/// The rows of a band, of a value that is as large as the output.
+fn cut(value: &Tensor, band: &Band) -> Result<Stored, OpError> {
+    let part = match quantized_slice(value)?.part(band.outputs.start, band.outputs.len()) {
+        QuantizedSlice::U8(part) => Tensor::new(&band.shape(), part.to_vec()),
+        QuantizedSlice::I8(part) => Tensor::new(&band.shape(), part.to_vec()),
+    };
+    Ok(Stored::of_call(part?, Layout::Nhwc))
 }
 
 #[cfg(test)]

@@ -32,7 +32,13 @@ fn signed(values: &[u8]) -> Vec<i8> {
 }
 
 /// The direct sum, one output at a time, in 64 bits.
-fn accumulators(x: &[i64], zero_point: i64, weight: &[i8], bias: &[i32], g: &ConvGeometry) -> Vec<i32> {
+fn accumulators(
+    x: &[i64],
+    zero_point: i64,
+    weight: impl Fn(usize) -> i64,
+    bias: &[i32],
+    g: &ConvGeometry,
+) -> Vec<i32> {
     let (oh, ow, icg, ocg) = (g.oh(), g.ow(), g.ic / g.group, g.oc / g.group);
     let mut out = Vec::new();
     for i in 0..g.n * oh * ow * g.oc {
@@ -44,7 +50,7 @@ fn accumulators(x: &[i64], zero_point: i64, weight: &[i8], bias: &[i32], g: &Con
             let ix = (ox * g.stride_w + tap % g.kw * g.dilation_w).wrapping_sub(g.pad_left);
             if iy < g.ih && ix < g.iw {
                 let value = x[((n * g.ih + iy) * g.iw + ix) * g.ic + o / ocg * icg + j] - zero_point;
-                sum += value * i64::from(weight[(o * icg + j) * g.kh * g.kw + tap]);
+                sum += value * weight((o * icg + j) * g.kh * g.kw + tap);
             }
         }
         out.push(i32::try_from(sum).expect("the test stays in int32"));
@@ -91,7 +97,8 @@ fn compare_over(
     ];
     for (x, values, zero_points) in &inputs {
         for &zero_point in zero_points {
-            let expected = accumulators(values, i64::from(zero_point), &weight, &bias, g);
+            let expected = accumulators(values, i64::from(zero_point), |i| i64::from(weight[i]), &bias, g);
+            compare_differences(*x, values, zero_point, &weight, &bias, g);
             for isa in Isa::available() {
                 let place = format!("{name}: {}, zero point {zero_point}, {g:?}", isa.name());
                 let conv = ConvI8::with_isa(isa, &weight, Some(&bias), g.oc, icg, g.kh, g.kw, g.group);
@@ -141,6 +148,33 @@ fn compare_over(
                     }
                 }
             }
+        }
+    }
+}
+
+/// The accumulators of a depthwise convolution whose weights have zero points, one or one for each channel.
+fn compare_differences(
+    x: QuantizedSlice<'_>,
+    values: &[i64],
+    x_zero_point: i32,
+    weight: &[i8],
+    bias: &[i32],
+    g: &ConvGeometry,
+) {
+    if g.group != g.ic || g.group != g.oc {
+        return;
+    }
+    let each: Vec<i32> = (0..g.oc).map(|c| [127, -128, 0, 5, -90][c % 5]).collect();
+    let taps = g.kh * g.kw;
+    for zero_point in [&each[..], &[-77]] {
+        let less = |i: usize| i64::from(weight[i]) - i64::from(zero_point[i / taps % zero_point.len()]);
+        let expected = accumulators(values, i64::from(x_zero_point), less, bias, g);
+        for isa in Isa::available() {
+            let conv = ConvI8::depthwise_with_isa(isa, weight, zero_point, Some(bias), g.oc, g.kh, g.kw);
+            let got = conv.accumulate(x, g, x_zero_point);
+            assert!(got == expected, "differences with {}, {g:?}", isa.name());
+            let largest = got.iter().map(|&acc| i64::from(acc).abs()).max();
+            assert!(largest.is_none_or(|largest| largest <= conv.max_abs_accumulator_bound()));
         }
     }
 }
