@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use qloupe::export::model_of_plan;
 use qloupe::hybrid::{ProposeOptions, read_hybrid};
-use qloupe::mixed_fp16::{convert_by_plan, proof_of};
+use qloupe::mixed_fp16::proof_of;
 use qloupe::plan::{QuantPlan, constants_path, format_plan, write_plan};
 use qloupe::prepare::Prepared;
-use qloupe::qdq::export_qdq;
 use qloupe::quantize;
 use qloupe::ranges::{known_values, read_ranges};
 use qloupe::runner::Runner;
@@ -102,7 +102,7 @@ impl Quantized {
     /// What the user should know.
     fn notes(&self) -> Vec<String> {
         let target = &self.prepared.target;
-        let proof = if target.activation.is_none() {
+        let proof = if target.is_fp16() {
             proof_of(&self.plan)
         } else {
             Vec::new()
@@ -328,16 +328,12 @@ impl Quantized {
         Ok(pairs)
     }
 
-    /// Writes the model: QDQ ONNX, or float16 for target `fp16`.
+    /// Writes the model: QDQ ONNX, or float16 for targets with float16 values.
     #[pyo3(signature = (path, /))]
     fn save_model(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| {
             check_writable(&path)?;
-            let model = if self.prepared.target.activation.is_none() {
-                convert_by_plan(&self.session.network.file, &self.prepared, &self.plan)?
-            } else {
-                export_qdq(&self.prepared, &self.plan)?
-            };
+            let model = model_of_plan(&self.session.network.file, &self.prepared, &self.plan)?;
             Ok(write_model(&model, &path)?)
         })
         .map_err(|error: Error| to_python(py, &error))

@@ -16,7 +16,7 @@ use crate::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
 use crate::evaluate::Question;
 use crate::exam::Exam;
 use crate::mixed_fp16::{Kept, grow, prune};
-use crate::plan::{QuantPlan, real_precision};
+use crate::plan::{Precision, QuantPlan, precision_word, real_precision};
 use crate::prepare::Prepared;
 use crate::quantize::{Quantized, Stages};
 use crate::report::Report;
@@ -266,14 +266,18 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The units that the plan has in integers.
+/// The units that the plan has in integers, or their weights.
 fn candidates(prepared: &Prepared, plan: &QuantPlan) -> Vec<usize> {
     let forms = plan.forms();
     let is_quantized = |idx: &usize| {
         let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[*idx]);
-        outputs
-            .iter()
-            .any(|name| forms.get(*name).is_some_and(|form| form.params().is_some()))
+        let has_integer_weights = |name: &str| {
+            let value = plan.value(name);
+            value.is_some_and(|value| matches!(value.precision, Precision::WeightOnly(_)))
+        };
+        outputs.iter().any(|name| {
+            forms.get(*name).is_some_and(|form| form.params().is_some()) || has_integer_weights(name)
+        })
     };
     (0..prepared.units.len()).filter(is_quantized).collect()
 }
@@ -315,9 +319,7 @@ fn described(
         let source = prepared.maps.get(value).map_or(value, |map| map.source.as_str());
         let layer = report.layers.iter().find(|layer| layer.name == source);
         let own_reason = match plan.value(value).map(|value| &value.precision) {
-            Some(crate::plan::Precision::Fp16 { reason } | crate::plan::Precision::Float { reason }) => {
-                reason.clone()
-            }
+            Some(Precision::Fp16 { reason } | Precision::Float { reason }) => reason.clone(),
             _ => String::new(),
         };
         units.push(HybridUnit {
@@ -326,11 +328,9 @@ fn described(
             precision: if kept.contains(&idx) {
                 real_precision(prepared).to_owned()
             } else {
-                match forms.get(value) {
-                    Some(qloupe_exec::Form::Quantized(params)) => params.dtype().name().to_owned(),
-                    Some(qloupe_exec::Form::Fp16 { .. }) => "fp16".to_owned(),
-                    _ => "float".to_owned(),
-                }
+                let own = plan.value(value);
+                let word = own.map_or("float", |own| precision_word(own, forms.get(value)));
+                word.to_owned()
             },
             is_raised: kept.contains(&idx),
             gain_db: layer.and_then(|layer| layer.effect).map(|effect| effect.gain_db),

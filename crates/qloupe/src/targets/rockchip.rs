@@ -22,6 +22,7 @@ pub(super) const RK3588: Target = Target {
         narrow_range: false,
     }),
     weight_dtype: DType::Int8,
+    weight_block: None,
     symmetric_weights: false,
     operators: &[
         ("Add", INT8),
