@@ -3,7 +3,6 @@
 mod fp16;
 mod onnxruntime;
 mod rockchip;
-mod rockchip_weights;
 
 use qloupe_tensor::{DType, Granularity, QuantParams, QuantScheme, Requantize};
 
@@ -99,16 +98,16 @@ pub const ALL: &[&Target] = &[
     &onnxruntime::ONNXRUNTIME,
     &onnxruntime::ONNXRUNTIME_W8A16,
     &rockchip::RK3562,
-    &rockchip_weights::RK3562_W8A16,
+    &rockchip::RK3562_W8A16,
     &rockchip::RK3566,
     &rockchip::RK3568,
     &rockchip::RK3576,
-    &rockchip_weights::RK3576_W4A16,
+    &rockchip::RK3576_W4A16,
     &rockchip::RK3588,
     &rockchip::RV1103,
     &rockchip::RV1106,
     &rockchip::RV1126B,
-    &rockchip_weights::RV1126B_W4A16,
+    &rockchip::RV1126B_W4A16,
 ];
 
 impl Target {

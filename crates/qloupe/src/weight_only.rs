@@ -50,10 +50,8 @@ pub(crate) fn quantize_weights(
         BETTER => {
             let other = Quantized::new(whole.prepared.copied(network)?, whole.plan.clone());
             let least = with_least_error(other)?;
-            optimize::better_of(
-                &work,
-                [(WHOLE_RANGE, named(whole, WHOLE_RANGE)), (LEAST_ERROR, least)],
-            )?
+            let better = optimize::better_of(&work, [(WHOLE_RANGE, whole), (LEAST_ERROR, least)])?;
+            named(better, BETTER)
         }
         LEAST_ERROR => with_least_error(whole)?,
         _ => named(whole, WHOLE_RANGE),

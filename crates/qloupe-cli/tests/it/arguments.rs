@@ -36,7 +36,7 @@ fn unknown_names_list_the_choices_and_the_nearest() {
         ),
         case(
             format!("{ANALYZE} --method chanel"),
-            "unknown method \"chanel\", did you mean \"channel\"? expected one of channel, layer",
+            "unknown method \"chanel\", did you mean \"channel\"? expected one of block, channel, layer",
         ),
         case(
             ANALYZE.replace("min_max", "min_mx"),

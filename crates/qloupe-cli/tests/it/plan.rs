@@ -148,7 +148,7 @@ fn edits_that_make_no_sense_are_refused() {
         Case {
             from: "method = \"channel\"",
             to: "method = \"chanel\"",
-            text: "unknown method \"chanel\", did you mean \"channel\"? expected one of channel, layer",
+            text: "unknown method \"chanel\", did you mean \"channel\"? expected one of block, channel, layer",
         },
         Case {
             from: "optimization_level = 1",

@@ -20,10 +20,11 @@ pub(crate) fn least_error_scales(
     let n_shared = n_shared.max(1);
     let part = |idx: usize| 1.0 - idx as f32 * SCALE_PART_STEP;
     let mut errors = vec![[0.0_f64; N_SCALE_PARTS]; params.scale().len().div_ceil(n_shared)];
+    let limits = Limits::new(params);
     let run_length = params.granularity().run_length(shape);
     for (run, chunk) in values.chunks(run_length).enumerate() {
         let idx = params.idx_of(run * run_length, shape);
-        let (scale, limits) = (params.scale()[idx], limits(params, idx));
+        let (scale, limits) = (params.scale()[idx], limits.at(idx));
         let errors = &mut errors[idx / n_shared];
         for (place, &value) in chunk.iter().enumerate() {
             let energy = energy(run * run_length + place);
@@ -49,12 +50,30 @@ pub(crate) fn least_error_scales(
     )?)
 }
 
-/// How many steps a weight may lie from 0. The lowest integer of a symmetric type is not used.
-pub(super) fn limits(params: &QuantParams, idx: usize) -> [f32; 2] {
-    let (min, max) = params.quant_range();
-    let is_symmetric = params.zero_point().iter().all(|&zero_point| zero_point == 0);
-    let min = if is_symmetric { min.max(-max) } else { min };
-    [min, max].map(|q| (q - params.zero_point()[idx]) as f32)
+/// How many steps a weight may lie from 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits<'a> {
+    params: &'a QuantParams,
+    /// The integers that are used: the lowest of a symmetric type is not.
+    range: (i32, i32),
+}
+
+impl<'a> Limits<'a> {
+    pub(super) fn new(params: &'a QuantParams) -> Self {
+        let (min, max) = params.quant_range();
+        let is_symmetric = params.zero_point().iter().all(|&zero_point| zero_point == 0);
+        let min = if is_symmetric { min.max(-max) } else { min };
+        Self {
+            params,
+            range: (min, max),
+        }
+    }
+
+    /// Those of the scale at a place.
+    pub(super) fn at(self, idx: usize) -> [f32; 2] {
+        let (min, max) = self.range;
+        [min, max].map(|q| (q - self.params.zero_point()[idx]) as f32)
+    }
 }
 
 #[cfg(test)]

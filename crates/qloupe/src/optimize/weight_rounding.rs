@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::bias_correction::{self, corrected};
 use super::lanes::{Change, Site, walk_lanes};
 use super::patches::{Layout, Sums};
-use super::scale_search::{least_error_scales, limits};
+use super::scale_search::{Limits, least_error_scales};
 use super::{Pass, Stage, Work};
 use crate::Error;
 use crate::quantize::Quantized;
@@ -224,6 +224,7 @@ fn round_group(
     matmul_f32(&shifts, &moments.quantized, n_rows, k, k, &mut gradient);
     matmul_f32(&float, &turned, n_rows, k, k, &mut of_inputs);
     gradient.iter_mut().zip(&of_inputs).for_each(|(a, b)| *a += b);
+    let limits = Limits::new(params);
     let channels = values
         .par_chunks_mut(k)
         .zip(gradient.par_chunks_mut(k))
@@ -233,7 +234,7 @@ fn round_group(
             let idx = params.idx_of(layout.place(group, row, k), shape);
             let step = params.scale()[idx];
             // Half a step of slack: values on the grid are compared.
-            let [low, high] = limits(params, idx).map(|steps| steps * step);
+            let [low, high] = limits.at(idx).map(|steps| steps * step);
             Grid {
                 step,
                 low: low - step / 2.0,
