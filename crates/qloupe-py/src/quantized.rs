@@ -456,7 +456,7 @@ impl Quantized {
             let mut plan = self.plan.clone();
             edit(&mut plan)?;
             self.prepared.check_plan(&self.session.network.file, &plan)?;
-            Ok(self.with_plan(plan))
+            self.under(plan)
         })
         .map_err(|error: Error| to_python(py, &error))
     }
@@ -472,6 +472,20 @@ impl Quantized {
             stored: self.stored.clone(),
             runners: Mutex::default(),
         }
+    }
+
+    /// The same under an edited plan: units that gave up integer weights beside float16 values have those of before.
+    pub(crate) fn under(&self, plan: QuantPlan) -> Result<Self, Error> {
+        if !self.prepared.target.quantizes_weights_only() {
+            return Ok(self.with_plan(plan));
+        }
+        let network = &self.session.network;
+        let made = quantize::Quantized::new(self.prepared.copied(network)?, plan);
+        let made = made.with_given_up_weights(network)?;
+        Ok(Self {
+            prepared: Arc::new(made.prepared),
+            ..self.with_plan(made.plan)
+        })
     }
 
     /// The same again.

@@ -187,10 +187,11 @@ impl<'a> Search<'a> {
         };
         let after = self.standing(&kept)?;
         let reason = format!("hybrid: {}", self.judge.goal());
-        let plan = self
-            .base
-            .plan
-            .with_raised(&self.base.prepared, kept.iter().copied(), &reason);
+        let plan = self.raised(&kept, &reason);
+        let plan = match self.base.prepared.target.quantizes_weights_only() {
+            true => self.with_weights_given_up(plan)?.plan,
+            false => plan,
+        };
         let units = described(report, &self.base.prepared, &plan, &self.costs, &kept, &reason);
         Ok(Proposal {
             goal: self.judge.goal(),
@@ -251,14 +252,30 @@ impl<'a> Search<'a> {
         if let Some(known) = self.known.get(kept) {
             return Ok(known.clone());
         }
-        self.trial.plan = self
-            .base
-            .plan
-            .with_raised(&self.base.prepared, kept.iter().copied(), "");
-        let standing = self.judge.standing(self.session, &self.trial)?;
+        let plan = self.raised(kept, "");
+        let standing = if self.base.prepared.target.quantizes_weights_only() {
+            let trial = self.with_weights_given_up(plan)?;
+            self.judge.standing(self.session, &trial)?
+        } else {
+            self.trial.plan = plan;
+            self.judge.standing(self.session, &self.trial)?
+        };
         self.known.insert(kept.clone(), standing.clone());
         (self.stages)("hybrid", self.known.len(), self.known.len().max(self.costs.len()));
         Ok(standing)
+    }
+
+    fn raised(&self, kept: &Kept, reason: &str) -> QuantPlan {
+        let base = self.base;
+        base.plan
+            .with_raised(&base.prepared, kept.iter().copied(), reason)
+    }
+
+    /// A plan on a graph of its own, with the weights of before where units gave up integers.
+    fn with_weights_given_up(&self, plan: QuantPlan) -> Result<Quantized, Error> {
+        let network = &self.session.network;
+        let prepared = self.base.prepared.copied(network)?;
+        Quantized::new(prepared, plan).with_given_up_weights(network)
     }
 
     fn cost(&self, kept: &Kept) -> f64 {

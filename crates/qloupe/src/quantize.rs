@@ -102,6 +102,50 @@ impl Quantized {
         Ok(Runner::Quantized(Box::new(program)))
     }
 
+    /// The same where units that gave up their integer weights beside float16 values compute with what these were before passes
+    /// rounded them, and with the biases of then; as it is for other targets.
+    ///
+    /// # Errors
+    /// A model that cannot be prepared.
+    pub fn with_given_up_weights(self, network: &Network) -> Result<Self, Error> {
+        let Self {
+            prepared,
+            mut plan,
+            notes,
+        } = self;
+        let (mut given_up, mut kept): (BTreeSet<&String>, BTreeSet<&String>) = Default::default();
+        for (unit, spec) in prepared.units.iter().zip(prepared.assignment(&plan).units) {
+            let has_weights = unit
+                .weights
+                .iter()
+                .any(|name| spec.weights.iter().any(|(w, _)| w == name));
+            let names = if has_weights { &mut kept } else { &mut given_up };
+            names.extend(unit.weights.iter().chain(&unit.bias));
+        }
+        let is_given_up = |name: &String| given_up.contains(name) && !kept.contains(name);
+        let optimized = &mut plan.optimized;
+        let n_before = optimized.constants.len();
+        if prepared.target.quantizes_weights_only() {
+            optimized.constants.retain(|name, _| !is_given_up(name));
+            optimized.new_biases.retain(|_, bias| !is_given_up(bias));
+        }
+        if optimized.constants.len() == n_before {
+            return Ok(Self {
+                prepared,
+                plan,
+                notes,
+            });
+        }
+        let fresh = Prepared::new(network, prepared.target, plan.optimization_level)?;
+        let optimized = &plan.optimized;
+        let prepared = fresh.with_constants(network, &optimized.constants, &optimized.new_biases)?;
+        Ok(Self {
+            prepared,
+            plan,
+            notes,
+        })
+    }
+
     /// The same plan on changed constants; `None` where nothing changed.
     pub(crate) fn with_changes(&self, network: &Network, changes: Changes) -> Result<Option<Self>, Error> {
         let Changes {
@@ -365,5 +409,5 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     plan.optimized.scalings = head.scalings;
     plan.optimized.shifts = head.shifts;
     prepared.check_plan(&file, &plan)?;
-    Ok(Quantized::new(prepared, plan))
+    Quantized::new(prepared, plan).with_given_up_weights(network)
 }

@@ -142,7 +142,9 @@ mod weight_only {
                     let expected = half::f16::from_f32(largest / 7.0).to_f32();
                     let scales = &weight.params.scale()[(out * n_in.div_ceil(32) + block) * n_places..];
                     assert!(
-                        scales[..n_places].iter().all(|scale| *scale == expected),
+                        scales[..n_places]
+                            .iter()
+                            .all(|scale| scale.to_bits() == expected.to_bits()),
                         "{}",
                         weight.name
                     );
@@ -260,6 +262,52 @@ mod weight_only {
     }
 
     #[test]
+    fn weights_that_passes_rounded_are_those_of_before_where_a_unit_is_raised() {
+        let (session, dataset) = session("fmnist_resnet");
+        let rounded = quantize(&session, &dataset, &options("rk3576-w4a16", "mse"), &|_, _, _| ()).unwrap();
+        let constants = &rounded.plan.optimized.constants;
+        let is_rounded = |name: &String| constants.contains_key(name);
+        let (n_rounded, n_constants) = (
+            rounded
+                .plan
+                .weights
+                .iter()
+                .filter(|weight| is_rounded(&weight.name))
+                .count(),
+            constants.len(),
+        );
+        assert!(n_rounded > 0, "the pass rounded weights");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edited.plan.toml");
+        write_plan(&path, &rounded.plan).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(
+            &path,
+            text.replacen("precision = \"w4a16\"", "precision = \"fp16\"", 1),
+        )
+        .unwrap();
+        let raised = read_plan(&path, &session).unwrap();
+        assert_eq!(
+            raised.plan.optimized.constants.len(),
+            n_constants - 2,
+            "a weight and its bias"
+        );
+        std::fs::write(
+            &path,
+            text.replace("precision = \"w4a16\"", "precision = \"fp16\""),
+        )
+        .unwrap();
+        let all = read_plan(&path, &session).unwrap();
+        assert!(all.plan.optimized.constants.is_empty());
+        let float = run(&Runner::Float, &session.network, &dataset);
+        let lost = sqnr_db(&float, &simulated(&session, &dataset, &all));
+        assert!(
+            lost > SAME_IN_FLOAT16_DB,
+            "{lost:.1} dB with every unit in float16"
+        );
+    }
+
+    #[test]
     fn what_only_values_have_is_refused() {
         let (session, _) = session("fmnist_resnet");
         let refused = |options: QuantizeOptions| {
@@ -291,7 +339,7 @@ mod weight_only {
                 element % inner,
             );
             let scale = params.scale()[(outer * n_blocks + along / block_size) * inner + within];
-            (value / scale).round_ties_even().clamp(-8.0, 7.0) * scale
+            Rounding::TiesEven.round(value / scale).clamp(-8.0, 7.0) * scale
         };
         values.iter().enumerate().map(of).collect()
     }

@@ -94,7 +94,11 @@ mod tests {
         let scale = vec![1.0 / 7.0, 1.0 / 7.0, 0.05, 0.05];
         let params = QuantParams::new(DType::Int4, granularity, scale, vec![0; 4]).unwrap();
         let best = least_error_scales(&weight, &params, 2, &|_| 1.0).unwrap();
-        assert!(best.scale()[0] == best.scale()[1] && best.scale()[2] == best.scale()[3]);
+        let bits: Vec<u32> = best.scale().iter().map(|scale| scale.to_bits()).collect();
+        assert!(
+            bits[0] == bits[1] && bits[2] == bits[3],
+            "one scale for both places: {best:?}"
+        );
         let error = |params: &QuantParams| -> f32 {
             let rounded = fake_quantize_linear(&weight, params, Rounding::TiesEven).unwrap();
             let pairs = weight.as_slice::<f32>().unwrap().iter();
