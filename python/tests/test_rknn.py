@@ -49,7 +49,9 @@ def test_integer_weights_beside_float16_values(workspace, capfd):
     assert rknn.build(dataset="dataset.txt") == 0
     assert rknn.init_runtime() == 0
     (four_bits,) = rknn.inference(inputs=[image()[None]])
-    (eight_bits,) = built().inference(inputs=[image()[None]])
+    reference = built()
+    assert reference.init_runtime() == 0
+    (eight_bits,) = reference.inference(inputs=[image()[None]])
     assert 0.1 < np.abs(four_bits - eight_bits).max() < 5, "the same network with coarser weights"
     for refused in (lambda: rknn.export_rknn("x.rknn"), lambda: rknn.hybrid_quantization_step1(dataset="dataset.txt")):
         assert refused() == -1
