@@ -106,7 +106,7 @@ class Model:
         samples: Optional[Samples] = None,
         *,
         algorithm: str,
-        method: str,
+        method: Optional[str],
         optimization_level: int,
         statistics: Optional[_Path] = None,
         ranges: Optional[_Path] = None,

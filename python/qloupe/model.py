@@ -165,7 +165,7 @@ class Model:
         target: Optional[str] = None,
         precision: Optional[str] = None,
         algorithm: str = DEFAULT_ALGORITHM,
-        method: str = "channel",
+        method: Optional[str] = None,
         optimization_level: int = 3,
         statistics: Optional[PathLike] = None,
         ranges: Optional[PathLike] = None,
@@ -175,7 +175,7 @@ class Model:
 
         ``dataset`` are the samples to calibrate on. float16 needs none; with them, what overflows, vanishes or loses too much
         there stays float32. ``algorithm`` is one of :func:`qloupe.algorithms`, ``method`` gives weights a scale for each
-        ``channel`` or ``layer``, ``optimization_level`` 0 changes no weight and no value (docs/QUANTIZER.md).
+        ``channel``, ``layer`` or, on targets that have them, ``block``, which is the default there, ``optimization_level`` 0 changes no weight and no value (docs/QUANTIZER.md).
         ``statistics`` is an .npz that keeps what was seen; ``ranges`` a file of ranges that another tool calibrated.
         """
         samples = None if dataset is None else self.samples(dataset)

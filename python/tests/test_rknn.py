@@ -39,6 +39,26 @@ def test_inference_takes_what_cv2_gives(workspace):
     assert np.abs(same - expected).max() < 0.5, "the picture and its array are the same"
 
 
+def test_integer_weights_beside_float16_values(workspace, capfd):
+    options = {"quantized_dtype": "w4a16", "quantized_method": "group32"}
+    parsed = rknn_config.parse({"target_platform": "RK3576", **options}, RKNN()._log)
+    assert (parsed.target, parsed.method) == ("rk3576-w4a16", "block")
+    channels = rknn_config.parse({"target_platform": "rk3562", "quantized_dtype": "w8a16"}, RKNN()._log)
+    assert (channels.target, channels.method) == ("rk3562-w8a16", "channel")
+    rknn = loaded(target_platform="rk3576", **options)
+    assert rknn.build(dataset="dataset.txt") == 0
+    assert rknn.init_runtime() == 0
+    (four_bits,) = rknn.inference(inputs=[image()[None]])
+    reference = built()
+    assert reference.init_runtime() == 0
+    (eight_bits,) = reference.inference(inputs=[image()[None]])
+    assert 0.1 < np.abs(four_bits - eight_bits).max() < 5, "the same network with coarser weights"
+    for refused in (lambda: rknn.export_rknn("x.rknn"), lambda: rknn.hybrid_quantization_step1(dataset="dataset.txt")):
+        assert refused() == -1
+        said = capfd.readouterr().err
+        assert "rk3576-w4a16 has integer weights only, expected a configuration with integer values" in said
+
+
 def test_the_defaults_are_the_vendors():
     parsed = rknn_config.parse({"target_platform": "RK3588"}, RKNN()._log)
     assert (parsed.algorithm, parsed.method, parsed.optimization_level, parsed.target) == ("min_max", "channel", 3, "rk3588")

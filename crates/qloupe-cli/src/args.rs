@@ -138,7 +138,7 @@ pub(crate) struct QuantizeArgs {
     /// calibration cache of TensorRT or of ONNX Runtime (JSON)
     #[arg(long, value_name = "FILE")]
     pub(crate) ranges: Option<PathBuf>,
-    /// Scales of weights: channel or layer [default: channel]
+    /// Scales of weights: block (targets with int4 weights), channel or layer [default: block where there are, else channel]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
     /// 0 changes no weight and no value; 1 folds batch norms, rescales a last Concat or leaves what follows the last products in float, and ends ranges where what reads them saturates; 2 also moves scales and

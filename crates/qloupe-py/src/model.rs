@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use qloupe::bench::make_one_sample;
 use qloupe::hybrid::read_hybrid;
 use qloupe::mixed_fp16::quantize_to_mixed_fp16;
 use qloupe::passes::resolve_branches::resolve_branches;
@@ -16,12 +17,13 @@ use qloupe::recipe::{Layout, Recipe};
 use qloupe::runner::Runner;
 use qloupe::samples::{Dataset, InputSpec};
 use qloupe::session::Session;
+use qloupe::weight_only::quantize_weights_alone;
 use qloupe::{Error, calibrate, inspect, targets};
 
 use crate::error::to_python;
 use crate::evaluate::{self, Asked};
 use crate::quantized::Quantized;
-use crate::runs::{made_up_inputs, measured, run_arrays, run_samples};
+use crate::runs::{measured, run_arrays, run_samples};
 use crate::samples::Samples;
 use crate::tensor::from_arrays;
 use crate::work;
@@ -201,7 +203,7 @@ impl Model {
         target: &str,
         samples: Option<&Samples>,
         algorithm: &str,
-        method: &str,
+        method: Option<&str>,
         optimization_level: u8,
         statistics: Option<PathBuf>,
         ranges: Option<PathBuf>,
@@ -209,10 +211,12 @@ impl Model {
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Quantized> {
         let options = || -> Result<QuantizeOptions, Error> {
+            let target = targets::find(target)?;
+            let method = method.map(Method::parse).transpose()?;
             Ok(QuantizeOptions {
-                target: targets::find(target)?,
+                target,
                 algorithm: calibrate::find(algorithm)?,
-                method: Method::parse(method)?,
+                method: Method::for_target(method, target)?,
                 optimization_level,
                 statistics,
                 ranges,
@@ -223,12 +227,17 @@ impl Model {
         work::run(py, progress.as_ref(), |stages| {
             let session = self.resolved(dataset.as_deref())?;
             let made = match (&dataset, options.target.activation) {
-                (Some(dataset), None) => quantize_to_mixed_fp16(&session, dataset, &options, stages)?,
+                (Some(dataset), None) if options.target.is_fp16() => {
+                    quantize_to_mixed_fp16(&session, dataset, &options, stages)?
+                }
+                (None, None) if options.target.quantizes_weights_only() => {
+                    quantize_weights_alone(&session, None, &options)?
+                }
                 (Some(dataset), Some(_)) if as_converted => {
                     quantize_as_converted(&session, dataset, &options, stages)?
                 }
-                (Some(dataset), Some(_)) => quantize(&session, dataset, &options, stages)?,
-                (None, None) => quantize_to_fp16(&session, &made_up_inputs(&session)?)?,
+                (Some(dataset), _) => quantize(&session, dataset, &options, stages)?,
+                (None, None) => quantize_to_fp16(&session, &make_one_sample(&session)?)?,
                 (None, Some(_)) => {
                     let id = options.target.id;
                     let what = format!("calibration samples are missing for target {id}, expected a dataset");

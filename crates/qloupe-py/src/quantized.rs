@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use qloupe::export::model_of_plan;
 use qloupe::hybrid::{ProposeOptions, read_hybrid};
-use qloupe::mixed_fp16::{convert_by_plan, proof_of};
+use qloupe::mixed_fp16::proof_of;
 use qloupe::plan::{QuantPlan, constants_path, format_plan, write_plan};
 use qloupe::prepare::Prepared;
-use qloupe::qdq::export_qdq;
 use qloupe::quantize;
 use qloupe::ranges::{known_values, read_ranges};
 use qloupe::runner::Runner;
@@ -102,7 +102,7 @@ impl Quantized {
     /// What the user should know.
     fn notes(&self) -> Vec<String> {
         let target = &self.prepared.target;
-        let proof = if target.activation.is_none() {
+        let proof = if target.is_fp16() {
             proof_of(&self.plan)
         } else {
             Vec::new()
@@ -328,16 +328,12 @@ impl Quantized {
         Ok(pairs)
     }
 
-    /// Writes the model: QDQ ONNX, or float16 for target `fp16`.
+    /// Writes the model: QDQ ONNX, or float16 for targets with float16 values.
     #[pyo3(signature = (path, /))]
     fn save_model(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| {
             check_writable(&path)?;
-            let model = if self.prepared.target.activation.is_none() {
-                convert_by_plan(&self.session.network.file, &self.prepared, &self.plan)?
-            } else {
-                export_qdq(&self.prepared, &self.plan)?
-            };
+            let model = model_of_plan(&self.session.network.file, &self.prepared, &self.plan)?;
             Ok(write_model(&model, &path)?)
         })
         .map_err(|error: Error| to_python(py, &error))
@@ -460,7 +456,7 @@ impl Quantized {
             let mut plan = self.plan.clone();
             edit(&mut plan)?;
             self.prepared.check_plan(&self.session.network.file, &plan)?;
-            Ok(self.with_plan(plan))
+            self.under(plan)
         })
         .map_err(|error: Error| to_python(py, &error))
     }
@@ -476,6 +472,20 @@ impl Quantized {
             stored: self.stored.clone(),
             runners: Mutex::default(),
         }
+    }
+
+    /// The same under an edited plan: units that gave up integer weights beside float16 values have those of before.
+    pub(crate) fn under(&self, plan: QuantPlan) -> Result<Self, Error> {
+        if !self.prepared.target.quantizes_weights_only() {
+            return Ok(self.with_plan(plan));
+        }
+        let network = &self.session.network;
+        let made = quantize::Quantized::new(self.prepared.copied(network)?, plan);
+        let made = made.with_given_up_weights(network)?;
+        Ok(Self {
+            prepared: Arc::new(made.prepared),
+            ..self.with_plan(made.plan)
+        })
     }
 
     /// The same again.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use qloupe::bench::{Bench, BenchOptions, Subject, make_inputs, measure};
+use qloupe::Mode;
+use qloupe::bench::{Bench, BenchOptions, Subject, make_one_sample, measure};
 use qloupe::outputs::Collected;
 use qloupe::plan::QuantPlan;
 use qloupe::prepare::Prepared;
 use qloupe::runner::{Named, Runner};
 use qloupe::samples::Batch;
 use qloupe::session::Session;
-use qloupe::{Error, Mode};
 use qloupe_tensor::Tensor;
 
 use crate::model::Printed;
@@ -78,15 +78,6 @@ fn split(batch: &Batch, outputs: Named) -> Vec<Named> {
     (0..batch.n_samples).map(of).collect()
 }
 
-/// Inputs of one sample that are made up; an open batch is 1.
-pub(crate) fn made_up_inputs(session: &Session) -> Result<Named, Error> {
-    let mut inputs = session.inputs.clone();
-    for batch in inputs.iter_mut().filter_map(|input| input.shape.first_mut()) {
-        *batch = batch.or(Some(1));
-    }
-    make_inputs(&inputs)
-}
-
 /// Latency and memory, of the float model or of one under a plan: what runs, with the name of its mode, and how often.
 pub(crate) fn measured(
     py: Python<'_>,
@@ -103,7 +94,7 @@ pub(crate) fn measured(
     };
     let network = &session.network;
     work::run(py, progress, |stages| {
-        let inputs = made_up_inputs(session)?;
+        let inputs = make_one_sample(session)?;
         let program = match under_plan {
             Some((prepared, plan, mode)) => Some((prepared, prepared.quantized(network, plan, mode)?)),
             None => None,

@@ -23,6 +23,48 @@ pub enum Granularity {
     },
 }
 
+impl Granularity {
+    /// How many scales a tensor of `shape` has; `None` where the axis or the size of blocks does not fit.
+    pub fn n_scales(self, shape: &[usize]) -> Option<usize> {
+        match self {
+            Self::PerTensor => Some(1),
+            Self::PerChannel { axis } => shape.get(axis).copied(),
+            Self::PerBlock { axis, block_size } => {
+                let along = shape.get(axis)?.checked_add(block_size.checked_sub(1)?)? / block_size;
+                let others = shape.iter().enumerate().filter(|(i, _)| *i != axis);
+                others.map(|(_, &dim)| dim).try_fold(along, usize::checked_mul)
+            }
+        }
+    }
+
+    /// How many consecutive elements of a tensor of `shape` surely share a scale, from every multiple of that on.
+    pub fn run_length(self, shape: &[usize]) -> usize {
+        let run: usize = match self {
+            Self::PerTensor => shape.iter().product(),
+            Self::PerChannel { axis } => shape[axis + 1..].iter().product(),
+            Self::PerBlock { .. } => 1,
+        };
+        run.max(1)
+    }
+
+    /// The index of the scale of element `element` (row-major) of a tensor of `shape`.
+    pub fn idx_of(self, element: usize, shape: &[usize]) -> usize {
+        match self {
+            Self::PerTensor => 0,
+            Self::PerChannel { axis } => {
+                let inner: usize = shape[axis + 1..].iter().product();
+                element / inner.max(1) % shape[axis]
+            }
+            Self::PerBlock { axis, block_size } => {
+                let inner: usize = shape[axis + 1..].iter().product::<usize>().max(1);
+                let along = element / inner % shape[axis];
+                let outer = element / inner / shape[axis];
+                (outer * shape[axis].div_ceil(block_size) + along / block_size) * inner + element % inner
+            }
+        }
+    }
+}
+
 impl fmt::Display for Granularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,21 +189,7 @@ impl QuantParams {
     /// # Errors
     /// [`TensorError::ParamsShape`] when the parameters do not fit the shape.
     pub fn check_shape(&self, shape: &[usize]) -> Result<(), TensorError> {
-        let fits = match self.granularity {
-            Granularity::PerTensor => true,
-            Granularity::PerChannel { axis } => shape.get(axis) == Some(&self.scale.len()),
-            Granularity::PerBlock { axis, block_size } => {
-                block_size > 0
-                    && axis < shape.len()
-                    && shape
-                        .iter()
-                        .enumerate()
-                        .map(|(i, &d)| if i == axis { d.div_ceil(block_size) } else { d })
-                        .product::<usize>()
-                        == self.scale.len()
-            }
-        };
-        if fits {
+        if self.granularity.n_scales(shape) == Some(self.scale.len()) {
             return Ok(());
         }
         Err(TensorError::ParamsShape {
@@ -173,18 +201,23 @@ impl QuantParams {
 
     /// The index of the scale of element `element` (row-major) of a tensor of `shape`.
     pub fn idx_of(&self, element: usize, shape: &[usize]) -> usize {
-        match self.granularity {
-            Granularity::PerTensor => 0,
-            Granularity::PerChannel { axis } => {
-                let inner: usize = shape[axis + 1..].iter().product();
-                element / inner.max(1) % shape[axis]
-            }
-            Granularity::PerBlock { axis, block_size } => {
-                let inner: usize = shape[axis + 1..].iter().product::<usize>().max(1);
-                let along = element / inner % shape[axis];
-                let outer = element / inner / shape[axis];
-                (outer * shape[axis].div_ceil(block_size) + along / block_size) * inner + element % inner
-            }
+        self.granularity.idx_of(element, shape)
+    }
+
+    /// The parameters with every scale rounded to float16, the type in which a float16 model keeps them.
+    ///
+    /// # Edge cases
+    /// A scale below the smallest number of float16 becomes that number, one beyond the largest becomes the largest.
+    #[must_use]
+    pub fn with_float16_scales(&self) -> Self {
+        let smallest = half::f16::from_bits(1);
+        let rounded = |&scale: &f32| {
+            let half = half::f16::from_f32(scale);
+            half.clamp(smallest, half::f16::MAX).to_f32()
+        };
+        Self {
+            scale: self.scale.iter().map(rounded).collect(),
+            ..self.clone()
         }
     }
 }
@@ -250,10 +283,25 @@ mod tests {
             (0..6).map(|i| blocks.idx_of(i, &[2, 3])).collect::<Vec<_>>(),
             [0, 0, 1, 2, 2, 3]
         );
+        assert_eq!(blocks.granularity().n_scales(&[2, 3]), Some(4));
+        assert_eq!(blocks.granularity().n_scales(&[2]), None);
         let error = channels.check_shape(&[2, 4]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "per_channel(axis 1) with 3 scales does not fit shape [2, 4]"
         );
+    }
+
+    #[test]
+    fn scales_are_rounded_to_float16_and_stay_positive() {
+        let scale = vec![0.1, 1e-9, 1e6, 0.5];
+        let params = QuantParams::new(
+            DType::Int4,
+            Granularity::PerChannel { axis: 0 },
+            scale,
+            vec![0; 4],
+        );
+        let rounded = params.unwrap().with_float16_scales();
+        assert_eq!(rounded.scale(), [0.099_975_586, 5.960_464_5e-8, 65504.0, 0.5]);
     }
 }

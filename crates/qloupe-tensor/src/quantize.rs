@@ -1,7 +1,7 @@
 //! Quantize, dequantize and fake-quantize: the scalar specification.
 
 use crate::rounding::clip_to_i32;
-use crate::{DType, Granularity, QuantParams, Rounding, Tensor, TensorError, decode_integer};
+use crate::{DType, QuantParams, Rounding, Tensor, TensorError, decode_integer};
 
 /// Quantizes a real tensor.
 ///
@@ -123,13 +123,9 @@ pub fn fake_quantize_linear_in_place(
 ) -> Result<(), TensorError> {
     params.check_shape(shape)?;
     let q = Quantizer::new(params, rounding);
-    let inner = match params.granularity() {
-        Granularity::PerTensor => values.len(),
-        Granularity::PerChannel { axis } => shape[axis + 1..].iter().product(),
-        Granularity::PerBlock { .. } => 1,
-    };
-    for (run, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
-        let idx = params.idx_of(run * inner.max(1), shape);
+    let run_length = params.granularity().run_length(shape);
+    for (run, chunk) in values.chunks_mut(run_length).enumerate() {
+        let idx = params.idx_of(run * run_length, shape);
         for v in chunk {
             *v = dequantize(q.quantize(*v, idx), params.scale()[idx], params.zero_point()[idx]);
         }

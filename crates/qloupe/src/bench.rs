@@ -15,7 +15,7 @@ use qloupe_ir::Graph;
 use qloupe_kernels::min_max;
 use qloupe_tensor::Tensor;
 
-pub use made_up::{input_shapes, make_inputs};
+pub use made_up::{input_shapes, make_inputs, make_one_sample};
 pub use table::Bench;
 
 use crate::Error;

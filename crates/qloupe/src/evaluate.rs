@@ -28,7 +28,8 @@ pub use question::{Choice, Question};
 pub use summary::measure_accuracy;
 
 /// The precisions that can be evaluated, in the order they are shown.
-pub const PRECISIONS: &[&str] = &["float", "fp16", "int8"];
+/// `w4a16` or `w8a16` takes the place of the last for targets with integer weights and float16 values.
+pub const PRECISIONS: [&str; 3] = ["float", "fp16", "int8"];
 
 /// Batches that each thread reads ahead.
 const N_AHEAD: usize = 4;
@@ -36,7 +37,7 @@ const N_AHEAD: usize = 4;
 /// A precision and what runs in it.
 #[derive(Debug)]
 pub struct Contender {
-    /// One of [`PRECISIONS`].
+    /// One of [`PRECISIONS`], or what takes its place.
     pub precision: &'static str,
     /// What runs.
     pub runner: Runner,
@@ -45,7 +46,7 @@ pub struct Contender {
 /// How well one precision did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// One of [`PRECISIONS`].
+    /// One of [`PRECISIONS`], or what takes its place.
     pub precision: &'static str,
     /// Right answers, for each metric of the task.
     pub metrics: Vec<(&'static str, Hits)>,

@@ -8,11 +8,14 @@ mod rknn_script;
 
 use std::path::{Path, PathBuf};
 
+use qloupe_ir::Model;
 use serde_json::Value;
 
 use crate::Error;
+use crate::mixed_fp16::convert_by_plan;
 use crate::plan::QuantPlan;
 use crate::prepare::Prepared;
+use crate::qdq::export_qdq;
 use crate::session::Session;
 
 /// A format that a plan can be written in.
@@ -61,6 +64,18 @@ pub const ALL: &[&dyn ExportFormat] = &[&float::Float, &qdq::Qdq, &rknn::Rknn, &
 pub fn find(id: &str) -> Result<&'static dyn ExportFormat, Error> {
     let found = ALL.iter().copied().find(|format| format.id() == id);
     found.ok_or_else(|| Error::unknown_choice("format", id, ALL.iter().map(|format| format.id())))
+}
+
+/// The model of a plan: QDQ, or float16 where the target keeps every value so. `file` is for messages.
+///
+/// # Errors
+/// What the form has no place for.
+pub fn model_of_plan(file: &str, prepared: &Prepared, plan: &QuantPlan) -> Result<Model, Error> {
+    if prepared.target.keeps_values_float() {
+        convert_by_plan(file, prepared, plan)
+    } else {
+        export_qdq(prepared, plan)
+    }
 }
 
 /// What is exported.
@@ -128,6 +143,14 @@ impl Request<'_> {
                  plan of `build --optimization-level 1`",
                 self.plan_path.display(),
                 pass
+            )));
+        }
+        if self.prepared.target.quantizes_weights_only() {
+            return Err(Error::Options(format!(
+                "{}: target {} has integer weights only, whose scales the vendor's tool finds itself and takes from nobody, expected \
+                 a plan for rk3588 or one of its relatives",
+                self.plan_path.display(),
+                self.plan.target
             )));
         }
         if self.plan.target.starts_with("rk") || self.plan.target.starts_with("rv") {

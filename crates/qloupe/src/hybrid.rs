@@ -16,7 +16,7 @@ use crate::analyze::{AnalyzeOptions, N_EFFECT_SAMPLES, ViewSet, analyze};
 use crate::evaluate::Question;
 use crate::exam::Exam;
 use crate::mixed_fp16::{Kept, grow, prune};
-use crate::plan::{QuantPlan, real_precision};
+use crate::plan::{Precision, QuantPlan, precision_word, real_precision};
 use crate::prepare::Prepared;
 use crate::quantize::{Quantized, Stages};
 use crate::report::Report;
@@ -187,10 +187,11 @@ impl<'a> Search<'a> {
         };
         let after = self.standing(&kept)?;
         let reason = format!("hybrid: {}", self.judge.goal());
-        let plan = self
-            .base
-            .plan
-            .with_raised(&self.base.prepared, kept.iter().copied(), &reason);
+        let plan = self.raised(&kept, &reason);
+        let plan = match self.base.prepared.target.quantizes_weights_only() {
+            true => self.with_weights_given_up(plan)?.plan,
+            false => plan,
+        };
         let units = described(report, &self.base.prepared, &plan, &self.costs, &kept, &reason);
         Ok(Proposal {
             goal: self.judge.goal(),
@@ -251,14 +252,30 @@ impl<'a> Search<'a> {
         if let Some(known) = self.known.get(kept) {
             return Ok(known.clone());
         }
-        self.trial.plan = self
-            .base
-            .plan
-            .with_raised(&self.base.prepared, kept.iter().copied(), "");
-        let standing = self.judge.standing(self.session, &self.trial)?;
+        let plan = self.raised(kept, "");
+        let standing = if self.base.prepared.target.quantizes_weights_only() {
+            let trial = self.with_weights_given_up(plan)?;
+            self.judge.standing(self.session, &trial)?
+        } else {
+            self.trial.plan = plan;
+            self.judge.standing(self.session, &self.trial)?
+        };
         self.known.insert(kept.clone(), standing.clone());
         (self.stages)("hybrid", self.known.len(), self.known.len().max(self.costs.len()));
         Ok(standing)
+    }
+
+    fn raised(&self, kept: &Kept, reason: &str) -> QuantPlan {
+        let base = self.base;
+        base.plan
+            .with_raised(&base.prepared, kept.iter().copied(), reason)
+    }
+
+    /// A plan on a graph of its own, with the weights of before where units gave up integers.
+    fn with_weights_given_up(&self, plan: QuantPlan) -> Result<Quantized, Error> {
+        let network = &self.session.network;
+        let prepared = self.base.prepared.copied(network)?;
+        Quantized::new(prepared, plan).with_given_up_weights(network)
     }
 
     fn cost(&self, kept: &Kept) -> f64 {
@@ -266,14 +283,18 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The units that the plan has in integers.
+/// The units that the plan has in integers, or their weights.
 fn candidates(prepared: &Prepared, plan: &QuantPlan) -> Vec<usize> {
     let forms = plan.forms();
     let is_quantized = |idx: &usize| {
         let outputs = unit_outputs(&prepared.program, &prepared.topology, &prepared.units[*idx]);
-        outputs
-            .iter()
-            .any(|name| forms.get(*name).is_some_and(|form| form.params().is_some()))
+        let has_integer_weights = |name: &str| {
+            let value = plan.value(name);
+            value.is_some_and(|value| matches!(value.precision, Precision::WeightOnly(_)))
+        };
+        outputs.iter().any(|name| {
+            forms.get(*name).is_some_and(|form| form.params().is_some()) || has_integer_weights(name)
+        })
     };
     (0..prepared.units.len()).filter(is_quantized).collect()
 }
@@ -315,9 +336,7 @@ fn described(
         let source = prepared.maps.get(value).map_or(value, |map| map.source.as_str());
         let layer = report.layers.iter().find(|layer| layer.name == source);
         let own_reason = match plan.value(value).map(|value| &value.precision) {
-            Some(crate::plan::Precision::Fp16 { reason } | crate::plan::Precision::Float { reason }) => {
-                reason.clone()
-            }
+            Some(Precision::Fp16 { reason } | Precision::Float { reason }) => reason.clone(),
             _ => String::new(),
         };
         units.push(HybridUnit {
@@ -326,11 +345,9 @@ fn described(
             precision: if kept.contains(&idx) {
                 real_precision(prepared).to_owned()
             } else {
-                match forms.get(value) {
-                    Some(qloupe_exec::Form::Quantized(params)) => params.dtype().name().to_owned(),
-                    Some(qloupe_exec::Form::Fp16 { .. }) => "fp16".to_owned(),
-                    _ => "float".to_owned(),
-                }
+                let own = plan.value(value);
+                let word = own.map_or("float", |own| precision_word(own, forms.get(value)));
+                word.to_owned()
             },
             is_raised: kept.contains(&idx),
             gain_db: layer.and_then(|layer| layer.effect).map(|effect| effect.gain_db),

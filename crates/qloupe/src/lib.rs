@@ -46,6 +46,7 @@ pub mod targets;
 mod unit_costs;
 pub mod units;
 pub mod value_map;
+pub mod weight_only;
 pub mod write;
 
 pub use error::Error;

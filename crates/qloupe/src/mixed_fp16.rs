@@ -8,6 +8,7 @@
 mod candidates;
 mod convert;
 mod hazards;
+mod integer_weights;
 mod judge;
 mod search;
 

@@ -15,6 +15,7 @@ mod migrate_scales;
 mod patches;
 mod proposal_costs;
 mod race;
+mod scale_search;
 mod scale_values;
 mod score;
 mod structure;
@@ -32,6 +33,7 @@ use crate::session::Session;
 
 use answers::answers;
 use proposal_costs::Judged;
+pub(crate) use scale_search::least_error_scales;
 use score::{LEAST_GAIN_DB, Referee};
 
 /// Samples that passes learn from, at most.
@@ -242,6 +244,52 @@ pub(crate) fn optimize(
     for pass in passes_of(options, Stage::Ranges) {
         base = tried(work, referee, *pass, base)?;
     }
+    corrected(work, referee, base)
+}
+
+/// Runs the passes that correct what integer weights do to a network whose values are float16.
+///
+/// # Errors
+/// A run that fails.
+pub(crate) fn correct_weights(work: &Work<'_>, quantized: Quantized) -> Result<Quantized, Error> {
+    match &work.referee {
+        Some(referee) => corrected(work, referee, quantized),
+        None => Ok(quantized),
+    }
+}
+
+/// The better of two networks on samples held back, and what is said of them; the first where there are no samples.
+///
+/// # Errors
+/// A run that fails.
+pub(crate) fn better_of(
+    work: &Work<'_>,
+    [first, second]: [(&str, Quantized); 2],
+) -> Result<Quantized, Error> {
+    let Some(referee) = &work.referee else {
+        return Ok(first.1);
+    };
+    let mut scores = [0.0; 2];
+    for (score, (_, quantized)) in scores.iter_mut().zip([&first, &second]) {
+        *score = referee.score(work.network(), quantized)?;
+    }
+    let race = format!(
+        "{} {:.2} dB, {} {:.2} dB, on {} samples held back",
+        first.0,
+        scores[0],
+        second.0,
+        scores[1],
+        referee.n_samples()
+    );
+    let is_second = scores[1] > scores[0] + LEAST_GAIN_DB;
+    let mut best = if is_second { second.1 } else { first.1 };
+    best.plan.optimized.race = race;
+    Ok(best)
+}
+
+/// The best of the network and what each pass of the last stage makes of it.
+fn corrected(work: &Work<'_>, referee: &Referee, base: Quantized) -> Result<Quantized, Error> {
+    let options = work.options;
     let mut score = referee.score(work.network(), &base)?;
     let mut best: Option<Quantized> = None;
     let mut records = Vec::new();

@@ -14,17 +14,20 @@ use qloupe_exec::{Cast, Form};
 use qloupe_tensor::{DType, QuantParams, Range, Tensor};
 
 use crate::passes::{Rescale, Scaling, Shift};
+use crate::targets::Target;
 
 pub use build::{PlanOptions, build_plan};
-pub use constants::{constants_path, read_constants, write_plan};
-pub use file::{PlanHead, parse_plan, read_head};
+pub use constants::{PlanArrays, constants_path, write_plan};
+pub use file::{PlanHead, ScaleArray, parse_plan, read_head};
 pub use raise::real_precision;
 pub use text::format_plan;
-pub(crate) use weights::{fit_biases, per_channel_params, plan_weights, whole_range_params};
+pub(crate) use weights::{fit_biases, n_shared_scales, per_channel_params, plan_weights, whole_range_params};
 
-/// Whether weights have one scale for each output channel.
+/// Which elements of a weight share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// One scale for each output channel and each block of input channels, where the target has blocks.
+    Block,
     /// One scale for each output channel.
     Channel,
     /// One scale for the tensor.
@@ -33,7 +36,11 @@ pub enum Method {
 
 impl Method {
     /// Every method, by name.
-    pub const ALL: &'static [(&'static str, Self)] = &[("channel", Self::Channel), ("layer", Self::Layer)];
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("block", Self::Block),
+        ("channel", Self::Channel),
+        ("layer", Self::Layer),
+    ];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -54,6 +61,21 @@ impl Method {
             .map(|(_, method)| *method);
         found.ok_or_else(|| crate::Error::unknown_choice("method", name, Self::ALL.iter().map(|(id, _)| *id)))
     }
+
+    /// The method that was asked for, or that of the target.
+    ///
+    /// # Errors
+    /// [`crate::Error::Options`]: blocks for a target that has none.
+    pub fn for_target(given: Option<Self>, target: &Target) -> Result<Self, crate::Error> {
+        let method = given.unwrap_or_else(|| target.default_method());
+        if method == Self::Block && target.weight_block.is_none() {
+            return Err(crate::Error::Options(format!(
+                "method block with target {} is not supported, expected channel or layer",
+                target.id
+            )));
+        }
+        Ok(method)
+    }
 }
 
 /// The precision of a value.
@@ -63,6 +85,8 @@ pub enum Precision {
     Quantized(QuantParams),
     /// The same integers as another value (a Reshape, a MaxPool).
     SharedWith(String),
+    /// float16, of a unit with integer weights of this type.
+    WeightOnly(DType),
     /// float16; the reason where the target demands it.
     Fp16 {
         /// Why.
@@ -73,6 +97,35 @@ pub enum Precision {
         /// Why.
         reason: String,
     },
+}
+
+/// What a plan calls float16 values of units with integer weights, by the type of these.
+const WEIGHT_ONLY: &[(&str, DType)] = &[("w4a16", DType::Int4), ("w8a16", DType::Int8)];
+
+/// The word for float16 values of units with integer weights of a type; `None` where no target has it.
+pub fn weight_only_word(dtype: DType) -> Option<&'static str> {
+    WEIGHT_ONLY
+        .iter()
+        .find(|(_, known)| *known == dtype)
+        .map(|(word, _)| *word)
+}
+
+/// The type of the weights of a word.
+pub(crate) fn weight_only_dtype(word: &str) -> Option<DType> {
+    WEIGHT_ONLY
+        .iter()
+        .find(|(known, _)| *known == word)
+        .map(|(_, dtype)| *dtype)
+}
+
+/// The word for the precision of a value that travels in a form: `int8`, `w4a16`, `fp16`, `float`.
+pub fn precision_word(value: &ValuePlan, form: Option<&Form>) -> &'static str {
+    match (&value.precision, form) {
+        (Precision::WeightOnly(dtype), _) => weight_only_word(*dtype).unwrap_or("fp16"),
+        (_, Some(Form::Quantized(params))) => params.dtype().name(),
+        (_, Some(Form::Fp16 { .. })) => "fp16",
+        _ => "float",
+    }
 }
 
 /// What the plan says about a value.
@@ -140,7 +193,7 @@ pub struct QuantPlan {
     pub target: String,
     /// The calibration algorithm.
     pub algorithm: String,
-    /// `channel` or `layer`.
+    /// `block`, `channel` or `layer`.
     pub method: Method,
     /// 0 changes no weight and no value; docs/QUANTIZER.md lists what each level runs.
     pub optimization_level: u8,
@@ -175,9 +228,26 @@ impl QuantPlan {
         }
     }
 
+    /// The type of the weights of units that compute in float16 with integer weights, and how many units these are.
+    pub fn weight_only(&self) -> Option<(DType, usize)> {
+        let dtypes = self.values.iter().filter_map(|value| match value.precision {
+            Precision::WeightOnly(dtype) => Some(dtype),
+            _ => None,
+        });
+        dtypes.fold(None, |known, dtype| {
+            Some((dtype, known.map_or(1, |(_, n)| n + 1)))
+        })
+    }
+
     /// How many values have which type: `22 values in int8, 1 in float16, 0 in float32`.
     pub fn counts_in_words(&self) -> String {
         let summary = self.summary();
+        if let Some((dtype, n)) = self.weight_only() {
+            return format!(
+                "{} values in float16, {n} of them of {dtype} weights, {} in float32",
+                summary.n_fp16, summary.n_float
+            );
+        }
         let integers = self.forms().into_values().find_map(|form| match form {
             Form::Quantized(params) => Some(params.dtype()),
             _ => None,
@@ -211,7 +281,7 @@ fn resolve(value: &ValuePlan, by_name: &BTreeMap<&str, &ValuePlan>) -> Form {
                 None => break,
             },
             Precision::Quantized(params) => return Form::Quantized(params.clone()),
-            Precision::Fp16 { .. } => {
+            Precision::WeightOnly(_) | Precision::Fp16 { .. } => {
                 return Form::Fp16 {
                     cast: at.cast.clone(),
                 };

@@ -4,6 +4,8 @@
 //! a network output, the float value before is `v_float` and `v` keeps its name. Weights and biases are integer
 //! initializers behind a DequantizeLinear. A float16 value passes through a Cast to float16 and back.
 
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use qloupe_exec::{Assignment, Bias, Cast, Form, UnitCompute, UnitSpec};
@@ -13,6 +15,8 @@ use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, quantize_
 use crate::Error;
 use crate::plan::QuantPlan;
 use crate::prepare::Prepared;
+use stored::integers_of;
+pub(crate) use stored::{ScaleType, dequantized};
 
 /// The first version of the file format that has per-channel QuantizeLinear.
 const MIN_IR_VERSION: i64 = 7;
@@ -236,9 +240,10 @@ impl<'a> Writer<'a> {
         let quantized = format!("{name}_quantized");
         self.initializers
             .insert(scale_name.clone(), Tensor::scalar(scale));
+        let zero_point = integers_of(params.dtype(), &[], &[zero_point]);
         self.initializers.insert(
             zero_point_name.clone(),
-            integer_scalar(params.dtype(), zero_point),
+            zero_point.expect("invariant: one number for a scalar"),
         );
         let (scale, zero_point) = (scale_name.as_str(), zero_point_name.as_str());
         let node_name = |op: &str| format!("{name}_{op}");
@@ -281,7 +286,7 @@ impl<'a> Writer<'a> {
             let target = format!("{name}_dequantized");
             if self.written.insert(target.clone()) {
                 let quantized = quantize_linear(&stored, params, Rounding::TiesEven)?;
-                self.dequantized_initializer(name, quantized, params, &target);
+                self.dequantized_initializer(name, quantized, params, &target)?;
             }
             return Ok(target);
         }
@@ -298,7 +303,7 @@ impl<'a> Writer<'a> {
             };
             let target = format!("{base}_dequantized");
             if self.written.insert(target.clone()) {
-                self.dequantized_initializer(&base, quantized, &params, &target);
+                self.dequantized_initializer(&base, quantized, &params, &target)?;
             }
             return Ok(target);
         }
@@ -343,43 +348,17 @@ impl<'a> Writer<'a> {
         Ok(Some((Tensor::new(stored.shape(), quantized)?, params)))
     }
 
-    fn dequantized_initializer(&mut self, name: &str, quantized: Tensor, params: &QuantParams, target: &str) {
-        let names = [
-            format!("{name}_quantized"),
-            format!("{name}_scale"),
-            format!("{name}_zero_point"),
-        ];
-        let axis = match params.granularity() {
-            Granularity::PerChannel { axis } => Some(axis),
-            _ => None,
-        };
-        let (scale, zero_point) = match axis {
-            None => (
-                Tensor::scalar(params.scale()[0]),
-                integer_scalar(params.dtype(), params.zero_point()[0]),
-            ),
-            Some(_) => (
-                Tensor::vector(params.scale().to_vec()),
-                integers(params.dtype(), params.zero_point()),
-            ),
-        };
-        let inputs: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut node = Node::new(
-            "DequantizeLinear",
-            &format!("{name}_DequantizeLinear"),
-            &inputs,
-            &[target],
-        );
-        if let Some(axis) = axis {
-            node = node.with_attribute("axis", AttributeValue::Int(i64::try_from(axis).unwrap_or(0)));
-        }
+    fn dequantized_initializer(
+        &mut self,
+        name: &str,
+        quantized: Tensor,
+        params: &QuantParams,
+        target: &str,
+    ) -> Result<(), Error> {
+        let (node, initializers) = dequantized(name, quantized, params, target, ScaleType::Float32)?;
         self.nodes.push(node);
-        let [quantized_name, scale_name, zero_point_name] = names;
-        self.initializers.extend([
-            (quantized_name, quantized),
-            (scale_name, scale),
-            (zero_point_name, zero_point),
-        ]);
+        self.initializers.extend(initializers);
+        Ok(())
     }
 }
 
@@ -388,29 +367,8 @@ fn unit_key(prepared: &Prepared, unit: &UnitSpec) -> String {
     last.and_then(|n| n.output(0)).unwrap_or_default().to_owned()
 }
 
-fn integers(dtype: DType, values: &[i32]) -> Tensor {
-    let values = values.iter();
-    match dtype {
-        DType::Int8 => Tensor::vector(values.map(|&v| v as i8).collect()),
-        DType::UInt8 => Tensor::vector(values.map(|&v| v as u8).collect()),
-        DType::Int16 => Tensor::vector(values.map(|&v| v as i16).collect()),
-        DType::UInt16 => Tensor::vector(values.map(|&v| v as u16).collect()),
-        _ => Tensor::vector(values.copied().collect::<Vec<i32>>()),
-    }
-}
-
-fn integer_scalar(dtype: DType, value: i32) -> Tensor {
-    match dtype {
-        DType::Int8 => Tensor::scalar(value as i8),
-        DType::UInt8 => Tensor::scalar(value as u8),
-        DType::Int16 => Tensor::scalar(value as i16),
-        DType::UInt16 => Tensor::scalar(value as u16),
-        _ => Tensor::scalar(value),
-    }
-}
-
 /// Drops nodes and initializers that nothing uses any more, and types of values that are gone.
-fn drop_unused(graph: &mut Graph) {
+pub(crate) fn drop_unused(graph: &mut Graph) {
     let mut used: BTreeSet<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
     let mut keep = vec![false; graph.nodes.len()];
     for (idx, node) in graph.nodes.iter().enumerate().rev() {

@@ -12,7 +12,8 @@ use crate::calibrate::{self, Algorithm, Calibration, Statistics};
 use crate::one_unit::Changes;
 use crate::optimize::{self, Work};
 use crate::plan::{
-    Method, Optimized, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan, read_constants, read_head,
+    Method, Optimized, PlanArrays, PlanHead, PlanOptions, QuantPlan, build_plan, fit_biases, parse_plan,
+    read_head,
 };
 use crate::prepare::{Network, Prepared};
 use crate::ranges::{known_values, read_ranges};
@@ -20,6 +21,7 @@ use crate::runner::Runner;
 use crate::samples::{Batch, Dataset};
 use crate::session::Session;
 use crate::targets::{self, Target};
+use crate::weight_only::quantize_weights;
 
 /// The algorithm of a plan without ranges.
 pub const NO_ALGORITHM: &str = "none";
@@ -35,7 +37,7 @@ pub struct QuantizeOptions {
     pub target: &'static Target,
     /// How ranges are found.
     pub algorithm: &'static dyn Algorithm,
-    /// Weights per channel or per layer.
+    /// Which elements of a weight share a scale.
     pub method: Method,
     /// 0 changes no weight and no value.
     pub optimization_level: u8,
@@ -46,12 +48,12 @@ pub struct QuantizeOptions {
 }
 
 impl QuantizeOptions {
-    /// The defaults for a target: `auto`, per channel, every pass.
+    /// The defaults for a target: `auto`, its own method, every pass.
     pub fn new(target: &'static Target) -> Self {
         Self {
             target,
             algorithm: calibrate::find(DEFAULT_ALGORITHM).expect("invariant: the default exists"),
-            method: Method::Channel,
+            method: target.default_method(),
             optimization_level: DEFAULT_OPTIMIZATION_LEVEL,
             statistics: None,
             ranges: None,
@@ -100,6 +102,50 @@ impl Quantized {
         Ok(Runner::Quantized(Box::new(program)))
     }
 
+    /// The same where units that gave up their integer weights beside float16 values compute with what these were before passes
+    /// rounded them, and with the biases of then; as it is for other targets.
+    ///
+    /// # Errors
+    /// A model that cannot be prepared.
+    pub fn with_given_up_weights(self, network: &Network) -> Result<Self, Error> {
+        let Self {
+            prepared,
+            mut plan,
+            notes,
+        } = self;
+        let (mut given_up, mut kept): (BTreeSet<&String>, BTreeSet<&String>) = Default::default();
+        for (unit, spec) in prepared.units.iter().zip(prepared.assignment(&plan).units) {
+            let has_weights = unit
+                .weights
+                .iter()
+                .any(|name| spec.weights.iter().any(|(w, _)| w == name));
+            let names = if has_weights { &mut kept } else { &mut given_up };
+            names.extend(unit.weights.iter().chain(&unit.bias));
+        }
+        let is_given_up = |name: &String| given_up.contains(name) && !kept.contains(name);
+        let optimized = &mut plan.optimized;
+        let n_before = optimized.constants.len();
+        if prepared.target.quantizes_weights_only() {
+            optimized.constants.retain(|name, _| !is_given_up(name));
+            optimized.new_biases.retain(|_, bias| !is_given_up(bias));
+        }
+        if optimized.constants.len() == n_before {
+            return Ok(Self {
+                prepared,
+                plan,
+                notes,
+            });
+        }
+        let fresh = Prepared::new(network, prepared.target, plan.optimization_level)?;
+        let optimized = &plan.optimized;
+        let prepared = fresh.with_constants(network, &optimized.constants, &optimized.new_biases)?;
+        Ok(Self {
+            prepared,
+            plan,
+            notes,
+        })
+    }
+
     /// The same plan on changed constants; `None` where nothing changed.
     pub(crate) fn with_changes(&self, network: &Network, changes: Changes) -> Result<Option<Self>, Error> {
         let Changes {
@@ -141,6 +187,9 @@ pub fn quantize(
     options: &QuantizeOptions,
     stages: Stages<'_>,
 ) -> Result<Quantized, Error> {
+    if options.target.quantizes_weights_only() {
+        return quantize_weights(session, dataset, options, stages);
+    }
     let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
     let Some(scheme) = options.target.activation.filter(|_| !dataset.is_empty()) else {
         // float16 needs no ranges: one run tells which values are float.
@@ -317,24 +366,42 @@ pub(crate) fn planned(
     Ok(Quantized::new(prepared, plan))
 }
 
+/// What a plan file says before its model is known.
+///
+/// # Errors
+/// A file that cannot be read, or is no plan.
+pub fn read_plan_head(path: &Path) -> Result<PlanHead, Error> {
+    read_head(&path.display().to_string(), &text_of(path)?)
+}
+
+fn text_of(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|e| Error::File {
+        path: path.to_owned(),
+        what: format!("cannot be read: {e}"),
+    })
+}
+
 /// The graph prepared as a plan file says, and the plan.
 ///
 /// # Errors
 /// A file that cannot be read or does not fit the model.
 pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| Error::File {
-        path: path.to_owned(),
-        what: format!("cannot be read: {e}"),
-    })?;
+    let text = text_of(path)?;
     let head = read_head(&file, &text)?;
     let network = &session.network;
     let prepared = Prepared::new(network, targets::find(&head.target)?, head.optimization_level)?;
     let mut prepared = prepared.with_rewrites(network, (&head.rescales, &head.scalings, &head.shifts))?;
-    let mut plan = parse_plan(&file, &text, &prepared.value_names(), &prepared.weight_names())?;
-    if let Some(name) = head.constants {
-        let shape = |name: &str| prepared.program.constant(name).map(Tensor::shape);
-        let constants = read_constants(&path.with_file_name(name), &plan, shape)?;
+    let arrays = match &head.constants {
+        Some(name) => PlanArrays::open(&path.with_file_name(name))?,
+        None => PlanArrays::default(),
+    };
+    let shape = |name: &str| prepared.program.constant(name).map(Tensor::shape);
+    arrays.check_scales(&head, shape)?;
+    let (values, weights) = (prepared.value_names(), prepared.weight_names());
+    let mut plan = parse_plan(&file, &text, &values, &weights, &arrays)?;
+    if head.constants.is_some() {
+        let constants = arrays.constants(&plan, shape)?;
         prepared = prepared.with_constants(network, &constants, &plan.optimized.new_biases)?;
         plan.optimized.constants = constants;
     }
@@ -342,5 +409,5 @@ pub fn read_plan(path: &Path, session: &Session) -> Result<Quantized, Error> {
     plan.optimized.scalings = head.scalings;
     plan.optimized.shifts = head.shifts;
     prepared.check_plan(&file, &plan)?;
-    Ok(Quantized::new(prepared, plan))
+    Quantized::new(prepared, plan).with_given_up_weights(network)
 }

@@ -4,9 +4,10 @@ mod fp16;
 mod onnxruntime;
 mod rockchip;
 
-use qloupe_tensor::{DType, Granularity, QuantScheme, Requantize};
+use qloupe_tensor::{DType, Granularity, QuantParams, QuantScheme, Requantize};
 
 use crate::Error;
+use crate::plan::Method;
 
 pub(crate) use onnxruntime::ONNXRUNTIME;
 
@@ -14,6 +15,8 @@ pub(crate) use onnxruntime::ONNXRUNTIME;
 const OPSET_PER_CHANNEL: i64 = 13;
 /// The opset that those to and from 16 bits came with.
 const OPSET_16_BIT: i64 = 21;
+/// The opset that DequantizeLinear of blocks and of int4 came with.
+const OPSET_WEIGHT_ONLY: i64 = 21;
 
 /// What a target does with an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub enum Support {
     Int8Exact,
     /// Weights and the data input are 8-bit integers; the arithmetic and the states of a recurrent network are float.
     Int8Weights,
+    /// Values and arithmetic are float16; the weights are integers.
+    WeightOnly,
     /// Computes in float16.
     Fp16,
     /// Computes in float32.
@@ -66,8 +71,10 @@ pub struct Target {
     pub title: &'static str,
     /// The scheme of activations; `None` for a target without integers.
     pub activation: Option<QuantScheme>,
-    /// The integer type of weights.
+    /// The type of weights: float16 for a target without any integers.
     pub weight_dtype: DType,
+    /// Input channels that share a scale in each output channel, where the target has blocks: the default there.
+    pub weight_block: Option<usize>,
     /// True where the zero point of weights is 0; else their range is that of their elements and 0.
     pub symmetric_weights: bool,
     /// What it does with operators of the default set; others fall back.
@@ -91,13 +98,16 @@ pub const ALL: &[&Target] = &[
     &onnxruntime::ONNXRUNTIME,
     &onnxruntime::ONNXRUNTIME_W8A16,
     &rockchip::RK3562,
+    &rockchip::RK3562_W8A16,
     &rockchip::RK3566,
     &rockchip::RK3568,
     &rockchip::RK3576,
+    &rockchip::RK3576_W4A16,
     &rockchip::RK3588,
     &rockchip::RV1103,
     &rockchip::RV1106,
     &rockchip::RV1126B,
+    &rockchip::RV1126B_W4A16,
 ];
 
 impl Target {
@@ -121,8 +131,48 @@ impl Target {
         }
     }
 
+    /// True where every value is float16, whatever weights are.
+    pub fn keeps_values_float(&self) -> bool {
+        self.activation.is_none()
+    }
+
+    /// True where weights are integers and every value is float16.
+    pub fn quantizes_weights_only(&self) -> bool {
+        self.keeps_values_float() && self.weight_dtype.integer_range().is_some()
+    }
+
+    /// True where weights are integers of this type and every value is float16.
+    pub fn has_only_weights_in(&self, dtype: DType) -> bool {
+        self.quantizes_weights_only() && self.weight_dtype == dtype
+    }
+
+    /// True where nothing is an integer.
+    pub fn is_fp16(&self) -> bool {
+        self.keeps_values_float() && !self.quantizes_weights_only()
+    }
+
+    /// The parameters of a weight as a model for the target holds them: beside float16 values, scales are float16, too.
+    pub fn stored_weight_params(&self, params: QuantParams) -> QuantParams {
+        if self.quantizes_weights_only() {
+            params.with_float16_scales()
+        } else {
+            params
+        }
+    }
+
+    /// The scales of weights where none are asked for.
+    pub fn default_method(&self) -> Method {
+        match self.weight_block {
+            Some(_) => Method::Block,
+            None => Method::Channel,
+        }
+    }
+
     /// The least opset whose QuantizeLinear and DequantizeLinear have its types; `None` for a target without integers.
     pub fn least_opset(&self) -> Option<i64> {
+        if self.quantizes_weights_only() {
+            return Some(OPSET_WEIGHT_ONLY);
+        }
         Some(match self.activation?.dtype {
             DType::Int16 | DType::UInt16 => OPSET_16_BIT,
             _ => OPSET_PER_CHANNEL,
@@ -202,7 +252,7 @@ mod tests {
     fn an_unknown_target_lists_the_choices() {
         assert_eq!(
             find("rk3588s").unwrap_err().to_string(),
-            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b"
+            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3562-w8a16, rk3566, rk3568, rk3576, rk3576-w4a16, rk3588, rv1103, rv1106, rv1126b, rv1126b-w4a16"
         );
     }
 }

@@ -252,7 +252,7 @@ pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Sup
         Some(Fusion::Gelu) => return target.support("Gelu", ""),
         Some(Fusion::LayerNormalization) => return target.support("LayerNormalization", ""),
         // A fused activation is one table.
-        Some(_) if target.activation.is_some() => return Support::Int8Exact,
+        Some(_) if !target.keeps_values_float() => return Support::Int8Exact,
         Some(_) => return target.fallback,
         None => {}
     }
@@ -267,6 +267,12 @@ pub fn unit_support(unit: &UnitGroup, program: &Program, target: &Target) -> Sup
         // Weights that are computed cannot be packed as integers, but two computed matrices can.
         Support::Int8(_)
             if (main.is_onnx("Conv") || main.is_onnx("ConvTranspose")) && unit.weights.is_empty() =>
+        {
+            target.fallback
+        }
+        // Only constant weights can be stored as integers; those of groups are too few.
+        Support::WeightOnly
+            if unit.weights.is_empty() || main.is_onnx("Conv") && main.int("group").unwrap_or(1) != 1 =>
         {
             target.fallback
         }

@@ -209,6 +209,7 @@ mod reference {
         for target in targets::ALL
             .iter()
             .filter(|t| t.id.starts_with("rk") || t.id.starts_with("rv"))
+            .filter(|t| !t.keeps_values_float())
         {
             let (plan, _) = plan_of(target.id, Method::Channel);
             let mut n_checked = 0;
@@ -268,7 +269,9 @@ mod reference {
             (Method::Channel, [_, n]) => (0..*n)
                 .map(|c| params(&mut values.iter().skip(c).step_by(*n)))
                 .collect(),
-            (Method::Channel, shape) => panic!("no rule for a weight of shape {shape:?}"),
+            (Method::Channel | Method::Block, shape) => {
+                panic!("no rule for a weight of shape {shape:?} by {}", method.name())
+            }
         };
         params.into_iter().unzip()
     }

@@ -218,6 +218,7 @@ class RKNN(NotOffered):
         """Writes NAME.model, NAME.data and NAME.quantization.cfg into the current folder; the last one is edited by hand."""
         self._say_batch_size("hybrid_quantization_step1", rknn_batch_size)
         parsed, model = self._state.require_config(), self._state.require_model()
+        _require_values(parsed, "build")
         quantized, samples = self._quantize(dataset)
         layers: Dict[str, Optional[str]] = {}
         if proposal:
@@ -368,6 +369,8 @@ class RKNN(NotOffered):
         state = self._state
         quantized, parsed, path = state.require_quantized(), state.require_config(), Path(export_path)
         samples = state.calibration
+        if quantized.target != "fp16":
+            _require_values(parsed, "the vendor's own package with the same config: it takes no scales of weights from others")
         if not vendor.is_installed():
             written = self._instead_of_rknn(quantized, path)
             raise Refusal(
@@ -415,6 +418,11 @@ class RKNN(NotOffered):
         if self._state.folder is not None:
             self._state.folder.cleanup()
         self._state = State()
+
+
+def _require_values(parsed: config.Config, instead: str) -> None:
+    if parsed.has_only_weights:
+        raise Refusal(f"{parsed.target} has integer weights only, expected a configuration with integer values", f"use {instead}")
 
 
 def _mode(quantized: Quantized) -> str:

@@ -53,6 +53,8 @@ COMPILER_ONLY = (
 )  # fmt: skip
 
 _W8A8 = ("w8a8", "asymmetric_quantized-8", "asymmetric_quantized-u8", "asymmetric_affine-u8")
+#: Integer weights beside float16 values: on some platforms, whose targets have them in their names.
+_WEIGHTS_ONLY = ("w4a16", "w8a16")
 #: What is refused, and what to do instead.
 _OTHER_DTYPES = {
     "asymmetric_quantized-16": "use do_quantization=False (fp16), or raise single layers to float16 by hybrid quantization",
@@ -60,8 +62,6 @@ _OTHER_DTYPES = {
     "w16a16i_dfp": "use do_quantization=False (fp16)",
     "dynamic_fixed_point-i16": "use do_quantization=False (fp16)",
     "dynamic_fixed_point-i8": "use 'w8a8'",
-    "w8a16": "use 'w8a8', and raise single layers to float16 by hybrid quantization",
-    "w4a16": "use 'w8a8'",
     "w4a8": "use 'w8a8'",
 }
 _GDQ_ADVICE = "use 'normal', 'kl_divergence', 'mmse' or 'auto'"
@@ -89,6 +89,11 @@ class Config:
     given: Dict[str, Any]
 
     @property
+    def has_only_weights(self) -> bool:
+        """Whether weights are integers and values float16."""
+        return self.target.endswith(_WEIGHTS_ONLY)
+
+    @property
     def own_level(self) -> int:
         """The level of qloupe. Levels 1 to 3 of the vendor's switch rewrites of its own graph; ours above 1 change weights,
         which its converter does not take over."""
@@ -108,7 +113,8 @@ def parse(given: Mapping[str, Any], log: Log) -> Config:
     """The configuration, or the first thing that is wrong with it."""
     _refuse_unknown(given)
     values = {**DEFAULTS, **given}
-    _check_dtype(values["quantized_dtype"])
+    dtype = values["quantized_dtype"]
+    _check_dtype(dtype)
     if values["float_dtype"] != "float16":
         raise Refusal(f"float_dtype: expected 'float16', got {values['float_dtype']!r}")
     for name, why in (
@@ -128,8 +134,8 @@ def parse(given: Mapping[str, Any], log: Log) -> Config:
         mean_values=_per_input("mean_values", values["mean_values"]),
         std_values=_per_input("std_values", values["std_values"]),
         algorithm=_algorithm(values["quantized_algorithm"]),
-        method=_method(values["quantized_method"]),
-        target=_target(platform),
+        method=_method(values["quantized_method"], dtype),
+        target=_target(platform, dtype),
         platform=str(platform).lower(),
         rgb2bgr=_flags(values["quant_img_RGB2BGR"]),
         optimization_level=_level(values["optimization_level"]),
@@ -154,7 +160,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _check_dtype(dtype: Any) -> None:
-    if dtype in _W8A8:
+    if dtype in _W8A8 or dtype in _WEIGHTS_ONLY:
         return
     if dtype in _OTHER_DTYPES:
         raise Refusal(f"quantized_dtype '{dtype}' is not supported, expected 'w8a8'", _OTHER_DTYPES[dtype])
@@ -171,23 +177,34 @@ def _algorithm(name: Any) -> str:
     return known[name]
 
 
-def _method(name: Any) -> str:
+def _method(name: Any, dtype: Any) -> str:
+    if name == "group32" and dtype == "w4a16":
+        return "block"
     if isinstance(name, str) and name.startswith("group"):
-        raise Refusal(f"quantized_method '{name}' is for 4-bit weights and is not supported, expected 'channel' or 'layer'")
+        raise Refusal(
+            f"quantized_method '{name}' with quantized_dtype '{dtype}' is not supported, expected 'channel' or 'layer'",
+            "'group32' is for 'w4a16'",
+        )
     if name not in ("channel", "layer"):
         raise Refusal(f"unknown quantized_method {name!r}, expected 'channel' or 'layer'")
     return str(name)
 
 
-def _target(platform: Any) -> str:
-    known = [each.id for each in qloupe.targets() if each.id.startswith(("rk", "rv"))]
+def _target(platform: Any, dtype: Any) -> str:
+    targets = [each.id for each in qloupe.targets() if each.id.startswith(("rk", "rv"))]
+    known = [target for target in targets if not target.endswith(_WEIGHTS_ONLY)]
     if platform is None:
         raise Refusal(f"target_platform is missing, expected one of {', '.join(known)}")
     name = str(platform).lower()
     name = _SAME_AS.get(name, name)
     if name not in known:
         raise Refusal(f"unknown target_platform {platform!r}{_nearest(name, [*known, *_SAME_AS])}")
-    return name
+    if dtype not in _WEIGHTS_ONLY:
+        return name
+    if f"{name}-{dtype}" not in targets:
+        platforms = [target for target in known if f"{target}-{dtype}" in targets]
+        raise Refusal(f"quantized_dtype '{dtype}' is not for {platform}, expected 'w8a8'", f"it is for {', '.join(platforms)}")
+    return f"{name}-{dtype}"
 
 
 def _level(level: Any) -> int:

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgMatches, Args, FromArgMatches};
+use qloupe::export::model_of_plan;
 use qloupe::mixed_fp16::{MIN_SQNR_DB, convert_by_plan, judge_written, kept_in_float32, proof_of};
 use qloupe::passes::convert_fp16::convert_fp16;
 use qloupe::plan::{constants_path, write_plan};
 use qloupe::prepare::Prepared;
-use qloupe::qdq::export_qdq;
 use qloupe::{Error, targets, write_model};
 
 use super::quantize::Choices;
@@ -22,6 +22,7 @@ const FP16_INPUTS: &str = "inputs and outputs stay float32: feed the same arrays
 const EXAMPLE: &str = "Examples:
   qloupe build model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml -o model.int8.onnx
   qloupe build model.onnx --plan model.int8.plan.toml
+  qloupe build model.onnx --target rk3576-w4a16    int4 weights beside float16 values; better with --dataset calib/
   qloupe build model.onnx --precision fp16
   qloupe build model.onnx --precision fp16 --dataset calib/    keeps in float32 what the samples show to need it";
 
@@ -31,7 +32,7 @@ struct Arguments {
     model: ModelArgs,
     #[command(flatten)]
     quantize: QuantizeArgs,
-    /// The model to write [default: MODEL.int8.onnx or MODEL.fp16.onnx]; the plan is written beside it
+    /// The model to write [default: MODEL.int8.onnx, MODEL.w4a16.onnx or MODEL.fp16.onnx]; the plan is written beside it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print what was written as JSON
@@ -62,10 +63,10 @@ impl Command for Build {
                 None => build_fp16(&args),
             };
         }
-        let output = args
-            .output
-            .clone()
-            .unwrap_or_else(|| args.model.beside("int8.onnx"));
+        let output = args.output.clone().unwrap_or_else(|| {
+            let word = choices.weight_only().unwrap_or("int8");
+            args.model.beside(&format!("{word}.onnx"))
+        });
         let plan_path = output.with_extension("plan.toml");
         // An edited plan is an input: it is not written over.
         let writes_plan = !args
@@ -80,11 +81,7 @@ impl Command for Build {
         }
         let mut session = args.model.open(args.quantize.recipe.as_deref())?;
         let quantized = quantize::quantize(&args.quantize, &choices, &mut session, None, args.model.quiet)?;
-        let model = if quantized.prepared.target.activation.is_none() {
-            convert_by_plan(&session.network.file, &quantized.prepared, &quantized.plan)?
-        } else {
-            export_qdq(&quantized.prepared, &quantized.plan)?
-        };
+        let model = model_of_plan(&session.network.file, &quantized.prepared, &quantized.plan)?;
         write_model(&model, &output).map_err(Error::from)?;
         if writes_plan {
             write_plan(&plan_path, &quantized.plan)?;
@@ -115,7 +112,11 @@ impl Command for Build {
                 quantized.plan.target
             ),
         ];
-        lines.extend(feeds.iter().map(ToString::to_string));
+        if quantized.prepared.target.keeps_values_float() {
+            lines.push(FP16_INPUTS.to_owned());
+        } else {
+            lines.extend(feeds.iter().map(ToString::to_string));
+        }
         lines.extend(
             quantized
                 .prepared

@@ -15,7 +15,8 @@ use super::Command;
 use super::quantize::{self, Choices};
 use crate::args::{ModelArgs, QuantizeArgs};
 use crate::{GATE_FAILED, progress};
-use qloupe::quantize::Quantized;
+use qloupe::plan::weight_only_word;
+use qloupe::quantize::{Quantized, read_plan_head};
 
 const EXAMPLE: &str = "Examples:
   qloupe evaluate model.onnx --target rk3588 --dataset calib/ --recipe recipe.toml --labels test/labels.csv
@@ -43,7 +44,7 @@ struct Arguments {
     /// The names of the classes, one a line [default: from the model's metadata]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    /// The precisions to run: float, fp16, int8 [default: float, fp16, and int8 with a target or a plan]
+    /// The precisions to run: float, fp16, int8 (w4a16 or w8a16 where the target has these) [default: float, fp16, and the last with a target or a plan]
     #[arg(long, value_name = "PRECISIONS", value_delimiter = ',')]
     only: Vec<String>,
     /// integer (what the hardware does) or fake-quant (what the QDQ model says)
@@ -132,12 +133,16 @@ impl Command for Evaluate {
 impl Arguments {
     /// The precisions to run, in the order of the table.
     fn precisions(&self, choices: &Choices) -> anyhow::Result<Vec<&'static str>> {
+        let has_int8 = self.quantize.plan.is_some() || (self.quantize.target.is_some() && !choices.is_fp16());
+        let known = match self.weight_only(choices)? {
+            Some(word) => PRECISIONS.map(|precision| if precision == "int8" { word } else { precision }),
+            None => PRECISIONS,
+        };
         for name in &self.only {
-            if !PRECISIONS.contains(&name.as_str()) {
-                return Err(Error::unknown_choice("precision", name, PRECISIONS.iter().copied()).into());
+            if !known.contains(&name.as_str()) {
+                return Err(Error::unknown_choice("precision", name, known).into());
             }
         }
-        let has_int8 = self.quantize.plan.is_some() || (self.quantize.target.is_some() && !choices.is_fp16());
         if self.only.iter().any(|name| name == "int8") && !has_int8 {
             bail!(
                 "--only int8 says nothing of how, expected --plan P.toml or --target T --dataset D beside it"
@@ -150,7 +155,16 @@ impl Arguments {
                 self.only.iter().any(|wanted| wanted == name)
             }
         };
-        Ok(PRECISIONS.iter().copied().filter(is_wanted).collect())
+        Ok(known.into_iter().filter(is_wanted).collect())
+    }
+
+    /// What the quantized network is called, where it has integer weights and float16 values.
+    fn weight_only(&self, choices: &Choices) -> anyhow::Result<Option<&'static str>> {
+        let Some(path) = &self.quantize.plan else {
+            return Ok(choices.weight_only());
+        };
+        let target = qloupe::targets::find(&read_plan_head(path)?.target)?;
+        Ok(weight_only_word(target.weight_dtype).filter(|_| target.quantizes_weights_only()))
     }
 
     /// What runs in each precision, and how int8 came to be.
@@ -179,7 +193,7 @@ impl Arguments {
                 _ => {
                     let quantized =
                         quantize::quantize(&self.quantize, choices, session, None, self.model.quiet)?;
-                    if quantized.prepared.target.activation.is_none() {
+                    if quantized.prepared.target.is_fp16() {
                         bail!(
                             "--plan is of target {}, expected one with integers; float16 is compared without a plan",
                             quantized.plan.target

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use clap::{ArgMatches, Args, FromArgMatches};
 use qloupe::analyze::N_EFFECT_SAMPLES;
 use qloupe::evaluate::{Choice, Question};
+use qloupe::export::model_of_plan;
 use qloupe::hybrid::{Goal, ProposeOptions, format_hybrid, plan_reference, propose_on, read_hybrid};
 use qloupe::plan::{constants_path, write_plan};
-use qloupe::qdq::export_qdq;
 use qloupe::quantize::{Quantized, read_plan};
 use qloupe::samples::{Dataset, Labelled};
 use qloupe::write::write_atomically;
@@ -227,7 +227,9 @@ impl ApplyArguments {
         let Quantized { prepared, plan, .. } = read_plan(&base, &session)?;
         let plan = file.apply(&prepared, &plan)?;
         prepared.check_plan(&self.hybrid.display().to_string(), &plan)?;
-        let model = export_qdq(&prepared, &plan)?;
+        let applied = Quantized::new(prepared, plan).with_given_up_weights(&session.network)?;
+        let Quantized { prepared, plan, .. } = applied;
+        let model = model_of_plan(&session.network.file, &prepared, &plan)?;
         write_model(&model, &output).map_err(Error::from)?;
         write_plan(&plan_path, &plan)?;
         if self.json {

@@ -2,11 +2,12 @@
 
 use anyhow::{Context, bail};
 use qloupe::mixed_fp16::quantize_to_mixed_fp16;
-use qloupe::plan::Method;
+use qloupe::plan::{Method, weight_only_word};
 use qloupe::quantize::{DEFAULT_ALGORITHM, QuantizeOptions, Quantized, quantize_to_fp16, read_plan};
 use qloupe::samples::Dataset;
 use qloupe::session::Session;
 use qloupe::targets::Target;
+use qloupe::weight_only::quantize_weights_alone;
 use qloupe::{Error, Mode, calibrate, targets};
 use qloupe_tensor::Tensor;
 
@@ -57,7 +58,13 @@ pub(super) struct Choices {
 impl Choices {
     /// True for a target without integers.
     pub(super) fn is_fp16(&self) -> bool {
-        self.target.is_some_and(|target| target.activation.is_none())
+        self.target.is_some_and(Target::is_fp16)
+    }
+
+    /// The word for units of a target that has integer weights and float16 values.
+    pub(super) fn weight_only(&self) -> Option<&'static str> {
+        let target = self.target.filter(|target| target.quantizes_weights_only())?;
+        weight_only_word(target.weight_dtype)
     }
 
     /// The target, where no plan is read.
@@ -88,7 +95,7 @@ pub(super) fn calibration_samples(
 ) -> anyhow::Result<Option<Dataset>> {
     match &args.dataset {
         Some(path) => Ok(Some(Dataset::open(path, &session.inputs).map_err(Error::from)?)),
-        None if target.activation.is_some() => {
+        None if !target.keeps_values_float() => {
             bail!(
                 "calibration samples are missing for target {}, expected --dataset D or --plan P.toml",
                 target.id
@@ -114,16 +121,21 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<Choices> {
         Some("int8") => bail!("--precision int8 is what a target is for, expected --target T --dataset D"),
         Some(other) => return Err(Error::unknown_choice("precision", other, ["fp16"]).into()),
     }
-    if let Some(target) = target.filter(|t| args.precision.is_some() && t.activation.is_some()) {
+    if let Some(target) = target.filter(|t| args.precision.is_some() && !t.is_fp16()) {
         bail!(
             "--precision fp16 with target {} is not supported, expected --precision fp16 without a target",
             target.id
         );
     }
+    let method = args.method.as_deref().map(Method::parse).transpose()?;
+    let method = match target {
+        Some(target) => Method::for_target(method, target)?,
+        None => method.unwrap_or(Method::Channel),
+    };
     Ok(Choices {
         target,
         algorithm: calibrate::find(args.algorithm.as_deref().unwrap_or(DEFAULT_ALGORITHM))?,
-        method: Method::parse(args.method.as_deref().unwrap_or("channel"))?,
+        method,
     })
 }
 
@@ -141,6 +153,14 @@ pub(super) fn quantize(
     }
     let target = choices.require_target()?;
     let opened = calibration_samples(args, target, session)?;
+    if target.quantizes_weights_only() && opened.is_none() {
+        return Ok(from_weights_alone(
+            session,
+            inputs,
+            quiet,
+            &choices.options(args, target),
+        )?);
+    }
     let Some(dataset) = opened.as_ref().or(inputs) else {
         bail!("samples are missing, expected --dataset D")
     };
@@ -158,6 +178,20 @@ pub(super) fn quantize(
         progress::message(&format!("note: {note}"));
     }
     Ok(quantized)
+}
+
+/// Integer weights beside float16 values, without samples to learn from: those of the command tell ranges and no more.
+fn from_weights_alone(
+    session: &mut Session,
+    inputs: Option<&Dataset>,
+    quiet: bool,
+    options: &QuantizeOptions,
+) -> Result<Quantized, Error> {
+    resolve_branches(session, inputs, quiet).map_err(|e| Error::Options(e.to_string()))?;
+    match inputs {
+        Some(inputs) => quantize_weights_alone(session, Some(&inputs.batch(0)?.inputs), options),
+        None => quantize_weights_alone(session, None, options),
+    }
 }
 
 /// Everything in float16. The inputs are of one run, which tells what values are float.

@@ -27,7 +27,7 @@ pub(super) fn check(args: &QuantizeArgs) -> anyhow::Result<&'static Target> {
         );
     }
     let target = targets::find(args.target.as_deref().unwrap_or(DEFAULT_TARGET))?;
-    if target.activation.is_none() {
+    if target.keeps_values_float() {
         bail!(
             "--quantized with target {} is not supported, expected a target with integers",
             target.id

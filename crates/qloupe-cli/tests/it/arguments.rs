@@ -28,15 +28,15 @@ fn unknown_names_list_the_choices_and_the_nearest() {
     refuse_before_the_model_is_read(&[
         case(
             ANALYZE.replace("rk3588", "rk3588s"),
-            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
+            "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3562-w8a16, rk3566, rk3568, rk3576, rk3576-w4a16, rk3588, rv1103, rv1106, rv1126b, rv1126b-w4a16",
         ),
         case(
             BUILD.replace("rk3588", "nvidia-jetson"),
-            "unknown target \"nvidia-jetson\", expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
+            "unknown target \"nvidia-jetson\", expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3562-w8a16, rk3566, rk3568, rk3576, rk3576-w4a16, rk3588, rv1103, rv1106, rv1126b, rv1126b-w4a16",
         ),
         case(
             format!("{ANALYZE} --method chanel"),
-            "unknown method \"chanel\", did you mean \"channel\"? expected one of channel, layer",
+            "unknown method \"chanel\", did you mean \"channel\"? expected one of block, channel, layer",
         ),
         case(
             ANALYZE.replace("min_max", "min_mx"),

@@ -99,7 +99,7 @@ fn each_refusal_has_its_text() {
         },
         Case {
             options: "--method layer,channels",
-            text: "unknown method \"channels\", did you mean \"channel\"? expected one of channel, layer".to_owned(),
+            text: "unknown method \"channels\", did you mean \"channel\"? expected one of block, channel, layer".to_owned(),
         },
         Case {
             options: "--algorithm min_max,mse --report out.json --fail-under cosine=1",
@@ -115,6 +115,6 @@ fn each_refusal_has_its_text() {
     }
     sandbox.refuse(
         "analyze model.onnx --target fp16 --recipe recipe.toml --input test --algorithm min_max,mse",
-        "plans are compared for a target with integers, expected at least one algorithm for one",
+        "plans are compared for a target with integer values, expected at least one algorithm for one",
     );
 }

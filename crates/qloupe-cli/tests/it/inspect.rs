@@ -27,7 +27,7 @@ fn what_does_not_fit_is_refused() {
         },
         Case {
             arguments: "inspect model.onnx --target rk3588s",
-            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
+            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3562-w8a16, rk3566, rk3568, rk3576, rk3576-w4a16, rk3588, rv1103, rv1106, rv1126b, rv1126b-w4a16",
         },
         Case {
             arguments: "inspect model.onnx --shape inptu=1,1,28,28",

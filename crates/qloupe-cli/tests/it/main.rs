@@ -41,4 +41,6 @@ mod samples;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]
+mod weight_only;
+#[cfg(test)]
 mod workflow;

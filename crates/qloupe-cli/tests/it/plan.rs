@@ -133,22 +133,22 @@ fn edits_that_make_no_sense_are_refused() {
         Case {
             from: "\"functional_1/Add:0\" = { precision = \"int8\"",
             to: "\"functional_1/Add:0\" = { precision = \"fp61\"",
-            text: "value \"functional_1/Add:0\": unknown precision \"fp61\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, fp16, float",
+            text: "value \"functional_1/Add:0\": unknown precision \"fp61\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, w4a16, w8a16, fp16, float",
         },
         Case {
             from: "\"functional_1/Add:0\" = { precision = \"int8\"",
             to: "\"functional_1/Add:0\" = { precision = \"posit\"",
-            text: "value \"functional_1/Add:0\": unknown precision \"posit\", expected one of int8, uint8, int16, uint16, fp16, float",
+            text: "value \"functional_1/Add:0\": unknown precision \"posit\", expected one of int8, uint8, int16, uint16, w4a16, w8a16, fp16, float",
         },
         Case {
             from: "target = \"rk3588\"",
             to: "target = \"rk3588s\"",
-            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3566, rk3568, rk3576, rk3588, rv1103, rv1106, rv1126b",
+            text: "unknown target \"rk3588s\", did you mean \"rk3588\"? expected one of fp16, onnxruntime, onnxruntime-w8a16, rk3562, rk3562-w8a16, rk3566, rk3568, rk3576, rk3576-w4a16, rk3588, rv1103, rv1106, rv1126b, rv1126b-w4a16",
         },
         Case {
             from: "method = \"channel\"",
             to: "method = \"chanel\"",
-            text: "unknown method \"chanel\", did you mean \"channel\"? expected one of channel, layer",
+            text: "unknown method \"chanel\", did you mean \"channel\"? expected one of block, channel, layer",
         },
         Case {
             from: "optimization_level = 1",

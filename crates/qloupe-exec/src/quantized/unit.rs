@@ -18,7 +18,8 @@ use crate::{ExecError, OpError, Program, Stored, Value, interrupt};
 pub enum UnitCompute {
     /// float32 on the stored weights.
     Float,
-    /// float32 on weights rounded to float16; the form of the output rounds the result.
+    /// float32 on weights rounded to float16, those with parameters on their grid before; the form of the output rounds the
+    /// result.
     Fp16,
     /// Quantized weights and inputs.
     Quantized,
@@ -35,7 +36,7 @@ pub struct UnitSpec {
     pub requantize: Requantize,
     /// Inputs that are taken as real numbers though the unit is quantized: the states of a recurrent network.
     pub float_inputs: Vec<String>,
-    /// Constants that are quantized, with their parameters.
+    /// Constants that are quantized, with their parameters; none where the unit computes in float32.
     pub weights: Vec<(String, QuantParams)>,
     /// A constant that is quantized to int32.
     pub bias: Option<Bias>,
@@ -334,11 +335,13 @@ fn prepare_constants(
         let stored = program.constant(name).expect("invariant: listed as a constant");
         let is_float = stored.as_slice::<f32>().is_some();
         let weight = spec.weights.iter().find(|(weight, _)| weight == name);
+        let on_grid = |params| {
+            fake_quantize_linear(stored, params, Rounding::TiesEven)
+                .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))
+        };
         let seen = match (spec.compute, weight) {
-            (UnitCompute::Quantized, Some((_, params))) => {
-                fake_quantize_linear(stored, params, Rounding::TiesEven)
-                    .map_err(|e| locate(&nodes[0], OpError::input(1, format!("weight \"{name}\": {e}"))))?
-            }
+            (UnitCompute::Quantized, Some((_, params))) => on_grid(params)?,
+            (UnitCompute::Fp16, Some((_, params))) => in_float16(&on_grid(params)?),
             (UnitCompute::Quantized, None) => match &spec.bias {
                 Some(Bias::Derived(bias)) if bias == name => {
                     let (quantized, real) = quantized_bias(stored, spec, nodes, forms)?;
@@ -351,19 +354,22 @@ fn prepare_constants(
                 }
                 _ => stored.clone(),
             },
-            (UnitCompute::Fp16, _) if is_float => {
-                let mut values = stored
-                    .require::<f32>()
-                    .expect("invariant: checked above")
-                    .to_vec();
-                round_to_fp16_in_place(&mut values);
-                Tensor::new(stored.shape(), values).expect("invariant: the same length")
-            }
+            (UnitCompute::Fp16, None) if is_float => in_float16(stored),
             _ => stored.clone(),
         };
         constants.float.push((name.clone(), seen));
     }
     Ok(constants)
+}
+
+/// The numbers of a float32 tensor that float16 has.
+fn in_float16(tensor: &Tensor) -> Tensor {
+    let mut values = tensor
+        .require::<f32>()
+        .expect("invariant: checked by the caller")
+        .to_vec();
+    round_to_fp16_in_place(&mut values);
+    Tensor::new(tensor.shape(), values).expect("invariant: the same length")
 }
 
 /// The int32 bias and the real numbers it stands for.

@@ -145,7 +145,7 @@ impl Quantized {
         let proposal = propose_on((&self.session, &made), dataset, task, goal, options, stages)?;
         Ok(Proposal {
             base: self.plan.clone(),
-            raised: self.with_plan(proposal.plan.clone()),
+            raised: self.under(proposal.plan.clone())?,
             proposal,
         })
     }
@@ -155,6 +155,6 @@ impl Quantized {
         let plan = file.apply(&self.prepared, &self.plan)?;
         let name = &self.session.network.file;
         self.prepared.check_plan(name, &plan)?;
-        Ok(self.with_plan(plan))
+        self.under(plan)
     }
 }

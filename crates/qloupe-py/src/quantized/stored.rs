@@ -34,7 +34,7 @@ pub(super) fn open(
     } = origin;
     let target = targets::find(target)?;
     let file = path.display().to_string();
-    if target.activation.is_none() {
+    if target.keeps_values_float() {
         let what = format!(
             "{file}: target {} has no integers, expected one that has",
             target.id

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use qloupe::plan::{Precision, QuantPlan};
+use qloupe::plan::{Precision, QuantPlan, precision_word};
 use qloupe::prepare::Prepared;
 use qloupe_exec::Form;
 
@@ -15,20 +15,15 @@ pub(super) fn values<'py>(py: Python<'py>, plan: &QuantPlan) -> PyResult<Bound<'
     for value in &plan.values {
         let entry = PyDict::new(py);
         let form = forms.get(&value.name);
-        let precision = match form {
-            Some(Form::Quantized(params)) => params.dtype().name(),
-            Some(Form::Fp16 { .. }) => "fp16",
-            _ => "float",
-        };
         let (shared_with, reason) = match &value.precision {
-            Precision::Quantized(_) => (None, None),
+            Precision::Quantized(_) | Precision::WeightOnly(_) => (None, None),
             Precision::SharedWith(other) => (Some(other), None),
             Precision::Fp16 { reason } | Precision::Float { reason } => (None, Some(reason)),
         };
         let params = form.and_then(Form::params);
         entry.set_item("name", &value.name)?;
         entry.set_item("unit", &value.unit)?;
-        entry.set_item("precision", precision)?;
+        entry.set_item("precision", precision_word(value, form))?;
         entry.set_item("shared_with", shared_with)?;
         entry.set_item("reason", reason)?;
         entry.set_item(
@@ -66,7 +61,7 @@ pub(super) fn weights<'py>(py: Python<'py>, plan: &QuantPlan) -> PyResult<Bound<
 /// The operators of units that the target computes in real numbers although it has integers, by name.
 pub(super) fn operators_in_float(prepared: &Prepared) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
-    if prepared.target.activation.is_some() {
+    if !prepared.target.keeps_values_float() {
         for unit in &prepared.units {
             let node = &prepared.program.graph().nodes[unit.main_idx];
             let support = prepared.target.support(&node.op_type, &node.domain);

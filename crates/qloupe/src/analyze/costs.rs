@@ -7,8 +7,9 @@ use qloupe_ir::Model;
 use qloupe_tensor::Tensor;
 
 use crate::Error;
+use crate::mixed_fp16::convert_by_plan;
 use crate::passes::convert_fp16::convert_fp16;
-use crate::plan::QuantPlan;
+use crate::plan::{QuantPlan, weight_only_word};
 use crate::prepare::{Network, Prepared};
 use crate::qdq::export_qdq;
 use crate::report::Cost;
@@ -56,7 +57,19 @@ pub fn measure_costs(
             Err(error) => error.to_string(),
         }),
     });
-    if prepared.target.activation.is_some() {
+    if let Some((dtype, _)) = plan.weight_only() {
+        let model = convert_by_plan(&network.file, prepared, plan)?;
+        costs.push(Cost {
+            precision: weight_only_word(dtype).unwrap_or("float16").to_owned(),
+            file_size_bytes: file_size(&model),
+            weight_bytes: Some(weight_bytes(&model)),
+            peak_activation_bytes: Some(float.peak_bytes / 2),
+            latency_ms: None,
+            device: None,
+            reason: Some("float16 is simulated: no time on this CPU".to_owned()),
+        });
+    }
+    if !prepared.target.keeps_values_float() {
         let program = prepared.quantized(network, plan, Mode::Integer)?;
         let run = || -> Result<usize, ExecError> {
             let mut walk = program.walk(inputs)?;

@@ -94,7 +94,7 @@ pub fn add_origin(
         sample.file = dataset.file(sample.index).map(|file| file.display().to_string());
     }
     report.samples.source = source;
-    if prepared.target.activation.is_none() {
+    if prepared.target.is_fp16() {
         report.notes.extend(proof_of(plan));
     }
     report.notes.extend(dataset.notes().iter().cloned());

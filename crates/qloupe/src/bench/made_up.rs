@@ -7,6 +7,7 @@ use qloupe_tensor::{DType, Tensor, n_elements};
 
 use crate::Error;
 use crate::samples::{InputSpec, cast};
+use crate::session::Session;
 
 /// Where the numbers begin.
 const SEED: u64 = 0;
@@ -128,6 +129,18 @@ pub fn make_inputs(specs: &[InputSpec]) -> Result<Vec<(String, Tensor)>, Error> 
         Ok((spec.name.clone(), tensor))
     };
     specs.iter().map(make).collect()
+}
+
+/// Inputs of one sample of a network that are made up; an open batch is 1.
+///
+/// # Errors
+/// As [`make_inputs`].
+pub fn make_one_sample(session: &Session) -> Result<Vec<(String, Tensor)>, Error> {
+    let mut inputs = session.inputs.clone();
+    for batch in inputs.iter_mut().filter_map(|input| input.shape.first_mut()) {
+        *batch = batch.or(Some(1));
+    }
+    make_inputs(&inputs)
 }
 
 fn wrong(spec: &InputSpec, what: &str) -> Error {

@@ -62,8 +62,7 @@ impl<'a> Contest<'a> {
         // Who needs the most decides what is read.
         let first = options.iter().max_by_key(|options| races(options));
         let Some((first, scheme)) = first.and_then(|first| Some((first, first.target.activation?))) else {
-            let what =
-                "plans are compared for a target with integers, expected at least one algorithm for one";
+            let what = "plans are compared for a target with integer values, expected at least one algorithm for one";
             return Err(Error::Options(what.to_owned()));
         };
         Ok(Self {

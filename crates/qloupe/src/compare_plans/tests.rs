@@ -149,6 +149,6 @@ fn float_targets_are_refused() {
     let error = compare_plans(&session, &samples, &options, examination, &|_, _, _| ()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "plans are compared for a target with integers, expected at least one algorithm for one"
+        "plans are compared for a target with integer values, expected at least one algorithm for one"
     );
 }

@@ -15,7 +15,13 @@ impl Evaluation {
             "{}: {} on output \"{}\", {}, {} samples from {}",
             self.model, self.task, self.output, self.about, self.n_samples, self.labels
         )];
-        lines.extend(self.int8.iter().map(|int8| format!("int8: {int8}")));
+        let known = |precision: &&str| *precision != "float" && *precision != "fp16";
+        let word = self.scores.iter().map(|score| score.precision).find(known);
+        lines.extend(
+            self.int8
+                .iter()
+                .map(|how| format!("{}: {how}", word.unwrap_or("int8"))),
+        );
         let mut lines: Vec<String> = lines.iter().map(|line| printable(line)).collect();
         lines.push(String::new());
         lines.extend(self.grid().lines(0, false));

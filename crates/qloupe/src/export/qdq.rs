@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ExportFormat, ExportOption, Exported, Request};
+use super::{ExportFormat, ExportOption, Exported, Request, model_of_plan};
 use crate::Error;
-use crate::qdq::export_qdq;
 
 /// What `qloupe build --plan` writes.
 pub(super) struct Qdq;
@@ -27,7 +26,7 @@ impl ExportFormat for Qdq {
     }
 
     fn export(&self, request: &Request<'_>, output: &Path) -> Result<Exported, Error> {
-        let model = export_qdq(request.prepared, request.plan)?;
+        let model = model_of_plan(&request.session.network.file, request.prepared, request.plan)?;
         qloupe_onnx::write_model(&model, output)?;
         Ok(Exported {
             files: vec![output.to_owned()],

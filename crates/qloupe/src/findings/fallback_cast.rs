@@ -22,7 +22,7 @@ impl Pattern for FallbackCast {
 
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let prepared = case.prepared;
-        if prepared.target.activation.is_none() {
+        if prepared.target.keeps_values_float() {
             return Vec::new();
         }
         let specs = prepared.assignment(case.plan).units;

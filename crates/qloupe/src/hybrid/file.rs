@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{HybridUnit, Proposal};
 use crate::Error;
-use crate::plan::QuantPlan;
+use crate::plan::{QuantPlan, precision_word};
 use crate::prepare::Prepared;
 use crate::ranges::original;
 use crate::rknn_cfg::{RknnCfg, is_rknn_cfg};
@@ -177,12 +177,10 @@ impl HybridFile {
                 }
                 continue;
             }
-            let dtype = plan
-                .forms()
-                .get(value)
-                .and_then(|form| form.params().map(|params| params.dtype().name()));
-            if dtype != Some(precision) {
-                let own = dtype.map_or_else(String::new, |dtype| format!(", or {dtype} as in the plan"));
+            let own = precision_word(known, plan.forms().get(value));
+            let own = Some(own).filter(|own| !REAL.contains(own));
+            if own != Some(precision) {
+                let own = own.map_or_else(String::new, |own| format!(", or {own} as in the plan"));
                 wrong.push(format!(
                     "value \"{value}\": precision cannot be set, expected fp16 or float{own}, got \"{precision}\""
                 ));

@@ -42,7 +42,8 @@ impl Compute {
     pub(super) fn of(support: Support) -> Self {
         match support {
             Support::Int8(_) | Support::Int8Exact | Support::Int8Weights => Self::Int8,
-            Support::Fp16 => Self::Fp16,
+            // What the arithmetic is done in.
+            Support::WeightOnly | Support::Fp16 => Self::Fp16,
             Support::Float => Self::Float,
         }
     }
@@ -273,7 +274,7 @@ fn find_cut(prepared: &Prepared, places: &[Place<'_>]) -> Option<Cut> {
 
 fn may_be_cut(place: &Place<'_>, after_fallback: bool, total: u64) -> bool {
     match place.support {
-        Support::Int8Exact | Support::Int8Weights | Support::Fp16 | Support::Float => {
+        Support::Int8Exact | Support::Int8Weights | Support::WeightOnly | Support::Fp16 | Support::Float => {
             !place.has_weight || place.placement.macs == 0 || is_small(place.placement.macs, total)
         }
         Support::Int8(_) if !place.has_weight => after_fallback,

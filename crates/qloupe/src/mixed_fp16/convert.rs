@@ -6,19 +6,25 @@ use qloupe_exec::UnitCompute;
 use qloupe_ir::{Model, Node};
 
 use super::Names;
+use super::integer_weights::{set_apart, store_integers};
 use crate::Error;
 use crate::passes::convert_fp16::convert_fp16_except;
 use crate::plan::{Precision, QuantPlan};
 use crate::prepare::Prepared;
 
-/// Writes a plan of float16 and float32 as a model: weights, values and declared types, with a `Cast` where they meet.
+/// Writes a plan of float16 and float32 as a model: weights, values and declared types, with a `Cast` where they meet. Weights that
+/// the plan has as integers are stored so.
 /// `file` is for messages.
 ///
 /// # Errors
 /// A part without a float16 form, a constant beyond float16.
 pub fn convert_by_plan(file: &str, prepared: &Prepared, plan: &QuantPlan) -> Result<Model, Error> {
     let in_float = names_in_float(prepared, plan);
-    convert_fp16_except(&prepared.model, &in_float).map_err(|e| Error::Options(format!("{file}: {e}")))
+    let (apart, weights) = set_apart(prepared, plan);
+    let converted = convert_fp16_except(&apart, &in_float);
+    let mut model = converted.map_err(|e| Error::Options(format!("{file}: {e}")))?;
+    store_integers(&mut model, prepared, &weights)?;
+    Ok(model)
 }
 
 /// The network inputs and the outputs of nodes that are float32, with the nodes that compute constants for them.

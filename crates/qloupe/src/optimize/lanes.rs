@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use qloupe_exec::{Assignment, Form, Mode, QuantizedProgram, Stored, UnitCompute, UnitSpec, Value, to_real};
+use qloupe_exec::{Assignment, Form, Mode, QuantizedProgram, Stored, UnitSpec, Value, to_real};
 use qloupe_ir::{Graph, Initializer, Node, ValueInfo};
 use qloupe_tensor::{QuantParams, Tensor};
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::one_unit::{Changes, OneUnit, program_of};
+use crate::plan::n_shared_scales;
 use crate::prepare::{Network, Prepared};
 use crate::quantize::Quantized;
 use crate::units::{UnitGroup, is_product};
 
-/// A quantized product with what goes into it.
+/// A product with integer weights and what goes into it.
 pub(super) struct Site<'a> {
     /// The node that multiplies.
     pub(super) node: &'a Node,
@@ -153,6 +154,16 @@ impl Site<'_> {
         }
     }
 
+    /// How many consecutive scales of the weight are one: those of blocks, for all places of the kernel.
+    pub(super) fn n_shared_scales(&self) -> usize {
+        n_shared_scales(self.node, self.weight.shape(), self.params.granularity())
+    }
+
+    /// Scales as the model holds them.
+    pub(super) fn stored(&self, params: QuantParams) -> QuantParams {
+        self.prepared.target.stored_weight_params(params)
+    }
+
     /// True for a node that takes a bias as its third input.
     pub(super) fn takes_bias(&self) -> bool {
         self.bias.is_some() || !self.node.is_onnx("MatMul")
@@ -179,7 +190,7 @@ impl Site<'_> {
     }
 }
 
-/// The data input and the only weight of a unit that multiplies integers.
+/// The data input and the only weight of a unit with integer weights.
 fn product<'a>(
     prepared: &'a Prepared,
     unit: &'a UnitGroup,
@@ -190,7 +201,7 @@ fn product<'a>(
         return None;
     };
     let is_only_use = prepared.topology.consumers(weight).len() == 1;
-    if spec.compute != UnitCompute::Quantized || !is_product(node) || !is_only_use {
+    if !is_product(node) || !is_only_use {
         return None;
     }
     let data_idx = usize::from(node.input(0) == Some(weight.as_str()));
@@ -229,7 +240,7 @@ impl Lane {
         let value = self.under_plan.get(name)?.as_tensor()?;
         let form = self.forms.get(name)?;
         let read = match form {
-            Form::Quantized(_) => to_real(value, form),
+            Form::Quantized(_) | Form::Fp16 { cast: None } => to_real(value, form),
             _ => qloupe_exec::to_form(
                 value,
                 &Form::Quantized(form.read_params()?.clone()),

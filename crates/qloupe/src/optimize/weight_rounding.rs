@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::bias_correction::{self, corrected};
 use super::lanes::{Change, Site, walk_lanes};
 use super::patches::{Layout, Sums};
+use super::scale_search::{Limits, least_error_scales};
 use super::{Pass, Stage, Work};
 use crate::Error;
 use crate::quantize::Quantized;
@@ -29,9 +30,6 @@ const MAX_WEIGHTS: usize = 2304;
 const RIDGE: f32 = 0.02;
 /// Rows of inputs that choose a scale, at most.
 const MAX_SCALE_ROWS: usize = 1024;
-/// Parts of a scale that are tried: from 1 down in steps.
-const N_SCALE_PARTS: usize = 12;
-const SCALE_PART_STEP: f32 = 0.05;
 /// Passes over the weights of a channel, at most.
 const MAX_SWEEPS: usize = 8;
 
@@ -122,57 +120,19 @@ fn variances(layout: &Layout, inputs: &[(Stored, Stored)]) -> Vec<f64> {
     sums.values.iter().zip(&sums.squares).map(variance).collect()
 }
 
-/// For each scale, the part of it at which the error at the output is least: weights outside are clipped.
+/// The scales at which the error at the output is least: weights outside are clipped.
 fn best_scales(site: &Site<'_>, layout: &Layout, variances: &[f64]) -> Result<QuantParams, Error> {
-    let (params, shape) = (site.params, site.weight.shape());
-    let weight = site.weight.require::<f32>()?;
-    let n_scales = params.scale().len();
-    let parts: Vec<f32> = (0..N_SCALE_PARTS)
-        .map(|i| 1.0 - i as f32 * SCALE_PART_STEP)
-        .collect();
-    let mut errors = vec![vec![0.0_f64; parts.len()]; n_scales];
+    let mut energies = vec![0.0_f64; site.weight.len()];
     for group in 0..layout.n_groups {
-        let energies: Vec<f64> = (0..layout.k)
-            .map(|k| variances.get(layout.sum_place(group, k)).copied().unwrap_or(0.0))
-            .collect();
-        for row in 0..layout.n_rows {
-            let idx = params.idx_of(layout.place(group, row, 0), shape);
-            let scale = params.scale()[idx];
-            let limits = limits(params, idx);
-            for (part, error) in parts.iter().zip(&mut errors[idx]) {
-                let step = scale * part;
-                for (k, energy) in energies.iter().enumerate() {
-                    let value = weight[layout.place(group, row, k)];
-                    let steps = Rounding::TiesEven.round(value / step).clamp(limits[0], limits[1]);
-                    let difference = f64::from(value - steps * step);
-                    *error += difference * difference * energy;
-                }
-            }
+        for k in 0..layout.k {
+            let energy = variances.get(layout.sum_place(group, k)).copied().unwrap_or(0.0);
+            (0..layout.n_rows).for_each(|row| energies[layout.place(group, row, k)] = energy);
         }
     }
-    let best = |errors: &Vec<f64>| {
-        let least = (0..errors.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
-        parts[least.unwrap_or(0)]
-    };
-    let scales = params
-        .scale()
-        .iter()
-        .zip(&errors)
-        .map(|(scale, errors)| scale * best(errors));
-    Ok(QuantParams::new(
-        params.dtype(),
-        params.granularity(),
-        scales.collect(),
-        params.zero_point().to_vec(),
-    )?)
-}
-
-/// How many steps a weight may lie from 0. The lowest integer of a symmetric type is not used.
-fn limits(params: &QuantParams, idx: usize) -> [f32; 2] {
-    let (min, max) = params.quant_range();
-    let is_symmetric = params.zero_point().iter().all(|&zero_point| zero_point == 0);
-    let min = if is_symmetric { min.max(-max) } else { min };
-    [min, max].map(|q| (q - params.zero_point()[idx]) as f32)
+    let best = least_error_scales(site.weight, site.params, site.n_shared_scales(), &|element| {
+        energies[element]
+    })?;
+    Ok(site.stored(best))
 }
 
 /// The second moments of the inputs of one group, both `[k, k]`.
@@ -264,34 +224,50 @@ fn round_group(
     matmul_f32(&shifts, &moments.quantized, n_rows, k, k, &mut gradient);
     matmul_f32(&float, &turned, n_rows, k, k, &mut of_inputs);
     gradient.iter_mut().zip(&of_inputs).for_each(|(a, b)| *a += b);
+    let limits = Limits::new(params);
     let channels = values
         .par_chunks_mut(k)
         .zip(gradient.par_chunks_mut(k))
         .enumerate();
     channels.for_each(|(row, (values, gradient))| {
-        let idx = params.idx_of(layout.place(group, row, 0), shape);
-        let step = params.scale()[idx];
-        let limits = limits(params, idx).map(|steps| steps * step);
+        let grid = |k: usize| {
+            let idx = params.idx_of(layout.place(group, row, k), shape);
+            let step = params.scale()[idx];
+            // Half a step of slack: values on the grid are compared.
+            let [low, high] = limits.at(idx).map(|steps| steps * step);
+            Grid {
+                step,
+                low: low - step / 2.0,
+                high: high + step / 2.0,
+            }
+        };
+        let grids: Vec<Grid> = (0..k).map(grid).collect();
         descend(
             values,
             gradient,
             &float[row * k..][..k],
             &moments.quantized,
-            step,
-            limits,
+            &grids,
         );
     });
     values
 }
 
+/// The numbers that a weight can be.
+struct Grid {
+    step: f32,
+    /// Between these.
+    low: f32,
+    high: f32,
+}
+
 /// Moves single weights by one step while that lowers the error; none further than one step from where it is in float.
-fn descend(values: &mut [f32], gradient: &mut [f32], float: &[f32], h: &[f32], step: f32, limits: [f32; 2]) {
+fn descend(values: &mut [f32], gradient: &mut [f32], float: &[f32], h: &[f32], grids: &[Grid]) {
     let k = values.len();
-    // Half a step of slack: values on the grid are compared.
-    let [low, high] = [limits[0] - step / 2.0, limits[1] + step / 2.0];
     for _ in 0..MAX_SWEEPS {
         let mut moved = false;
         for i in 0..k {
+            let Grid { step, low, high } = grids[i];
             let shift = if gradient[i] > 0.0 { -step } else { step };
             let value = values[i] + shift;
             let gain = 2.0 * shift * gradient[i] + step * step * h[i * k + i];

@@ -19,7 +19,7 @@ pub struct PlanOptions {
     pub target: &'static Target,
     /// The calibration algorithm's id.
     pub algorithm: String,
-    /// Weights per channel or per layer.
+    /// Which elements of a weight share a scale.
     pub method: Method,
     /// 0 changes no weight and no value.
     pub optimization_level: u8,
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
     /// Remembers whether a value stays float.
     fn note(&mut self, value: &ValuePlan) {
         let is_float = match &value.precision {
-            Precision::Float { .. } | Precision::Fp16 { .. } => true,
+            Precision::Float { .. } | Precision::Fp16 { .. } | Precision::WeightOnly(_) => true,
             Precision::SharedWith(source) => self.floats.contains(source),
             Precision::Quantized(_) => false,
         };
@@ -176,7 +176,10 @@ impl<'a> Builder<'a> {
                     },
                     cast,
                 ),
-                (None, _) if self.options.target.activation.is_none() => entry(
+                (Some(Support::WeightOnly), _) => {
+                    entry(Precision::WeightOnly(self.options.target.weight_dtype), cast)
+                }
+                (None, _) if self.options.target.keeps_values_float() => entry(
                     Precision::Fp16 {
                         reason: "network input".to_owned(),
                     },
@@ -217,11 +220,15 @@ impl<'a> Builder<'a> {
     }
 
     fn fallback_reason(&self, unit: &UnitGroup) -> String {
-        if self.options.target.activation.is_none() {
+        if self.options.target.is_fp16() {
             return format!("target {}", self.options.target.id);
         }
         let op = &self.program.graph().nodes[unit.main_idx].op_type;
-        format!("{op} has no integer kernel on {}", self.options.target.id)
+        let integers = match self.options.target.keeps_values_float() {
+            true => "integer weights",
+            false => "integer kernel",
+        };
+        format!("{op} has no {integers} on {}", self.options.target.id)
     }
 
     /// The value whose scale the output of a moving operator has.

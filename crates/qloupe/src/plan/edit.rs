@@ -4,7 +4,7 @@ use qloupe_exec::Cast;
 use qloupe_ir::suggestion;
 use qloupe_tensor::{DType, QuantParams, Range, params_from_range};
 
-use super::{Precision, QuantPlan, ValuePlan, fit_biases};
+use super::{Precision, QuantPlan, ValuePlan, fit_biases, weight_only_dtype};
 use crate::Error;
 use crate::prepare::Prepared;
 use crate::targets;
@@ -12,16 +12,18 @@ use crate::targets;
 /// The reason of a precision that nobody but the user asked for.
 const BY_HAND: &str = "set by hand";
 /// The precisions that can be set.
-const PRECISIONS: &[&str] = &["fp16", "float", "int8"];
+const PRECISIONS: &[&str] = &["fp16", "float", "int8", "w4a16", "w8a16"];
 
 impl QuantPlan {
     /// Sets the precision of a value: `fp16` or `float`, which raises the unit that computes it out of the integers
-    /// (integer units still read it by the scale it had), or `int8`, which brings it back.
+    /// (integer units still read it by the scale it had), or `int8`, which brings it back. Of a unit with integer weights beside
+    /// float16 values, `fp16` and `float` give these up, and `w4a16` or `w8a16`, as the target has it, brings them back.
     ///
     /// # Errors
     /// [`Error::Options`]: no such value (the nearest is suggested), no such precision, `int8` for a value without a scale.
     pub fn set_precision(&mut self, name: &str, precision: &str) -> Result<(), Error> {
         let form = self.forms().remove(name);
+        let target = targets::find(&self.target)?;
         let value = self.require_value(name)?;
         let reason = || BY_HAND.to_owned();
         let params = form.as_ref().and_then(|form| form.read_params().cloned());
@@ -41,6 +43,15 @@ impl QuantPlan {
                     )));
                 };
                 (value.precision, value.cast) = (Precision::Quantized(params), None);
+            }
+            word if weight_only_dtype(word).is_some_and(|dtype| target.has_only_weights_in(dtype)) => {
+                value.precision = Precision::WeightOnly(target.weight_dtype);
+            }
+            word if weight_only_dtype(word).is_some() => {
+                return Err(Error::Options(format!(
+                    "value \"{name}\": precision {word} is not one of target {}, expected fp16 or float",
+                    target.id
+                )));
             }
             other => {
                 return Err(Error::unknown_choice(
@@ -184,7 +195,7 @@ mod tests {
             ),
             (
                 plan.set_precision(&input, "fp17"),
-                "unknown precision \"fp17\", did you mean \"fp16\"? expected one of fp16, float, int8"
+                "unknown precision \"fp17\", did you mean \"fp16\"? expected one of fp16, float, int8, w4a16, w8a16"
                     .to_owned(),
             ),
             (

@@ -7,15 +7,20 @@ use qloupe_ir::suggestion;
 use qloupe_tensor::{DType, Granularity, QuantParams, Range};
 use serde::Deserialize;
 
-use super::{Method, Optimized, PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
+use super::{
+    Method, Optimized, PassRecord, PlanArrays, Precision, QuantPlan, ValuePlan, WeightPlan, weight_only_dtype,
+};
 use crate::Error;
 use crate::passes::{Rescale, Scaling, Shift};
+use crate::targets::Target;
 
 /// The value of `schema` in a plan file.
 pub(super) const SCHEMA: &str = "qloupe-plan/1";
 
 /// The precisions that a hand may write.
-const PRECISIONS: &[&str] = &["int8", "uint8", "int16", "uint16", "fp16", "float"];
+const PRECISIONS: &[&str] = &[
+    "int8", "uint8", "int16", "uint16", "w4a16", "w8a16", "fp16", "float",
+];
 
 const MAX_OPTIMIZATION_LEVEL: u8 = 3;
 
@@ -187,16 +192,46 @@ impl<T> Numbers<T> {
     }
 }
 
+/// The scales of a weight: numbers, or the name of an array in the file beside the plan.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scales {
+    Numbers(Vec<f32>),
+    Array(String),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WeightEntry {
     dtype: String,
     axis: Option<usize>,
     block_size: Option<usize>,
-    scale: Vec<f32>,
+    scale: Scales,
     zero_point: Option<Vec<i32>>,
     #[serde(default)]
     outcome: String,
+}
+
+impl WeightEntry {
+    fn granularity(&self, name: &str) -> Result<Granularity, String> {
+        match (self.axis, self.block_size) {
+            (None, None) => Ok(Granularity::PerTensor),
+            (Some(axis), None) => Ok(Granularity::PerChannel { axis }),
+            (Some(axis), Some(block_size)) => Ok(Granularity::PerBlock { axis, block_size }),
+            (None, Some(_)) => Err(format!("weight \"{name}\": block_size needs an axis")),
+        }
+    }
+}
+
+/// An array that holds the scales of a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaleArray {
+    /// The weight.
+    pub weight: String,
+    /// The array in the file beside the plan.
+    pub array: String,
+    /// Which elements share a scale.
+    pub granularity: Granularity,
 }
 
 /// What a plan says of how the graph must be prepared, before its names can be checked.
@@ -206,8 +241,10 @@ pub struct PlanHead {
     pub target: String,
     /// The optimization level.
     pub optimization_level: u8,
-    /// The name of the file beside the plan that holds constants.
+    /// The name of the file beside the plan that holds arrays.
     pub constants: Option<String>,
+    /// Scales that are in that file.
+    pub scales: Vec<ScaleArray>,
     /// Concats that are rescaled.
     pub rescales: Vec<Rescale>,
     /// Values that are scaled.
@@ -232,7 +269,19 @@ pub fn read_head(file: &str, text: &str) -> Result<PlanHead, Error> {
     let scalings = scalings.collect::<Result<_, String>>().map_err(wrong)?;
     let shifts = read.shifts.into_iter().map(ShiftEntry::into_shift);
     let shifts = shifts.collect::<Result<_, String>>().map_err(wrong)?;
+    let mut scales = Vec::new();
+    for (weight, entry) in read.weights {
+        let granularity = entry.granularity(&weight).map_err(wrong)?;
+        if let Scales::Array(array) = entry.scale {
+            scales.push(ScaleArray {
+                weight,
+                array,
+                granularity,
+            });
+        }
+    }
     Ok(PlanHead {
+        scales,
         rescales,
         scalings,
         shifts,
@@ -275,19 +324,27 @@ fn read_file(file: &str, text: &str) -> Result<PlanFile, Error> {
     Ok(read)
 }
 
-/// Reads a plan, without the constants beside it. `values` and `weights` are those of the model, in execution order: other names are refused.
+/// Reads a plan, without the constants beside it. `values` and `weights` are those of the model, in execution order: other names are
+/// refused. `arrays` has the scales that the text leaves to it.
 ///
 /// # Errors
 /// [`Error::Plan`] with the file and what is wrong: syntax, an unknown value (the nearest is suggested), a precision
 /// that does not exist, a scale that is missing or not positive.
-pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String]) -> Result<QuantPlan, Error> {
+pub fn parse_plan(
+    file: &str,
+    text: &str,
+    values: &[String],
+    weights: &[String],
+    arrays: &PlanArrays,
+) -> Result<QuantPlan, Error> {
     let wrong = |what: String| Error::Plan {
         file: file.to_owned(),
         what,
     };
     let read = read_file(file, text)?;
     let target = crate::targets::find(&read.target)?;
-    let method = Method::parse(&read.method).map_err(|e| wrong(e.to_string()))?;
+    let method = Method::parse(&read.method).and_then(|method| Method::for_target(Some(method), target));
+    let method = method.map_err(|e| wrong(e.to_string()))?;
     let unknown = |kind: &str, name: &String, known: &[String]| {
         let help = suggestion(name, known.iter().map(String::as_str));
         wrong(format!("{kind} \"{name}\" does not exist in the model{help}"))
@@ -308,19 +365,23 @@ pub fn parse_plan(file: &str, text: &str, values: &[String], weights: &[String])
     {
         return Err(unknown("weight", name, weights));
     }
-    let dtype = target.activation.map_or(DType::Int8, |scheme| scheme.dtype);
+    let context = Context {
+        default: target.activation.map_or(DType::Int8, |scheme| scheme.dtype),
+        target,
+        names: &known_values,
+    };
     let (mut value_entries, mut weight_entries) = (read.values, read.weights);
     let value_plans = values
         .iter()
         .filter_map(|name| Some((name, value_entries.remove(name)?)));
     let value_plans = value_plans
-        .map(|(name, entry)| value_plan(name, entry, dtype, &known_values))
+        .map(|(name, entry)| value_plan(name, entry, &context))
         .collect::<Result<_, _>>();
     let weight_plans = weights
         .iter()
         .filter_map(|name| Some((name, weight_entries.remove(name)?)));
     let weight_plans = weight_plans
-        .map(|(name, entry)| weight_plan(name, entry))
+        .map(|(name, entry)| weight_plan(name, entry, arrays))
         .collect::<Result<_, _>>();
     let value_plans: Vec<ValuePlan> = value_plans.map_err(wrong)?;
     if let Some(name) = without_precision(&value_plans) {
@@ -369,12 +430,17 @@ fn without_precision(values: &[ValuePlan]) -> Option<&str> {
     })
 }
 
-fn value_plan(
-    name: &str,
-    entry: ValueEntry,
+/// What the line of a value is read with.
+struct Context<'a> {
+    target: &'static Target,
+    /// The dtype of a cast that names none.
     default: DType,
-    values: &BTreeSet<&str>,
-) -> Result<ValuePlan, String> {
+    /// The values of the model.
+    names: &'a BTreeSet<&'a str>,
+}
+
+fn value_plan(name: &str, entry: ValueEntry, context: &Context<'_>) -> Result<ValuePlan, String> {
+    let (default, values) = (context.default, context.names);
     let params = |dtype: DType| -> Result<QuantParams, String> {
         let (Some(scale), Some(zero_point)) = (entry.scale.clone(), entry.zero_point.clone()) else {
             return Err(format!(
@@ -411,6 +477,16 @@ fn value_plan(
         (Some("int16"), _) => (Precision::Quantized(params(DType::Int16)?), None),
         (Some("uint8"), _) => (Precision::Quantized(params(DType::UInt8)?), None),
         (Some("uint16"), _) => (Precision::Quantized(params(DType::UInt16)?), None),
+        (Some(word), _) if weight_only_dtype(word).is_some() => {
+            let dtype = weight_only_dtype(word).filter(|dtype| context.target.has_only_weights_in(*dtype));
+            let dtype = dtype.ok_or_else(|| {
+                let id = context.target.id;
+                format!(
+                    "value \"{name}\": precision {word} is not one of target {id}, expected fp16 or float"
+                )
+            })?;
+            (Precision::WeightOnly(dtype), None)
+        }
         (Some("fp16"), _) => (Precision::Fp16 { reason }, cast()?),
         (Some("float"), _) => (Precision::Float { reason }, cast()?),
         (Some(other), _) => {
@@ -443,20 +519,20 @@ fn value_plan(
     })
 }
 
-fn weight_plan(name: &str, entry: WeightEntry) -> Result<WeightPlan, String> {
+fn weight_plan(name: &str, entry: WeightEntry, arrays: &PlanArrays) -> Result<WeightPlan, String> {
     let unknown = || format!("weight \"{name}\": unknown dtype \"{}\"", entry.dtype);
     let dtype = DType::from_name(&entry.dtype).ok_or_else(unknown)?;
-    let granularity = match (entry.axis, entry.block_size) {
-        (None, None) => Granularity::PerTensor,
-        (Some(axis), None) => Granularity::PerChannel { axis },
-        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
-        (None, Some(_)) => return Err(format!("weight \"{name}\": block_size needs an axis")),
+    let granularity = entry.granularity(name)?;
+    let wrong = |what: String| format!("weight \"{name}\": {what}");
+    let scale = match entry.scale {
+        Scales::Numbers(scale) => scale,
+        Scales::Array(array) => arrays.scales(&array).map_err(wrong)?,
     };
-    let zero_point = entry.zero_point.unwrap_or_else(|| vec![0; entry.scale.len()]);
-    let params = QuantParams::new(dtype, granularity, entry.scale, zero_point);
+    let zero_point = entry.zero_point.unwrap_or_else(|| vec![0; scale.len()]);
+    let params = QuantParams::new(dtype, granularity, scale, zero_point);
     Ok(WeightPlan {
         name: name.to_owned(),
-        params: params.map_err(|e| format!("weight \"{name}\": {e}"))?,
+        params: params.map_err(|e| wrong(e.to_string()))?,
         outcome: entry.outcome,
     })
 }

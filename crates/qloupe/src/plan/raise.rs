@@ -1,9 +1,9 @@
 //! Edits of a plan that raise the precision of units or give a value another range.
 
 use qloupe_exec::{Cast, Form};
-use qloupe_tensor::{Range, params_from_range};
+use qloupe_tensor::{Granularity, Range, params_from_range};
 
-use super::{Precision, QuantPlan, fit_biases, per_channel_params, whole_range_params};
+use super::{Method, Precision, QuantPlan, fit_biases, whole_range_params};
 use crate::Error;
 use crate::prepare::Prepared;
 use crate::targets::Support;
@@ -71,14 +71,16 @@ impl QuantPlan {
         let (params, _) = params_from_range(&[range], scheme)?;
         value.range = Some(range);
         match &mut value.precision {
-            Precision::Fp16 { .. } | Precision::Float { .. } => value.cast = Some(Cast::Fixed(params)),
+            Precision::WeightOnly(_) | Precision::Fp16 { .. } | Precision::Float { .. } => {
+                value.cast = Some(Cast::Fixed(params));
+            }
             precision => *precision = Precision::Quantized(params),
         }
         fit_biases(prepared, &mut plan)?;
         Ok(Some(plan))
     }
 
-    /// The plan with whole-range scales for the weights of a unit: one for each output channel, or as many as it has.
+    /// The plan with whole-range scales for the weights of a unit: for each output channel, or as many as there are.
     ///
     /// # Errors
     /// A weight that is not finite.
@@ -96,15 +98,12 @@ impl QuantPlan {
             let (Some(weight), Some(stored)) = (known, prepared.program.constant(name)) else {
                 continue;
             };
-            let own = if per_channel || weight.params.as_per_tensor().is_none() {
-                per_channel_params(prepared, unit, name, stored)?
-            } else {
-                None
+            let method = match weight.params.granularity() {
+                Granularity::PerBlock { .. } => Method::Block,
+                Granularity::PerTensor if !per_channel => Method::Layer,
+                _ => Method::Channel,
             };
-            weight.params = match own {
-                Some(params) => params,
-                None => whole_range_params(prepared, stored)?,
-            };
+            weight.params = whole_range_params(prepared, unit, name, stored, method)?;
             changed = true;
         }
         fit_biases(prepared, &mut plan)?;

@@ -3,8 +3,9 @@
 use qloupe_exec::Cast;
 use qloupe_tensor::{DType, Granularity, QuantParams};
 
+use super::constants::scale_array;
 use super::file::SCHEMA;
-use super::{PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan};
+use super::{PassRecord, Precision, QuantPlan, ValuePlan, WeightPlan, weight_only_word};
 use crate::passes::{Rescale, Scaling, Shift};
 
 const HEADER: &str = "\
@@ -13,7 +14,8 @@ const HEADER: &str = "\
 # `shared_with` follows that value. `min` and `max` are the calibrated range, for information.
 ";
 
-/// The text of a plan. `constants` is the name of the file beside it that holds the constants which passes changed.
+/// The text of a plan. `constants` is the name of the file beside it that holds the constants which passes changed, and the scales
+/// of blocks; without one, the text has these.
 pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
     let mut head = vec![
         format!("schema = {}", quoted(SCHEMA)),
@@ -28,7 +30,7 @@ pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
     }
     if let Some(constants) = constants {
         head.push(
-            "# Weights and biases that passes changed; the plan does not fit the model without them."
+            "# Weights and biases that passes changed, scales of blocks; the plan does not fit the model without them."
                 .to_owned(),
         );
         head.push(format!("constants = {}", quoted(constants)));
@@ -44,9 +46,12 @@ pub fn format_plan(plan: &QuantPlan, constants: Option<&str>) -> String {
     }
     head.push(format!("\n{HEADER}[values]"));
     let middle =
-        "\n# Weights: one scale for the tensor, for each index of `axis`, or for each block of it. zero_point is 0 where it is absent.\n[weights]".to_owned();
+        "\n# Weights: one scale for the tensor, for each index of `axis`, or for each block of it (`scale` may name an array of the file\n# of constants). zero_point is 0 where it is absent.\n[weights]".to_owned();
     let values = plan.values.iter().map(format_value);
-    let weights = plan.weights.iter().map(format_weight);
+    let weights = plan
+        .weights
+        .iter()
+        .map(|weight| format_weight(weight, constants.is_some()));
     let lines: Vec<String> = head
         .into_iter()
         .chain(values)
@@ -107,6 +112,10 @@ fn format_value(value: &ValuePlan) -> String {
             fields.extend(format_params(params));
             fields
         }
+        Precision::WeightOnly(dtype) => {
+            let word = weight_only_word(*dtype).unwrap_or("fp16");
+            vec![format!("precision = {}", quoted(word))]
+        }
         Precision::SharedWith(other) => vec![format!("shared_with = {}", quoted(other))],
         Precision::Fp16 { reason } => vec![
             "precision = \"fp16\"".to_owned(),
@@ -165,10 +174,14 @@ fn numbers(values: &[f32]) -> String {
     values.iter().map(|&v| number(v)).collect::<Vec<_>>().join(", ")
 }
 
-fn format_weight(weight: &WeightPlan) -> String {
+/// A weight; `has_arrays`: there is a file for the scales of blocks.
+fn format_weight(weight: &WeightPlan, has_arrays: bool) -> String {
     let mut fields = vec![format!("dtype = {}", quoted(weight.params.dtype().name()))];
     fields.extend(format_granularity(weight.params.granularity()));
-    fields.push(format!("scale = [{}]", numbers(weight.params.scale())));
+    fields.push(match scale_array(weight).filter(|_| has_arrays) {
+        Some(array) => format!("scale = {}", quoted(&array)),
+        None => format!("scale = [{}]", numbers(weight.params.scale())),
+    });
     if weight.params.zero_point().iter().any(|&z| z != 0) {
         fields.push(format!("zero_point = {:?}", weight.params.zero_point()));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qloupe_exec::Program;
+use qloupe_ir::Node;
 use qloupe_tensor::{
     BiasOutcome, Granularity, QuantParams, Range, RangeOutcome, Tensor, params_from_range, quantize_bias,
 };
@@ -13,10 +13,10 @@ use crate::prepare::Prepared;
 use crate::targets::Support;
 use crate::units::{UnitGroup, unit_support};
 
-/// The weights of units that multiply integers, in execution order, each with the whole range of its elements.
+/// The weights that the target has as integers, in execution order, each with the whole range of its elements.
 ///
 /// # Errors
-/// A weight that is not finite.
+/// A weight that is not finite; a method that the target does not have.
 pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<WeightPlan>, Error> {
     let Prepared {
         program,
@@ -24,11 +24,12 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
         target,
         ..
     } = prepared;
+    let method = Method::for_target(Some(method), target)?;
     let mut list: Vec<WeightPlan> = Vec::new();
     for unit in units {
         if !matches!(
             unit_support(unit, program, target),
-            Support::Int8(_) | Support::Int8Weights
+            Support::Int8(_) | Support::Int8Weights | Support::WeightOnly
         ) {
             continue;
         }
@@ -38,12 +39,7 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
                 continue;
             };
             if list.iter().all(|known| known.name != *name) {
-                let axis = channel_axis(program, unit, name, stored.rank());
-                let axis = axis.filter(|_| method == Method::Channel);
-                let granularity =
-                    axis.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
-                let scheme = target.weight_scheme(granularity);
-                let (params, outcomes) = params_from_range(&weight_ranges(stored, axis)?, &scheme)?;
+                let (params, outcomes) = whole_range(prepared, unit, name, stored, method)?;
                 list.push(WeightPlan {
                     name: name.to_owned(),
                     params,
@@ -55,13 +51,35 @@ pub(crate) fn plan_weights(prepared: &Prepared, method: Method) -> Result<Vec<We
     Ok(list)
 }
 
-/// The whole-range scale of a weight, one for all.
+/// The whole-range scales of a weight of a unit; one for all where the method finds no axis in it.
+fn whole_range(
+    prepared: &Prepared,
+    unit: &UnitGroup,
+    name: &str,
+    weight: &Tensor,
+    method: Method,
+) -> Result<(QuantParams, Vec<RangeOutcome>), Error> {
+    let node = &prepared.program.graph().nodes[unit.main_idx];
+    let granularity = granularity_of(node, name, weight.shape(), method, prepared.target.weight_block);
+    let n_shared = n_shared_scales(node, weight.shape(), granularity);
+    let ranges = weight_ranges(weight, granularity, n_shared)?;
+    let scheme = prepared.target.weight_scheme(granularity);
+    let (params, outcomes) = params_from_range(&ranges, &scheme)?;
+    Ok((prepared.target.stored_weight_params(params), outcomes))
+}
+
+/// The whole-range scales of a weight of a unit; one for all where the method finds no axis in it.
 ///
 /// # Errors
 /// A weight that is not finite.
-pub(crate) fn whole_range_params(prepared: &Prepared, weight: &Tensor) -> Result<QuantParams, Error> {
-    let scheme = prepared.target.weight_scheme(Granularity::PerTensor);
-    Ok(params_from_range(&weight_ranges(weight, None)?, &scheme)?.0)
+pub(crate) fn whole_range_params(
+    prepared: &Prepared,
+    unit: &UnitGroup,
+    name: &str,
+    weight: &Tensor,
+    method: Method,
+) -> Result<QuantParams, Error> {
+    Ok(whole_range(prepared, unit, name, weight, method)?.0)
 }
 
 /// The whole-range scales of a weight of a unit, one for each output channel; `None` where it has no such axis.
@@ -74,12 +92,9 @@ pub(crate) fn per_channel_params(
     name: &str,
     weight: &Tensor,
 ) -> Result<Option<QuantParams>, Error> {
-    let Some(axis) = channel_axis(&prepared.program, unit, name, weight.rank()) else {
-        return Ok(None);
-    };
-    let scheme = prepared.target.weight_scheme(Granularity::PerChannel { axis });
-    let ranges = weight_ranges(weight, Some(axis))?;
-    Ok(Some(params_from_range(&ranges, &scheme)?.0))
+    let params = whole_range_params(prepared, unit, name, weight, Method::Channel)?;
+    let has_axis = matches!(params.granularity(), Granularity::PerChannel { .. });
+    Ok(has_axis.then_some(params))
 }
 
 /// Raises the scales of weights whose int32 bias would overflow under the ranges of the plan.
@@ -112,9 +127,31 @@ pub(crate) fn fit_biases(prepared: &Prepared, plan: &mut QuantPlan) -> Result<()
     Ok(())
 }
 
-/// The axis of the output channels in a weight of a unit.
-fn channel_axis(program: &Program, unit: &UnitGroup, name: &str, rank: usize) -> Option<usize> {
-    let node = &program.graph().nodes[unit.main_idx];
+/// Which elements of a weight share a scale.
+fn granularity_of(
+    node: &Node,
+    name: &str,
+    shape: &[usize],
+    method: Method,
+    block: Option<usize>,
+) -> Granularity {
+    let channel = channel_axis(node, name, shape.len());
+    let per_channel = channel.map_or(Granularity::PerTensor, |axis| Granularity::PerChannel { axis });
+    let blocks = || {
+        let axis = input_axis(node, name, shape.len())?;
+        let block_size = block.filter(|&size| channel.is_none() || shape[axis] > size)?;
+        Some(Granularity::PerBlock { axis, block_size })
+    };
+    match method {
+        Method::Layer => Granularity::PerTensor,
+        Method::Channel => per_channel,
+        // One block is what a channel is.
+        Method::Block => blocks().unwrap_or(per_channel),
+    }
+}
+
+/// The axis of the output channels in a weight of a node.
+fn channel_axis(node: &Node, name: &str, rank: usize) -> Option<usize> {
     match node.op_type.as_str() {
         // The rows of all gates.
         "GRU" | "LSTM" | "RNN" => Some(1),
@@ -131,18 +168,48 @@ fn channel_axis(program: &Program, unit: &UnitGroup, name: &str, rank: usize) ->
     }
 }
 
-fn weight_ranges(stored: &Tensor, axis: Option<usize>) -> Result<Vec<Range>, Error> {
-    let values = stored.require::<f32>()?;
-    let shape = stored.shape();
-    let n = axis.map_or(1, |axis| shape[axis]);
-    let inner: usize = axis.map_or(values.len(), |axis| shape[axis + 1..].iter().product());
+/// The axis along which a node sums up what it multiplies with a weight: that of the input channels.
+fn input_axis(node: &Node, name: &str, rank: usize) -> Option<usize> {
+    match node.op_type.as_str() {
+        "Conv" => Some(1),
+        "ConvTranspose" => Some(0),
+        "Gemm" => channel_axis(node, name, rank).map(|axis| 1 - axis),
+        "MatMul" if node.input(0) == Some(name) => rank.checked_sub(1),
+        "MatMul" => rank.checked_sub(2),
+        _ => None,
+    }
+}
+
+/// How many consecutive scales of a weight are one: a block has the same for all places of the kernel of a convolution.
+pub(crate) fn n_shared_scales(node: &Node, shape: &[usize], granularity: Granularity) -> usize {
+    match (granularity, node.op_type.as_str()) {
+        (Granularity::PerBlock { .. }, "Conv" | "ConvTranspose") => shape.iter().skip(2).product(),
+        _ => 1,
+    }
+}
+
+/// The range of the elements of each scale. The scales of blocks are those of one place of the kernel after another.
+fn weight_ranges(stored: &Tensor, granularity: Granularity, n_shared: usize) -> Result<Vec<Range>, Error> {
+    let (values, shape) = (stored.require::<f32>()?, stored.shape());
+    let n = granularity
+        .n_scales(shape)
+        .expect("invariant: the granularity is of this shape");
     let mut ranges = vec![Range { min: 0.0, max: 0.0 }; n];
-    for (run, chunk) in values.chunks(inner.max(1)).enumerate() {
-        let range = &mut ranges[run % n];
+    let extend = |range: &mut Range, other: Range| {
+        range.min = range.min.min(other.min);
+        range.max = range.max.max(other.max);
+    };
+    let run_length = granularity.run_length(shape);
+    for (run, chunk) in values.chunks(run_length).enumerate() {
+        let range = &mut ranges[granularity.idx_of(run * run_length, shape)];
         for &v in chunk {
-            range.min = range.min.min(v);
-            range.max = range.max.max(v);
+            extend(range, Range { min: v, max: v });
         }
+    }
+    for shared in ranges.chunks_mut(n_shared.max(1)) {
+        let mut whole = shared[0];
+        shared.iter().for_each(|range| extend(&mut whole, *range));
+        shared.fill(whole);
     }
     Ok(ranges)
 }

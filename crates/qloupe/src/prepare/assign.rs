@@ -7,30 +7,38 @@ use qloupe_tensor::{DType, Requantize};
 
 use super::{Network, Prepared};
 use crate::Error;
-use crate::plan::{QuantPlan, WeightPlan};
+use crate::plan::{Precision, QuantPlan, ValuePlan, WeightPlan, weight_only_word};
 use crate::shapes;
 use crate::targets::Support;
 use crate::units::{UnitGroup, float_inputs, is_product, is_state, unit_outputs, unit_support};
+
+/// What a plan says of weights.
+struct Known<'p> {
+    weights: BTreeMap<&'p str, &'p WeightPlan>,
+    /// Values of units that compute in float16 with integer weights.
+    of_integer_weights: BTreeSet<&'p str>,
+}
 
 impl Prepared {
     /// What each unit computes with under a plan.
     pub fn assignment(&self, plan: &QuantPlan) -> Assignment {
         let forms = plan.forms();
         let weights = plan.weights.iter().map(|w| (w.name.as_str(), w)).collect();
+        let is_weight_only = |value: &&ValuePlan| matches!(value.precision, Precision::WeightOnly(_));
+        let of_integer_weights = plan.values.iter().filter(is_weight_only);
+        let known = Known {
+            weights,
+            of_integer_weights: of_integer_weights.map(|value| value.name.as_str()).collect(),
+        };
         let units = self
             .units
             .iter()
-            .map(|unit| self.unit_spec(unit, &weights, &forms))
+            .map(|unit| self.unit_spec(unit, &known, &forms))
             .collect();
         Assignment { forms, units }
     }
 
-    fn unit_spec(
-        &self,
-        unit: &UnitGroup,
-        weights: &BTreeMap<&str, &WeightPlan>,
-        forms: &BTreeMap<String, Form>,
-    ) -> UnitSpec {
+    fn unit_spec(&self, unit: &UnitGroup, known: &Known<'_>, forms: &BTreeMap<String, Form>) -> UnitSpec {
         let support = unit_support(unit, &self.program, self.target);
         let outputs = unit_outputs(&self.program, &self.topology, unit);
         let output_forms: Vec<&Form> = outputs
@@ -63,15 +71,23 @@ impl Prepared {
             UnitCompute::Float
         };
         let weight = |name: &String| {
-            let weight = weights.get(name.as_str())?;
+            let weight = known.weights.get(name.as_str())?;
             Some((weight.name.clone(), weight.params.clone()))
         };
-        let weights: Vec<_> = if compute == UnitCompute::Quantized {
+        let has_integer_weights = match compute {
+            UnitCompute::Quantized => true,
+            UnitCompute::Fp16 => outputs.iter().any(|name| known.of_integer_weights.contains(name)),
+            UnitCompute::Float => false,
+        };
+        let weights: Vec<_> = if has_integer_weights {
             unit.weights.iter().filter_map(weight).collect()
         } else {
             Vec::new()
         };
-        let bias = unit.bias.as_ref().filter(|_| !weights.is_empty());
+        let bias = unit
+            .bias
+            .as_ref()
+            .filter(|_| compute == UnitCompute::Quantized && !weights.is_empty());
         let bias = bias.map(
             |name| match self.stored.as_ref().and_then(|stored| stored.biases.get(name)) {
                 Some(integers) => Bias::Stored(name.clone(), integers.clone()),
@@ -113,16 +129,19 @@ impl Prepared {
             what: format!("weight \"{name}\"{what}"),
         };
         for (unit, spec) in self.units.iter().zip(self.assignment(plan).units) {
-            for name in unit
-                .weights
-                .iter()
-                .filter(|_| spec.compute == UnitCompute::Quantized)
-            {
+            let outputs = unit_outputs(&self.program, &self.topology, unit);
+            let word = outputs.iter().find_map(|name| match plan.value(name)?.precision {
+                Precision::WeightOnly(dtype) => weight_only_word(dtype),
+                _ => None,
+            });
+            let needs_scales = spec.compute == UnitCompute::Quantized || word.is_some();
+            for name in unit.weights.iter().filter(|_| needs_scales) {
                 let Some((_, params)) = spec.weights.iter().find(|(weight, _)| weight == name) else {
-                    let output = unit_outputs(&self.program, &self.topology, unit).join(", ");
+                    let output = outputs.join(", ");
+                    let word = word.unwrap_or("quantized");
                     return Err(wrong(
                         name,
-                        format!(" is missing, expected its scales as \"{output}\" is quantized"),
+                        format!(" is missing, expected its scales as \"{output}\" is {word}"),
                     ));
                 };
                 let Some(stored) = self.program.constant(name) else {

@@ -197,7 +197,9 @@ impl Split {
             split.changed.push((Origin::Bias, with(&name, quantized)?));
         }
         if spec.compute == UnitCompute::Fp16 {
-            let weights = unit.weights.iter().filter_map(|name| Some((name, own(name)?)));
+            let is_integer = |name: &&String| spec.weights.iter().any(|(weight, _)| weight == *name);
+            let weights = unit.weights.iter().filter(|name| !is_integer(name));
+            let weights = weights.filter_map(|name| Some((name, own(name)?)));
             for (origin, constants) in halves::split_weights(weights) {
                 let mut changes = clean_changes.clone();
                 changes.constants.extend(constants);

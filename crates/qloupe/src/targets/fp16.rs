@@ -9,6 +9,7 @@ pub(super) const FP16: Target = Target {
     title: "float16 storage, no integers",
     activation: None,
     weight_dtype: DType::Float16,
+    weight_block: None,
     symmetric_weights: true,
     operators: &[],
     fallback: Support::Fp16,

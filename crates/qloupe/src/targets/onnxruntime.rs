@@ -19,6 +19,7 @@ pub(crate) const ONNXRUNTIME: Target = Target {
         narrow_range: false,
     }),
     weight_dtype: DType::Int8,
+    weight_block: None,
     symmetric_weights: true,
     operators: &[
         ("Add", Support::Int8(FloatScaleZeroPointBefore)),

@@ -1,4 +1,5 @@
-//! Rockchip's NPUs with 8-bit activations and weights: RK3588 and its kind.
+//! Rockchip's NPUs: with 8-bit activations and weights, RK3588 and its kind; with integer weights and float16 values, `w4a16` and
+//! `w8a16` of the vendor.
 //!
 //! Scales and zero points follow the vendor's rule; its simulator gives weights a zero point, too. The requantization of the silicon is not documented: float scale,
 //! ties to even, is provisional. What a product computes before it rounds is what the vendor's simulator of
@@ -7,6 +8,7 @@
 use qloupe_tensor::Requantize::FloatScaleZeroPointAfter;
 use qloupe_tensor::{DType, Granularity, QuantScheme, Rounding};
 
+use super::fp16::FP16;
 use super::{Fusion, Support, Target};
 
 const INT8: Support = Support::Int8(FloatScaleZeroPointAfter);
@@ -22,6 +24,7 @@ pub(super) const RK3588: Target = Target {
         narrow_range: false,
     }),
     weight_dtype: DType::Int8,
+    weight_block: None,
     symmetric_weights: false,
     operators: &[
         ("Add", INT8),
@@ -128,3 +131,37 @@ pub(super) const RV1103: Target = like_rk3588("rv1103", "Rockchip RV1103 NPU: in
 pub(super) const RV1106: Target = like_rk3588("rv1106", "Rockchip RV1106 NPU: int8 activations and weights");
 pub(super) const RV1126B: Target =
     like_rk3588("rv1126b", "Rockchip RV1126B NPU: int8 activations and weights");
+
+/// Input channels of a block: `quantized_method='group32'`.
+const BLOCK: usize = 32;
+
+/// What the vendor's simulator of rknn-toolkit2 2.5.0 quantizes: Gemm, MatMul with a constant matrix, Conv of one group. Convolutions
+/// in groups and ConvTranspose stay float16. Everything else is as in target `fp16`.
+pub(super) const RK3576_W4A16: Target = Target {
+    id: "rk3576-w4a16",
+    title: "Rockchip RK3576 NPU: int4 weights in blocks, float16 values",
+    weight_dtype: DType::Int4,
+    weight_block: Some(BLOCK),
+    operators: &[
+        ("Conv", Support::WeightOnly),
+        ("Gemm", Support::WeightOnly),
+        ("MatMul", Support::WeightOnly),
+    ],
+    note: RK3588.note,
+    ..FP16
+};
+pub(super) const RV1126B_W4A16: Target = Target {
+    id: "rv1126b-w4a16",
+    title: "Rockchip RV1126B NPU: int4 weights in blocks, float16 values",
+    ..RK3576_W4A16
+};
+pub(super) const RK3562_W8A16: Target = Target {
+    id: "rk3562-w8a16",
+    title: "Rockchip RK3562 NPU: int8 weights, float16 values",
+    weight_dtype: DType::Int8,
+    weight_block: None,
+    note: Some(
+        "scales checked against the vendor's PC simulator, operators are those of rk3576-w4a16; not silicon",
+    ),
+    ..RK3576_W4A16
+};

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use qloupe::Mode;
-use qloupe::plan::{format_plan, parse_plan, read_head};
+use qloupe::plan::{PlanArrays, format_plan, parse_plan, read_head};
 use qloupe::prepare::{Network, Prepared};
 use qloupe::targets;
 use qloupe_ir::{
@@ -33,11 +33,11 @@ pub(crate) fn exercise(bytes: &[u8]) {
         panic!("the model does not fit {}", target.id);
     };
     let (values, weights) = (prepared.value_names(), prepared.weight_names());
-    let Ok(plan) = parse_plan(FILE, text, &values, &weights) else {
+    let Ok(plan) = parse_plan(FILE, text, &values, &weights, &PlanArrays::default()) else {
         return;
     };
     let written = format_plan(&plan, None);
-    let again = parse_plan(FILE, &written, &values, &weights);
+    let again = parse_plan(FILE, &written, &values, &weights, &PlanArrays::default());
     assert_eq!(
         again.map(|again| format_plan(&again, None)).ok(),
         Some(written),

@@ -87,7 +87,14 @@ fn names() -> (Vec<String>, Vec<String>) {
 fn a_plan_reads_back_as_it_was_written() {
     let (values, weights) = names();
     assert_eq!(
-        parse_plan("p.toml", &format_plan(&plan(), None), &values, &weights).unwrap(),
+        parse_plan(
+            "p.toml",
+            &format_plan(&plan(), None),
+            &values,
+            &weights,
+            &PlanArrays::default()
+        )
+        .unwrap(),
         plan()
     );
 }
@@ -155,7 +162,7 @@ fn edits_that_make_no_sense_are_named() {
         Case {
             from: "\"fp16\"",
             to: "\"f16\"",
-            expected: "value \"yy\": unknown precision \"f16\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, fp16, float",
+            expected: "value \"yy\": unknown precision \"f16\", did you mean \"fp16\"? expected one of int8, uint8, int16, uint16, w4a16, w8a16, fp16, float",
         },
         Case {
             from: "scale = 0.1, zero_point = -3, min",
@@ -200,7 +207,7 @@ fn edits_that_make_no_sense_are_named() {
         } else {
             head + &body.replacen(case.from, case.to, 1)
         };
-        let error = parse_plan("p.toml", &text, &values, &weights)
+        let error = parse_plan("p.toml", &text, &values, &weights, &PlanArrays::default())
             .unwrap_err()
             .to_string();
         assert_eq!(
@@ -217,7 +224,7 @@ fn edits_that_make_no_sense_are_named() {
 fn raising_a_value_keeps_its_scale_for_integer_readers() {
     let (values, weights) = names();
     let text = format_plan(&plan(), None).replacen("precision = \"int8\"", "precision = \"fp16\"", 1);
-    let raised = parse_plan("p.toml", &text, &values, &weights).unwrap();
+    let raised = parse_plan("p.toml", &text, &values, &weights, &PlanArrays::default()).unwrap();
     assert_eq!(
         raised.values[0].precision,
         Precision::Fp16 {

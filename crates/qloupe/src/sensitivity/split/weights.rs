@@ -1,10 +1,10 @@
 //! The error of a quantized weight in parts: rounding, clipping, and what one scale for all channels costs.
 
-use qloupe_tensor::{QuantParams, Rounding, Tensor, fake_quantize_linear};
+use qloupe_tensor::{Granularity, QuantParams, Rounding, Tensor, fake_quantize_linear};
 
 use super::{AVOIDABLE, Origin};
 use crate::Error;
-use crate::plan::{per_channel_params, whole_range_params};
+use crate::plan::{Method, per_channel_params, whole_range_params};
 use crate::prepare::Prepared;
 use crate::units::UnitGroup;
 
@@ -98,9 +98,10 @@ pub(super) fn split_weight(
     if let Some(channels) = &channels {
         about.dead_channels = dead_channels(values, grid, channels, shape);
     }
-    let fitted = match params.as_per_tensor() {
-        Some(_) => whole_range_params(prepared, weight)?,
-        None => channels.clone().unwrap_or_else(|| params.clone()),
+    let fitted = match params.granularity() {
+        Granularity::PerTensor => whole_range_params(prepared, unit, name, weight, Method::Layer)?,
+        Granularity::PerChannel { .. } => channels.clone().unwrap_or_else(|| params.clone()),
+        Granularity::PerBlock { .. } => whole_range_params(prepared, unit, name, weight, Method::Block)?,
     };
     let fitted = fake_quantize_linear(weight, &fitted, Rounding::TiesEven)?;
     let least = energy_of_difference(values, fitted.require::<f32>()?);
@@ -131,10 +132,8 @@ pub(super) fn split_weight(
         }
         Some(channels) => {
             let (own, planned) = (channels.granularity(), params.granularity());
-            if let (
-                qloupe_tensor::Granularity::PerChannel { axis: expected },
-                qloupe_tensor::Granularity::PerChannel { axis },
-            ) = (own, planned)
+            if let (Granularity::PerChannel { axis: expected }, Granularity::PerChannel { axis }) =
+                (own, planned)
                 && axis != expected
             {
                 about.wrong_axis = Some((axis, expected));
