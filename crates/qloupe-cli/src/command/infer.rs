@@ -38,7 +38,7 @@ struct Arguments {
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<PathBuf>,
     /// Write the outputs under their ONNX names, samples along the first axis
-    #[arg(long, value_name = "OUT.npz")]
+    #[arg(long, short, alias = "output", value_name = "OUT.npz")]
     out: Option<PathBuf>,
     /// Write every value as .npy with an index.json
     #[arg(long, value_name = "DIR")]
