@@ -26,8 +26,8 @@ struct ProductTail {
 
 #[derive(Debug)]
 enum Sums {
-    Conv(ConvSums),
-    Gemm(GemmSums),
+    Conv(Box<ConvSums>),
+    Gemm(Box<GemmSums>),
 }
 
 pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
@@ -35,10 +35,10 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         return Ok(None);
     };
     let (sums, n_nodes) = match (ConvSums::of(spec)?, GemmSums::of(spec)?) {
-        (Some(conv), _) => (Sums::Conv(conv), 1),
+        (Some(conv), _) => (Sums::Conv(Box::new(conv)), 1),
         (None, Some(gemm)) => {
             let n_nodes = gemm.n_nodes;
-            (Sums::Gemm(gemm), n_nodes)
+            (Sums::Gemm(Box::new(gemm)), n_nodes)
         }
         (None, None) => return Ok(None),
     };
