@@ -18,10 +18,8 @@ use qloupe_exec::Mode;
 
 use crate::Error;
 use crate::analyze::{Analysis, ViewSet};
-use crate::calibrate;
 use crate::plan::{PassRecord, Precision, QuantPlan};
-use crate::prepare::Prepared;
-use crate::quantize::{QuantizeOptions, Quantized, Stages, planned, statistics_of};
+use crate::quantize::{QuantizeOptions, Quantized, Stages, with_whole_ranges};
 use crate::report::figure_of;
 use crate::samples::{Batch, Dataset};
 use crate::session::Session;
@@ -57,19 +55,7 @@ pub fn quantize_to_mixed_fp16(
     options: &QuantizeOptions,
     stages: Stages<'_>,
 ) -> Result<Quantized, Error> {
-    let network = &session.network;
-    let prepared = Prepared::new(network, options.target, options.optimization_level)?;
-    let ranges_only = QuantizeOptions {
-        algorithm: calibrate::find("min_max")?,
-        statistics: None,
-        ..options.clone()
-    };
-    let statistics = statistics_of(&prepared, dataset, &ranges_only, stages)?;
-    let ranges = statistics.sketches.iter();
-    let ranges = ranges
-        .map(|(name, sketch)| (name.clone(), sketch.range()))
-        .collect();
-    let base = planned(prepared, &ranges, options, statistics.n_samples)?;
+    let base = with_whole_ranges(session, dataset, options, stages)?;
     let hazards = find_hazards(&base.prepared, dataset)?;
     Search::new(session, dataset, &base, &hazards, stages)?.run()
 }

@@ -304,6 +304,28 @@ pub fn with_plain_ranges<'s>(
     planned(prepared, &ranges, options, statistics.n_samples)
 }
 
+/// The plan of a network whose values have their whole ranges on a dataset, and nothing else done.
+///
+/// # Errors
+/// A sample that cannot be read, a run that fails, a value that is not finite.
+pub(crate) fn with_whole_ranges(
+    session: &Session,
+    dataset: &Dataset,
+    options: &QuantizeOptions,
+    stages: Stages<'_>,
+) -> Result<Quantized, Error> {
+    let prepared = Prepared::new(&session.network, options.target, options.optimization_level)?;
+    let ranges_only = QuantizeOptions {
+        algorithm: calibrate::find("min_max")?,
+        statistics: None,
+        ..options.clone()
+    };
+    let statistics = statistics_of(&prepared, dataset, &ranges_only, stages)?;
+    let sketches = statistics.sketches.iter();
+    let ranges = sketches.map(|(name, sketch)| (name.clone(), sketch.range()));
+    planned(prepared, &ranges.collect(), options, statistics.n_samples)
+}
+
 /// The statistics of a dataset: those of the file, or new ones, which are written to it.
 ///
 /// # Errors

@@ -8,11 +8,10 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::make_one_sample;
-use crate::calibrate;
 use crate::optimize::{self, Work, least_error_scales};
 use crate::plan::{WeightPlan, n_shared_scales};
 use crate::prepare::Prepared;
-use crate::quantize::{QuantizeOptions, Quantized, Stages, planned, statistics_of, with_plain_ranges};
+use crate::quantize::{QuantizeOptions, Quantized, Stages, with_plain_ranges, with_whole_ranges};
 use crate::samples::Dataset;
 use crate::session::Session;
 
@@ -33,18 +32,7 @@ pub(crate) fn quantize_weights(
 ) -> Result<Quantized, Error> {
     check(options)?;
     let network = &session.network;
-    let prepared = Prepared::new(network, options.target, options.optimization_level)?;
-    let ranges_only = QuantizeOptions {
-        algorithm: calibrate::find(WHOLE_RANGE)?,
-        statistics: None,
-        ..options.clone()
-    };
-    let statistics = statistics_of(&prepared, dataset, &ranges_only, stages)?;
-    let ranges = statistics.sketches.iter();
-    let ranges = ranges
-        .map(|(name, sketch)| (name.clone(), sketch.range()))
-        .collect();
-    let whole = planned(prepared, &ranges, options, statistics.n_samples)?;
+    let whole = with_whole_ranges(session, dataset, options, stages)?;
     let work = Work::new(session, dataset, options, stages)?;
     let chosen = match options.algorithm.id() {
         BETTER => {

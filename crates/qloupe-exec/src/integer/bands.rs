@@ -7,7 +7,7 @@ use qloupe_kernels::ConvGeometry;
 /// Output elements of a band, for each thread: their sums and real numbers fit into the L2 cache.
 const MAX_OUTPUTS: usize = 1 << 16;
 
-/// Some output rows of one image.
+/// Some output rows of one image, or some images.
 #[derive(Debug)]
 pub(super) struct Band {
     /// The convolution that gives these rows alone.
@@ -49,8 +49,21 @@ pub(super) fn bands(g: &ConvGeometry) -> Vec<Band> {
 
 fn bands_of(g: &ConvGeometry, most: usize) -> Option<Vec<Band>> {
     let (oh, row) = (g.oh(), g.ow() * g.oc);
-    let n_rows = (most / row.max(1)).max(1);
     let mut bands = Vec::new();
+    let (image_in, image_out) = (g.ih * g.iw * g.ic, oh * row);
+    if image_out <= most {
+        let n_images = most / image_out.max(1);
+        for first in (0..g.n).step_by(n_images) {
+            let end = (first + n_images).min(g.n);
+            bands.push(Band {
+                geometry: ConvGeometry { n: end - first, ..*g },
+                inputs: first * image_in..end * image_in,
+                outputs: first * image_out..end * image_out,
+            });
+        }
+        return Some(bands);
+    }
+    let n_rows = (most / row.max(1)).max(1);
     for image in 0..g.n {
         for first in (0..oh).step_by(n_rows) {
             let end = (first + n_rows).min(oh);
@@ -132,6 +145,22 @@ mod tests {
         // Output rows 0-1, 2-3 and 4 of each image.
         let of_image = |at: usize| [(at..at + 4, 1, 0), (at + 3..at + 8, 0, 0), (at + 7..at + 9, 0, 1)];
         assert_eq!(rows, [of_image(0), of_image(9)].concat());
+        let images: Vec<_> = bands_of(&ConvGeometry { n: 5, ..g }, 2 * g.oh() * row)
+            .unwrap()
+            .into_iter()
+            .map(|band| {
+                (
+                    band.shape()[0],
+                    band.inputs.len() / in_row,
+                    band.outputs.start / row,
+                )
+            })
+            .collect();
+        assert_eq!(
+            images,
+            [(2, 18, 0), (2, 18, 10), (1, 9, 20)],
+            "whole images where they are small"
+        );
         let far = ConvGeometry { pad_top: 9, ..g };
         assert!(bands_of(&far, row).is_none(), "rows in the padding");
     }

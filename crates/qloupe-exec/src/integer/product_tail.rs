@@ -345,4 +345,56 @@ mod tests {
             );
         }
     }
+
+    /// Both kernels whose sums are of weights with zero points, on images that are larger than a band.
+    #[test]
+    fn bands_give_what_the_whole_gives() {
+        const SIZE: usize = 140;
+        let per_tensor = |scale, zero_point| QuantParams::per_tensor(DType::Int8, scale, zero_point).unwrap();
+        let (x_params, r_params, y_params) =
+            (per_tensor(0.02, -17), per_tensor(0.11, 9), per_tensor(0.3, -20));
+        let granularity = Granularity::PerChannel { axis: 0 };
+        let scales = vec![0.013, 0.02, 0.0071, 0.03];
+        let w_params = QuantParams::new(DType::Int8, granularity, scales, vec![3, -101, 0, 77]).unwrap();
+        let weight = Tensor::new(&[OC, C, 3, 3], int8(OC * C * 9, 11)).unwrap();
+        let constants = [
+            ("w".to_owned(), dequantize_linear(&weight, &w_params).unwrap()),
+            ("b".to_owned(), Tensor::vector(vec![0_f32; OC])),
+        ];
+        let conv = Node::new("Conv", "", &["x", "w", "b"], &["c"])
+            .with_attribute("pads", AttributeValue::Ints(vec![1; 4]));
+        let add = Node::new("Add", "", &["c", "r"], &["y"]);
+        let given = [(C, 5), (OC, 29)].map(|(channels, salt)| {
+            let shape = [2, channels, SIZE, SIZE];
+            Stored::plain(Tensor::new(&shape, int8(2 * channels * SIZE * SIZE, salt)).unwrap())
+        });
+        for (name, nodes, n_inputs) in [("conv", vec![conv.clone()], 1), ("conv_tail", vec![conv, add], 2)] {
+            let inputs = ["x".to_owned(), "r".to_owned()];
+            let spec = IntegerSpec {
+                nodes: &nodes,
+                inputs: &inputs[..n_inputs],
+                input_params: [Some(&x_params), Some(&r_params)][..n_inputs].to_vec(),
+                output_params: vec![Some(&y_params)],
+                constants: &constants,
+                weights: &[("w".to_owned(), w_params.clone())],
+                quantized_bias: Some(&[500, -40, 0, 9000]),
+                requantize: Requantize::FloatScaleZeroPointAfter,
+                opset: 16,
+            };
+            let kernel = super::super::compile(&spec).unwrap().expect("it has a kernel");
+            assert_eq!(kernel.name(), name);
+            // So many threads share bands so large that there is one.
+            let [banded, whole] = [1, 64].map(|n_threads| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(n_threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| kernel.run(&given[..n_inputs]).unwrap()[0].to_plain().clone())
+            });
+            let distinct: std::collections::BTreeSet<i8> =
+                whole.require::<i8>().unwrap().iter().copied().collect();
+            assert!(distinct.len() > 50, "{name}");
+            assert!(banded == whole, "{name}");
+        }
+    }
 }
