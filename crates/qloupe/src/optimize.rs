@@ -71,7 +71,7 @@ pub enum Stage {
     /// On the ranges that won.
     Ranges,
     /// Last, to correct what the plan does to the network: each pass begins at the network that has been corrected by none,
-    /// and the best is kept.
+    /// does what those before it do and more, and takes their place unless it is worse by more than chance.
     Correction,
 }
 
@@ -287,18 +287,20 @@ pub(crate) fn better_of(
     Ok(best)
 }
 
-/// The best of the network and what each pass of the last stage makes of it.
+/// The network after the last of the passes of the last stage that held-back samples do not speak against. Each lowers the error
+/// of every product on the samples it learned from, so where these and the samples held back differ by no more than chance, it
+/// stays.
 fn corrected(work: &Work<'_>, referee: &Referee, base: Quantized) -> Result<Quantized, Error> {
     let options = work.options;
-    let mut score = referee.score(work.network(), &base)?;
+    let mut score = referee.judge(work.network(), &base)?;
     let mut best: Option<Quantized> = None;
     let mut records = Vec::new();
     for pass in passes_of(options, Stage::Correction) {
         let Some(trial) = pass.run(work, &base)? else {
             continue;
         };
-        let after = referee.score(work.network(), &trial)?;
-        let record = referee.record(pass.id(), score, after);
+        let after = referee.judge(work.network(), &trial)?;
+        let record = referee.record_of_correction(pass.id(), &score, &after);
         if record.kept {
             best = Some(trial);
             score = after;

@@ -1,6 +1,7 @@
 //! How near a plan comes to the float network, in one number that passes are accepted by.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use qloupe_exec::{Mode, QuantizedProgram};
 use qloupe_tensor::Tensor;
@@ -77,9 +78,13 @@ impl Referee {
         self.samples.len()
     }
 
-    /// The mean over all outputs, and over the parts of outputs that have a range of their own, of the SQNR in dB pooled
-    /// over the samples; higher is better.
+    /// [`Score::db`] of a plan.
     pub(super) fn score(&self, network: &Network, quantized: &Quantized) -> Result<f64, Error> {
+        Ok(self.judge(network, quantized)?.db())
+    }
+
+    /// Runs a plan on the samples.
+    pub(super) fn judge(&self, network: &Network, quantized: &Quantized) -> Result<Score, Error> {
         let Quantized { prepared, plan, .. } = quantized;
         // Not through the cache of the prepared graph: most plans that are judged are never run again.
         let program = QuantizedProgram::new(&prepared.program, &prepared.assignment(plan), Mode::Integer);
@@ -89,22 +94,9 @@ impl Referee {
             let outputs = runner.run(network, inputs, None)?;
             Ok(self.energies(golden, &outputs))
         };
-        let sums = self.samples.par_iter().zip(&self.golden).map(of_sample);
-        let sums = sums.collect::<Result<Vec<Vec<[f64; 2]>>, Error>>()?;
-        let n_parts = sums.first().map_or(0, Vec::len);
-        let pooled =
-            |part: usize, which: usize| -> f64 { sums.iter().map(|sample| sample[part][which]).sum() };
-        let sqnr_db = |part: usize| {
-            let (signal, noise) = (pooled(part, 0), pooled(part, 1));
-            if noise == 0.0 {
-                return MAX_SQNR_DB;
-            }
-            if noise.is_nan() {
-                return f64::NEG_INFINITY;
-            }
-            (10.0 * (signal / noise).log10()).clamp(-MAX_SQNR_DB, MAX_SQNR_DB)
-        };
-        Ok((0..n_parts).map(sqnr_db).sum::<f64>() / n_parts.max(1) as f64)
+        let samples = self.samples.par_iter().zip(&self.golden).map(of_sample);
+        let samples = samples.collect::<Result<Vec<_>, Error>>()?;
+        Ok(Score { samples })
     }
 
     /// What is said of a pass that was judged.
@@ -117,6 +109,21 @@ impl Referee {
                 self.samples.len()
             ),
         }
+    }
+
+    /// What is said of a pass that lowers the error of every product on the samples it learned from.
+    pub(super) fn record_of_correction(&self, pass: &str, before: &Score, after: &Score) -> PassRecord {
+        let (before_db, after_db) = (before.db(), after.db());
+        let mut record = self.record(pass, before_db, after_db);
+        let chance_db = after.chance_db(before);
+        if !record.kept && chance_db > 0.0 && after_db >= before_db - chance_db {
+            record.kept = true;
+            let _ = write!(
+                record.evidence,
+                ": not less than chance makes of these (standard error {chance_db:.2} dB)"
+            );
+        }
+        record
     }
 
     /// The energy of the signal and of the noise, of every part of every output of one sample.
@@ -167,6 +174,64 @@ impl Referee {
     }
 }
 
+/// What a plan gave on the samples of a referee.
+#[derive(Debug)]
+pub(super) struct Score {
+    /// Of each sample, for every part of every output, the energy of the signal and of the noise.
+    samples: Vec<Vec<[f64; 2]>>,
+}
+
+impl Score {
+    /// The mean over all outputs, and over the parts of outputs that have a range of their own, of the SQNR in dB pooled
+    /// over the samples; higher is better.
+    pub(super) fn db(&self) -> f64 {
+        db(&self.sums())
+    }
+
+    /// How much of a difference in dB to another plan the choice of the samples alone may make: its standard error, by
+    /// leaving out each sample in turn (jackknife: Efron and Stein 1981). 0 for one sample, which tells nothing of it.
+    pub(super) fn chance_db(&self, other: &Self) -> f64 {
+        let without = |score: &Self, sums: &[[f64; 2]], idx: usize| {
+            let left = sums.iter().zip(&score.samples[idx]);
+            db(&left
+                .map(|(all, one)| [all[0] - one[0], (all[1] - one[1]).max(0.0)])
+                .collect::<Vec<_>>())
+        };
+        let (sums, other_sums) = (self.sums(), other.sums());
+        let n = self.samples.len() as f64;
+        let differences =
+            (0..self.samples.len()).map(|idx| without(self, &sums, idx) - without(other, &other_sums, idx));
+        let differences: Vec<f64> = differences.collect();
+        let mean = differences.iter().sum::<f64>() / n;
+        let squares: f64 = differences.iter().map(|d| (d - mean) * (d - mean)).sum();
+        ((n - 1.0) / n * squares).sqrt()
+    }
+
+    fn sums(&self) -> Vec<[f64; 2]> {
+        let n_parts = self.samples.first().map_or(0, Vec::len);
+        let pooled = |part: usize, which: usize| -> f64 {
+            self.samples.iter().map(|sample| sample[part][which]).sum()
+        };
+        (0..n_parts)
+            .map(|part| [pooled(part, 0), pooled(part, 1)])
+            .collect()
+    }
+}
+
+/// The mean of the SQNR of parts.
+fn db(parts: &[[f64; 2]]) -> f64 {
+    let sqnr_db = |&[signal, noise]: &[f64; 2]| {
+        if noise == 0.0 {
+            return MAX_SQNR_DB;
+        }
+        if noise.is_nan() {
+            return f64::NEG_INFINITY;
+        }
+        (10.0 * (signal / noise).log10()).clamp(-MAX_SQNR_DB, MAX_SQNR_DB)
+    };
+    parts.iter().map(sqnr_db).sum::<f64>() / parts.len().max(1) as f64
+}
+
 fn energy(reference: &[f32], test: &[f32]) -> [f64; 2] {
     let mut sums = [0.0; 2];
     for (&a, &b) in reference.iter().zip(test) {
@@ -175,4 +240,48 @@ fn energy(reference: &[f32], test: &[f32]) -> [f64; 2] {
         sums[1] += (a - b) * (a - b);
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One output with the same signal on every sample.
+    fn score(noises: [f64; 4]) -> Score {
+        Score {
+            samples: noises.map(|noise| vec![[1.0, noise]]).to_vec(),
+        }
+    }
+
+    #[test]
+    fn chance_is_the_standard_error_of_the_difference() {
+        let (before, after) = (
+            score([0.01, 0.02, 0.01, 0.02]),
+            score([0.011, 0.019, 0.011, 0.019]),
+        );
+        assert!(
+            (after.db() - before.db()).abs() < 1e-9,
+            "the noise of all samples is the same"
+        );
+        // Of the differences of noise over its mean, in dB: 10 / ln 10 * sqrt(4 / 3 * (0.001 / 0.015)^2 / 4).
+        let chance_db = after.chance_db(&before);
+        assert!((chance_db - 0.167).abs() < 0.01, "{chance_db}");
+        assert_eq!(before.chance_db(&before), 0.0, "no difference to itself");
+    }
+
+    #[test]
+    fn a_correction_stays_unless_it_is_worse_by_more_than_chance() {
+        let referee = Referee {
+            samples: Vec::new(),
+            golden: Vec::new(),
+            parts: Vec::new(),
+        };
+        let before = score([0.01, 0.02, 0.01, 0.02]);
+        let judge = |noises| referee.record_of_correction("pass", &before, &score(noises));
+        assert!(judge([0.009; 4]).kept, "better");
+        let by_chance = judge([0.013, 0.019, 0.0105, 0.018]);
+        assert!(by_chance.kept && by_chance.evidence.contains("standard error"));
+        assert!(!judge([0.011, 0.021, 0.011, 0.021]).kept, "worse everywhere");
+        assert!(!judge([0.01, 0.02, 0.01, 0.02]).kept, "the same");
+    }
 }
