@@ -41,7 +41,7 @@ impl Body {
             // Declared types of a body are often those of its first iteration only.
             body.inputs.iter_mut().for_each(|input| input.ty = None);
             let inputs = body.inputs.iter().map(|i| i.name.clone()).collect();
-            let outputs = body.outputs.iter().map(|o| o.name.clone()).collect();
+            let outputs = body.output_names().map(str::to_owned).collect();
             let mut captures = Vec::new();
             for name in graph.captures() {
                 if let Some(idx) = captured.iter().position(|c| *c == name) {

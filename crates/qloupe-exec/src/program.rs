@@ -223,7 +223,7 @@ impl Program {
     /// # Errors
     /// As [`Program::walk`], or a node that fails.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ExecError> {
-        let goals: Vec<&str> = self.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = self.graph.output_names().collect();
         in_pool(|| {
             let mut walk = self.walk_tapped(inputs, &goals, Tapped::None)?;
             while walk.step()?.is_some() {}

@@ -71,7 +71,7 @@ impl QuantizedProgram {
         let graph = program.graph();
         let topology = Topology::new(graph)?;
         let inputs: Vec<String> = graph.runtime_inputs().iter().map(|i| i.name.clone()).collect();
-        let outputs: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
+        let outputs: Vec<String> = graph.output_names().map(str::to_owned).collect();
         let units = assignment
             .units
             .iter()

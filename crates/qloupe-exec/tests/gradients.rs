@@ -80,7 +80,7 @@ mod gradients {
 
     /// All values of a run.
     fn golden(program: &Program, inputs: &[(String, Tensor)]) -> BTreeMap<String, Value> {
-        let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = program.graph().output_names().collect();
         let mut walk = program.walk(inputs.to_vec(), &goals).unwrap();
         let mut values: BTreeMap<String, Value> = BTreeMap::new();
         for (name, tensor) in inputs {

@@ -96,6 +96,16 @@ impl Graph {
             .collect()
     }
 
+    /// The names of the outputs, in order.
+    pub fn output_names(&self) -> impl Iterator<Item = &str> {
+        self.outputs.iter().map(|output| output.name.as_str())
+    }
+
+    /// True for the name of an output.
+    pub fn is_output(&self, name: &str) -> bool {
+        self.output_names().any(|output| output == name)
+    }
+
     /// For a subgraph: the values of outer graphs that it or its own subgraphs use, each once, in order of use.
     pub fn captures(&self) -> Vec<&str> {
         let inputs = self.inputs.iter().map(|i| &i.name);
@@ -106,7 +116,7 @@ impl Graph {
             let inputs = node.inputs.iter().map(String::as_str);
             inputs.chain(node.subgraphs().flat_map(|(_, graph)| graph.captures()))
         });
-        let used = used.chain(self.outputs.iter().map(|o| o.name.as_str()));
+        let used = used.chain(self.output_names());
         used.filter(|name| !name.is_empty() && known.insert(name))
             .collect()
     }
@@ -168,7 +178,7 @@ impl Graph {
         let new_outputs: Vec<ValueInfo> = outputs.iter().map(info_of).collect();
         let cut: BTreeSet<&str> = inputs.iter().map(String::as_str).collect();
         let goals: Vec<&str> = if outputs.is_empty() {
-            self.outputs.iter().map(|o| o.name.as_str()).collect()
+            self.output_names().collect()
         } else {
             outputs.iter().map(String::as_str).collect()
         };

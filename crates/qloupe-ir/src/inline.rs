@@ -73,7 +73,7 @@ impl Graph {
         let stored: BTreeSet<&str> = branch.initializers.iter().map(|i| i.name.as_str()).collect();
         let mut copies = Vec::new();
         let mut returned: BTreeSet<&str> = BTreeSet::new();
-        for (inner, outer_name) in branch.outputs.iter().map(|o| o.name.as_str()).zip(&node.outputs) {
+        for (inner, outer_name) in branch.output_names().zip(&node.outputs) {
             if outer_name.is_empty() {
                 continue;
             }

@@ -139,7 +139,7 @@ impl<'a> Analysis<'a> {
         let rows = Rows::new(network, prepared);
         let inputs = graph.runtime_inputs();
         let inputs = inputs.iter().map(|input| input.name.as_str()).collect();
-        let outputs: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+        let outputs: Vec<&str> = graph.output_names().collect();
         let places = Places::new(
             &program,
             &rows,

@@ -337,7 +337,7 @@ fn given(inputs: &Inputs) -> Vec<(String, Value)> {
 }
 
 fn outputs(graph: &Graph) -> Vec<&str> {
-    graph.outputs.iter().map(|output| output.name.as_str()).collect()
+    graph.output_names().collect()
 }
 
 fn size_bytes<'v>(values: impl IntoIterator<Item = &'v Value>) -> usize {

@@ -107,13 +107,7 @@ enum Reading {
 
 impl<'a> Writer<'a> {
     fn new(prepared: &'a Prepared, assignment: &'a Assignment) -> Self {
-        let outputs = prepared
-            .model
-            .graph
-            .outputs
-            .iter()
-            .map(|o| o.name.as_str())
-            .collect();
+        let outputs = prepared.model.graph.output_names().collect();
         Self {
             prepared,
             assignment,
@@ -369,7 +363,7 @@ fn unit_key(prepared: &Prepared, unit: &UnitSpec) -> String {
 
 /// Drops nodes and initializers that nothing uses any more, and types of values that are gone.
 pub(crate) fn drop_unused(graph: &mut Graph) {
-    let mut used: BTreeSet<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
+    let mut used: BTreeSet<String> = graph.output_names().map(str::to_owned).collect();
     let mut keep = vec![false; graph.nodes.len()];
     for (idx, node) in graph.nodes.iter().enumerate().rev() {
         if node.outputs.iter().any(|o| used.contains(o)) {

@@ -98,7 +98,7 @@ pub struct Report {
     pub model: ModelSummary,
     /// The target id, `rk3588`.
     pub target: String,
-    /// How the model under test ran: `fake-quant`, `integer` or `fp16`.
+    /// How the model under test ran: `fake-quant`, `integer`, `fp16`, `w4a16` or `w8a16`.
     pub mode: String,
     /// How the model was quantized.
     pub plan: PlanSummary,
@@ -513,7 +513,7 @@ pub struct Accuracy {
 /// How well one precision did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PrecisionScore {
-    /// `float`, `fp16` or `int8`.
+    /// `float`, then `int8`, `fp16`, `w4a16` or `w8a16`.
     pub precision: String,
     /// Right answers by metric of the task.
     pub metrics: BTreeMap<String, Share>,

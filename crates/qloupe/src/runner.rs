@@ -105,10 +105,5 @@ fn run_quantized(
 }
 
 fn output_names(network: &Network) -> impl Iterator<Item = &str> {
-    network
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|output| output.name.as_str())
+    network.model.graph.output_names()
 }

@@ -7,7 +7,7 @@ mod rockchip;
 use qloupe_tensor::{DType, Granularity, QuantParams, QuantScheme, Requantize};
 
 use crate::Error;
-use crate::plan::Method;
+use crate::plan::{Method, weight_only_word};
 
 pub(crate) use onnxruntime::ONNXRUNTIME;
 
@@ -134,6 +134,14 @@ impl Target {
     /// True where every value is float16, whatever weights are.
     pub fn keeps_values_float(&self) -> bool {
         self.activation.is_none()
+    }
+
+    /// The word for what it computes in where every value is float16: `fp16`, or with integer weights `w4a16` and the like.
+    pub fn float_word(&self) -> Option<&'static str> {
+        match self.activation {
+            Some(_) => None,
+            None => weight_only_word(self.weight_dtype).or(Some("fp16")),
+        }
     }
 
     /// True where weights are integers and every value is float16.

@@ -197,7 +197,7 @@ impl Grouping<'_> {
 
     /// True for a value that may be gone on the target.
     fn may_hide(&self, name: &str) -> bool {
-        !self.ends.contains(name) && self.program.graph().outputs.iter().all(|o| o.name != name)
+        !self.ends.contains(name) && !self.program.graph().is_output(name)
     }
 
     fn bias_add(&self, idxs: &[usize], matmul: &Node) -> Option<(usize, String)> {
@@ -231,10 +231,8 @@ impl Grouping<'_> {
 pub(crate) fn unit_outputs<'p>(program: &'p Program, topology: &Topology, unit: &UnitGroup) -> Vec<&'p str> {
     let inside: BTreeSet<usize> = unit.node_idxs.iter().copied().collect();
     let graph = program.graph();
-    let leaves = |name: &str| {
-        graph.outputs.iter().any(|o| o.name == name)
-            || topology.consumers(name).iter().any(|c| !inside.contains(c))
-    };
+    let leaves =
+        |name: &str| graph.is_output(name) || topology.consumers(name).iter().any(|c| !inside.contains(c));
     unit.node_idxs
         .iter()
         .flat_map(|&idx| &graph.nodes[idx].outputs)

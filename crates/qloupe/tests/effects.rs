@@ -1,17 +1,16 @@
 //! The effects of units on the network outputs, the parts of their errors, and what is made of them.
 
 #[cfg(test)]
-mod effects {
-    use std::path::{Path, PathBuf};
+mod fmnist;
 
+#[cfg(test)]
+mod effects {
     use qloupe::analyze::{AnalyzeOptions, ViewSet, analyze};
     use qloupe::calibrate;
     use qloupe::exam::Exam;
     use qloupe::hybrid::{Goal, Judge, propose};
     use qloupe::plan::{Method, Precision};
-    use qloupe::prepare::Crop;
     use qloupe::quantize::{QuantizeOptions, Quantized, quantize};
-    use qloupe::recipe::Recipe;
     use qloupe::report::{Layer, Report};
     use qloupe::samples::Dataset;
     use qloupe::sensitivity::Depth;
@@ -19,13 +18,11 @@ mod effects {
     use qloupe::targets;
     use qloupe_exec::Mode;
 
+    use crate::fmnist::{session, testdata};
+
     const N_SAMPLES: usize = 2;
     /// Figures of runs that compute the same in another order.
     const TOLERANCE_DB: f64 = 1e-3;
-
-    fn testdata() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
-    }
 
     struct Case {
         session: Session,
@@ -34,10 +31,7 @@ mod effects {
     }
 
     fn case(model: &str, target: &str, level: u8) -> Case {
-        let recipe = Recipe::read(&testdata().join("fmnist/recipe.toml")).unwrap();
-        let path = testdata().join("models").join(model).with_extension("onnx");
-        let session = Session::open(&path, &Crop::default(), &Default::default(), &recipe).unwrap();
-        let calibration = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
+        let (session, calibration) = session(model);
         let samples = Dataset::open(&testdata().join("fmnist/test"), &session.inputs).unwrap();
         let options = QuantizeOptions {
             algorithm: calibrate::find("min_max").unwrap(),

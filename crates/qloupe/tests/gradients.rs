@@ -19,7 +19,7 @@ mod gradients {
     }
 
     fn values_of(program: &Program, inputs: &[(String, Tensor)]) -> BTreeMap<String, Value> {
-        let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = program.graph().output_names().collect();
         let mut values: BTreeMap<String, Value> = BTreeMap::new();
         for (name, tensor) in inputs {
             values.insert(name.clone(), tensor.clone().into());

@@ -1,14 +1,13 @@
 //! The whole way from samples to a plan: what the race and the passes win, that it is judged, repeatable and kept in files.
 
 #[cfg(test)]
-mod optimize {
-    use std::path::{Path, PathBuf};
+mod fmnist;
 
+#[cfg(test)]
+mod optimize {
     use qloupe::calibrate;
     use qloupe::plan::{Method, format_plan, write_plan};
-    use qloupe::prepare::Crop;
     use qloupe::quantize::{QuantizeOptions, Quantized, quantize, read_plan};
-    use qloupe::recipe::Recipe;
     use qloupe::runner::Runner;
     use qloupe::samples::Dataset;
     use qloupe::session::Session;
@@ -16,17 +15,7 @@ mod optimize {
     use qloupe_exec::Mode;
     use qloupe_tensor::Tensor;
 
-    fn testdata() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
-    }
-
-    fn session(model: &str) -> (Session, Dataset) {
-        let recipe = Recipe::read(&testdata().join("fmnist/recipe.toml")).unwrap();
-        let path = testdata().join("models").join(model).with_extension("onnx");
-        let session = Session::open(&path, &Crop::default(), &Default::default(), &recipe).unwrap();
-        let dataset = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
-        (session, dataset)
-    }
+    use crate::fmnist::{session, testdata};
 
     fn options(algorithm: &str, method: Method, optimization_level: u8) -> QuantizeOptions {
         QuantizeOptions {
@@ -131,7 +120,7 @@ mod optimize {
         let folder = tempfile::tempdir().unwrap();
         let statistics = Some(folder.path().join("s.npz"));
         let (session, dataset) = session("fmnist_resnet");
-        let with = |algorithm: &str, statistics: &Option<PathBuf>| {
+        let with = |algorithm: &str, statistics: &Option<std::path::PathBuf>| {
             let options = QuantizeOptions {
                 statistics: statistics.clone(),
                 ..options(algorithm, Method::Channel, 0)

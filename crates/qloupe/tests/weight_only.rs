@@ -1,16 +1,16 @@
 //! Integer weights beside float16 values: plans, their files, the model that is written, and that all of them say the same.
 
 #[cfg(test)]
-mod weight_only {
-    use std::path::{Path, PathBuf};
+mod fmnist;
 
+#[cfg(test)]
+mod weight_only {
     use proptest::prelude::*;
     use qloupe::calibrate;
     use qloupe::mixed_fp16::convert_by_plan;
     use qloupe::plan::{Method, Precision, constants_path, write_plan};
-    use qloupe::prepare::{Crop, Network};
+    use qloupe::prepare::Network;
     use qloupe::quantize::{QuantizeOptions, Quantized, quantize, read_plan};
-    use qloupe::recipe::Recipe;
     use qloupe::runner::Runner;
     use qloupe::samples::Dataset;
     use qloupe::session::Session;
@@ -20,20 +20,10 @@ mod weight_only {
     use qloupe_ir::Model;
     use qloupe_tensor::{DType, Granularity, QuantParams, Rounding, Tensor, fake_quantize_linear};
 
+    use crate::fmnist::session;
+
     /// A written model rounds the results of every node to float16, the simulator those of units: so near are both.
     const SAME_IN_FLOAT16_DB: f64 = 55.0;
-
-    fn testdata() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
-    }
-
-    fn session(model: &str) -> (Session, Dataset) {
-        let recipe = Recipe::read(&testdata().join("fmnist/recipe.toml")).unwrap();
-        let path = testdata().join("models").join(model).with_extension("onnx");
-        let session = Session::open(&path, &Crop::default(), &Default::default(), &recipe).unwrap();
-        let dataset = Dataset::open(&testdata().join("fmnist/calib"), &session.inputs).unwrap();
-        (session, dataset)
-    }
 
     fn options(target: &str, algorithm: &str) -> QuantizeOptions {
         QuantizeOptions {

@@ -300,10 +300,8 @@ fn boundary(
         }
     }
     let own: BTreeSet<usize> = idxs.iter().copied().collect();
-    let used_outside = |name: &str| {
-        graph.outputs.iter().any(|o| o.name == name)
-            || topology.consumers(name).iter().any(|idx| !own.contains(idx))
-    };
+    let used_outside =
+        |name: &str| graph.is_output(name) || topology.consumers(name).iter().any(|idx| !own.contains(idx));
     let outputs = nodes
         .iter()
         .flat_map(|n| &n.outputs)

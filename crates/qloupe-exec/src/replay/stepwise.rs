@@ -72,7 +72,7 @@ impl Stepwise for Program {
 
     fn is_output(&self, slot: usize) -> bool {
         let name = Self::name(self, slot);
-        self.graph().outputs.iter().any(|output| output.name == name)
+        self.graph().is_output(name)
     }
 }
 

@@ -123,13 +123,7 @@ fn run_float(network: &Network, inputs: &[(String, Tensor)]) -> Result<usize, Ex
         .iter()
         .map(|(n, t)| (n.clone(), Stored::plain(t.clone())))
         .collect();
-    let goals: Vec<&str> = network
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
+    let goals: Vec<&str> = network.model.graph.output_names().collect();
     let mut walk = network.program.walk_tapped(given, &goals, Tapped::None)?;
     while walk.step()?.is_some() {}
     Ok(walk.peak_bytes())

@@ -228,7 +228,7 @@ pub(super) fn goals(network: &Network, uses: impl Fn(&str) -> bool) -> Result<Ve
         file: network.file.clone(),
         source,
     })?;
-    let mut goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let mut goals: Vec<&str> = graph.output_names().collect();
     let needed = topology.needed_for(graph, &goals, &BTreeSet::new()).values;
     goals.extend(
         topology

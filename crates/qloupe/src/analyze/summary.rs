@@ -25,10 +25,10 @@ impl Analysis<'_> {
                 n_params,
             },
             target: self.prepared.target.id.to_owned(),
-            mode: match (self.prepared.target.activation, self.lockstep.program.mode()) {
-                (None, _) => "fp16",
-                (_, Mode::Integer) => "integer",
-                (_, Mode::FakeQuant) => "fake-quant",
+            mode: match (self.prepared.target.float_word(), self.lockstep.program.mode()) {
+                (Some(word), _) => word,
+                (None, Mode::Integer) => "integer",
+                (None, Mode::FakeQuant) => "fake-quant",
             }
             .to_owned(),
             plan: self.plan.summary(),

@@ -39,14 +39,7 @@ impl Question {
     /// An unknown task or output, a label that is wrong, labels and outputs that fit no task.
     pub fn choose(network: &Network, labelled: &Labelled, choice: Choice<'_>) -> Result<Self, Error> {
         let wanted = choice.task.map(find_task).transpose()?;
-        let names = || {
-            network
-                .model
-                .graph
-                .outputs
-                .iter()
-                .map(|output| output.name.as_str())
-        };
+        let names = || network.model.graph.output_names();
         if let Some(name) = choice.output.filter(|name| names().all(|known| known != *name)) {
             let help = suggestion(name, names());
             return Err(Error::Options(format!(

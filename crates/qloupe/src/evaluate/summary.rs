@@ -5,7 +5,6 @@ use qloupe_exec::Mode;
 use super::{Contender, Hits, Question, Score, evaluate};
 use crate::Error;
 use crate::calibrate::Progress;
-use crate::plan::weight_only_word;
 use crate::quantize::Quantized;
 use crate::report::{Accuracy, PrecisionScore, Share};
 use crate::runner::Runner;
@@ -22,12 +21,7 @@ pub fn measure_accuracy(
     labels: String,
     progress: Progress<'_>,
 ) -> Result<Accuracy, Error> {
-    let target = quantized.prepared.target;
-    let word = match weight_only_word(target.weight_dtype).filter(|_| target.quantizes_weights_only()) {
-        Some(word) => word,
-        None if target.is_fp16() => "fp16",
-        None => "int8",
-    };
+    let word = quantized.prepared.target.float_word().unwrap_or("int8");
     let contenders = [
         Contender {
             precision: "float",

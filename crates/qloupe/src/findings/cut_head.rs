@@ -20,7 +20,7 @@ impl Pattern for CutHead {
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
         for (node, output) in case.nodes_of("Concat") {
-            let is_output = case.prepared.model.graph.outputs.iter().any(|o| o.name == output);
+            let is_output = case.prepared.model.graph.is_output(output);
             let Some(step) = case.step(output).filter(|_| is_output) else {
                 continue;
             };

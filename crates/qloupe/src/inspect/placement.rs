@@ -252,13 +252,7 @@ fn find_cut(prepared: &Prepared, places: &[Place<'_>]) -> Option<Cut> {
         return None;
     }
     let read_by_tail: BTreeSet<&str> = tail.iter().flat_map(|p| p.inputs.iter().copied()).collect();
-    let network_outputs: BTreeSet<&str> = prepared
-        .program
-        .graph()
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
+    let network_outputs: BTreeSet<&str> = prepared.program.graph().output_names().collect();
     let before = places
         .iter()
         .zip(&in_tail)

@@ -195,7 +195,7 @@ fn seen_in(prepared: &Prepared, names: &[String], batch: &Batch) -> Result<Vec<(
     for (name, value) in &given {
         look(name, value);
     }
-    let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+    let goals: Vec<&str> = program.graph().output_names().collect();
     let wanted: Vec<bool> = program
         .values()
         .map(|name| names.iter().any(|n| n == name))

@@ -16,7 +16,7 @@ pub(super) fn channel_ranges(
     axes: &BTreeMap<String, usize>,
 ) -> Result<BTreeMap<String, Vec<[f32; 2]>>, Error> {
     let wanted: Vec<bool> = program.values().map(|name| axes.contains_key(name)).collect();
-    let goals: Vec<&str> = program.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+    let goals: Vec<&str> = program.graph().output_names().collect();
     let mut ranges: BTreeMap<String, Vec<[f32; 2]>> = BTreeMap::new();
     for inputs in work.tuning() {
         let given = inputs

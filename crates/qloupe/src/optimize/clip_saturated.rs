@@ -119,13 +119,7 @@ fn read_by_saturating(quantized: &Quantized) -> BTreeMap<String, Vec<&UnitGroup>
     for unit in &prepared.units {
         owner.extend(unit.node_idxs.iter().map(|&idx| (idx, unit)));
     }
-    let outputs: BTreeSet<&str> = prepared
-        .model
-        .graph
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
+    let outputs: BTreeSet<&str> = prepared.model.graph.output_names().collect();
     let mut found = BTreeMap::new();
     for value in &plan.values {
         if !matches!(value.precision, Precision::Quantized(_)) {

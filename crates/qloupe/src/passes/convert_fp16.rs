@@ -198,7 +198,7 @@ impl Conversion<'_> {
             uses.extend(returned);
         }
         let outputs: BTreeSet<&str> = match role {
-            Role::Network => graph.outputs.iter().map(|o| o.name.as_str()).collect(),
+            Role::Network => graph.output_names().collect(),
             Role::Subgraph => BTreeSet::new(),
         };
         let stored: BTreeSet<&str> = graph.initializers.iter().map(|i| i.name.as_str()).collect();

@@ -86,7 +86,7 @@ fn drop_unused_initializers(graph: &mut Graph) {
         .nodes
         .iter()
         .flat_map(|n| n.inputs.iter().cloned())
-        .chain(graph.outputs.iter().map(|o| o.name.clone()))
+        .chain(graph.output_names().map(str::to_owned))
         .chain(
             graph
                 .nodes
@@ -207,7 +207,7 @@ fn affine_chain(
     loop {
         let node = &graph.nodes[at];
         let Some(output) = node.output(0) else { break };
-        let is_output = graph.outputs.iter().any(|o| o.name == output);
+        let is_output = graph.is_output(output);
         let &[next] = topology.consumers(output) else {
             break;
         };

@@ -137,7 +137,7 @@ fn leaves(graph: &Graph, topology: &Topology, value: &str, depth: usize) -> bool
                 .iter()
                 .all(|output| leaves(graph, topology, output, depth + 1))
     };
-    let is_output = graph.outputs.iter().any(|output| output.name == value);
+    let is_output = graph.is_output(value);
     depth <= MAX_MOVES && (is_output || !consumers.is_empty()) && consumers.iter().all(moves)
 }
 

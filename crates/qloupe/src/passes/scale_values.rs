@@ -146,7 +146,7 @@ impl<'p> Rewrite<'p> {
     pub(super) fn require_inner(&self, values: &[String]) -> Result<(), String> {
         let is_inner = |name: &String| {
             let mut outputs = self.graph.nodes.iter().flat_map(|node| &node.outputs);
-            outputs.any(|output| output == name) && self.graph.outputs.iter().all(|o| o.name != *name)
+            outputs.any(|output| output == name) && !self.graph.is_output(name)
         };
         match values.iter().find(|name| !is_inner(name)) {
             Some(name) => Err(format!(

@@ -148,7 +148,7 @@ fn chain(
     let mut next = 0;
     while let Some(name) = values.get(next).cloned() {
         next += 1;
-        let is_output = graph.outputs.iter().any(|output| output.name == name);
+        let is_output = graph.is_output(&name);
         let consumers = topology.consumers(&name);
         if is_output || consumers.is_empty() || shapes.get(&name)?.get(AXIS) != Some(&n) {
             return None;

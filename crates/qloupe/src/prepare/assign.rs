@@ -167,7 +167,7 @@ impl Prepared {
     /// A float value that the outputs depend on and the plan does not name.
     fn value_without_precision(&self, plan: &QuantPlan) -> Option<String> {
         let graph = &self.model.graph;
-        let goals: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = graph.output_names().collect();
         let needed = self.topology.needed_for(graph, &goals, &BTreeSet::new()).values;
         let inferred = shapes::infer(&self.model, &BTreeMap::new())
             .expect("invariant: no shape is given that could be wrong");

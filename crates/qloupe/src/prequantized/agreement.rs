@@ -127,7 +127,7 @@ impl Prequantized {
             run.values.insert(input.name.clone(), stored.clone());
             given.push((input.name.clone(), stored));
         }
-        let goals: Vec<&str> = own.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+        let goals: Vec<&str> = own.graph().output_names().collect();
         let mut walk = own.walk(given, &goals)?;
         while let Some(stepped) = walk.step()? {
             for (name, value) in stepped.outputs {

@@ -129,7 +129,7 @@ impl<'a> Subject<'a> {
     }
 
     fn is_output(&self, name: &str) -> bool {
-        self.graph.outputs.iter().any(|o| o.name == name)
+        self.graph.is_output(name)
     }
 }
 

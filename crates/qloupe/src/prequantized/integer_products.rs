@@ -105,7 +105,7 @@ impl Finder<'_> {
 
     fn only_consumer(&self, idx: usize) -> Option<usize> {
         let output = self.graph.nodes[idx].output(0)?;
-        let is_output = self.graph.outputs.iter().any(|o| o.name == output);
+        let is_output = self.graph.is_output(output);
         match self.topology.consumers(output) {
             [next] if !is_output => Some(*next),
             _ => None,

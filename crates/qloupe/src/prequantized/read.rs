@@ -367,7 +367,7 @@ impl Reader<'_> {
 
     /// True when every reader of a value is a QuantizeLinear with these parameters.
     fn is_read_only_so(&self, name: &str, params: &QuantParams) -> bool {
-        let is_output = self.lowered.graph.outputs.iter().any(|o| o.name == name);
+        let is_output = self.lowered.graph.is_output(name);
         let reads_so = |&idx: &usize| {
             let node = &self.lowered.graph.nodes[idx];
             node.is_onnx("QuantizeLinear") && self.activation_params(node).as_ref() == Ok(params)
@@ -405,12 +405,12 @@ impl Reader<'_> {
             let Some(real) = reading.output(0).filter(|_| reading.is_onnx("DequantizeLinear")) else {
                 return false;
             };
-            let is_output = graph.outputs.iter().any(|o| o.name == real);
+            let is_output = graph.is_output(real);
             let own_scale = reading.input(1) == node.output(1) && reading.input(2) == node.output(2);
             let mut readers = self.topology.consumers(real).iter();
             own_scale && !is_output && readers.all(|&idx| reads_product(real, &graph.nodes[idx]))
         });
-        let is_output = graph.outputs.iter().any(|o| o.name == output);
+        let is_output = graph.is_output(output);
         if !by_products_only || is_output {
             let reason = "something other than a product reads its integers";
             self.reasons.insert(node.label().to_owned(), reason.to_owned());
@@ -466,7 +466,7 @@ impl Reader<'_> {
     /// Gives the network outputs their float values: values that are renamed to them.
     fn outputs(&mut self, graph: &mut Graph) -> BTreeMap<String, String> {
         let inputs: BTreeSet<String> = graph.inputs.iter().map(|i| i.name.clone()).collect();
-        let mut taken: BTreeSet<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
+        let mut taken: BTreeSet<String> = graph.output_names().map(str::to_owned).collect();
         let mut renames = BTreeMap::new();
         for output in &mut graph.outputs {
             let Some(value) = self.real.get(&output.name).cloned().filter(|v| *v != output.name) else {

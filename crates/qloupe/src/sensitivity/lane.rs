@@ -51,13 +51,7 @@ impl<'a> Lane<'a> {
         let float = Replay::of_float_with_interiors(&network.program, inputs, limit_bytes);
         let float = float.map_err(located)?;
         let quantized = Replay::of_quantized(program, inputs, limit_bytes).map_err(located)?;
-        let outputs: Vec<String> = network
-            .model
-            .graph
-            .outputs
-            .iter()
-            .map(|o| o.name.clone())
-            .collect();
+        let outputs: Vec<String> = network.model.graph.output_names().map(str::to_owned).collect();
         let mut lane = Self {
             network,
             prepared,

@@ -102,7 +102,7 @@ impl Finder<'_> {
             if !growth.channels.add(name, n) {
                 continue;
             }
-            let is_output = graph.outputs.iter().any(|output| output.name == name);
+            let is_output = graph.is_output(name);
             let has_shape = self.n_channels(name, growth.axis) == Some(n);
             let producer = self.topology.producer(name);
             let Some(producer) = producer.filter(|_| has_shape && !is_output && !taken.contains(name)) else {
