@@ -12,8 +12,8 @@ use crate::{EvalContext, Fact, InferContext, OpError, Operator, SymDim};
 /// The transform of every frame `x[f * frame_step ..][.. frame_length]`, multiplied by the window.
 ///
 /// # Shapes
-/// x: `[batch, length, 1]` (real) or `[batch, length, 2]` (complex); window: `[frame_length]`; y:
-/// `[batch, frames, bins, 2]`, where a one-sided spectrum (the default) has `frame_length / 2 + 1` bins.
+/// x: `[batch, length, 1]` (real) or `[batch, length, 2]` (complex), and as in ONNX Runtime `[batch, length]` (real); window:
+/// `[frame_length]`; y: `[batch, frames, bins, 2]`, where a one-sided spectrum (the default) has `frame_length / 2 + 1` bins.
 /// # Numerics
 /// In f64, rounded once.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Operator for Stft {
     fn infer(&self, ctx: &InferContext<'_>) -> Result<Vec<Fact>, OpError> {
         let x = ctx.require(0)?;
         let dim = |idx: usize| ctx.elements(idx).and_then(|e| e.first()?.as_size());
-        let Some([batch, signal, _]) = x.shape.as_deref() else {
+        let Some([batch, signal] | [batch, signal, _]) = x.shape.as_deref() else {
             return Ok(vec![Fact::new(x.dtype, None)]);
         };
         let length = match (ctx.input(3), ctx.input(2)) {
@@ -58,10 +58,13 @@ impl Operator for Stft {
     }
 
     fn eval(&self, ctx: &EvalContext<'_>) -> Result<Vec<Tensor>, OpError> {
-        let x = ctx.require(0)?;
-        require_rank(x, 0, 3)?;
+        let mut x = ctx.require(0)?.clone();
+        if let &[batch, n_samples] = x.shape() {
+            x = x.reshape(&[batch, n_samples, 1])?;
+        }
+        require_rank(&x, 0, 3)?;
         let (batch, n_samples, n_parts) = (x.shape()[0], x.shape()[1], x.shape()[2]);
-        let signal = complex_elements(x, 0)?;
+        let signal = complex_elements(&x, 0)?;
         let one_sided_output = is_one_sided(ctx.node);
         if one_sided_output && n_parts != 1 {
             return Err(OpError::Unsupported {
@@ -120,7 +123,30 @@ fn frames(signal: usize, length: usize, step: usize) -> Result<usize, OpError> {
 
 #[cfg(test)]
 mod tests {
+    use qloupe_ir::Node;
+
     use super::*;
+    use crate::Layout;
+
+    #[test]
+    fn a_signal_without_a_last_axis_is_real() {
+        let node = Node::new("STFT", "n", &["x", "step", "", "length"], &["y"]);
+        let samples: Vec<f32> = (0..20).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        let (step, length) = (Tensor::scalar(2_i64), Tensor::scalar(4_i64));
+        let run = |shape: &[usize]| {
+            let x = Tensor::new(shape, samples.clone()).unwrap();
+            Stft.eval(&EvalContext {
+                node: &node,
+                opset: 17,
+                layout: Layout::Plain,
+                inputs: &[Some(&x), Some(&step), None, Some(&length)],
+            })
+            .unwrap()
+        };
+        let y = run(&[2, 10]);
+        assert_eq!(y[0].shape(), [2, 4, 3, 2]);
+        assert_eq!(y, run(&[2, 10, 1]));
+    }
 
     #[test]
     fn frames_that_do_not_fit_are_refused() {

@@ -1,7 +1,7 @@
 //! Values that are NaN or infinite under test.
 
 use super::{Case, Pattern};
-use crate::report::{Action, Finding, Severity};
+use crate::report::{Action, Finding, Layer, Severity};
 
 pub(super) struct NotFinite;
 
@@ -19,32 +19,56 @@ impl Pattern for NotFinite {
     }
 
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
-        let bad = case
-            .report
-            .layers
-            .iter()
-            .filter(|layer| layer.n_nan + layer.n_infinite > 0);
-        bad.map(|layer| {
-            let what = if layer.dtype == "float16" {
-                "float16"
-            } else {
-                "the value"
-            };
-            Finding {
-                id: self.id().to_owned(),
-                severity: Severity::Error,
-                layer: Some(layer.name.clone()),
-                cause: format!("{what} holds NaN or infinite values"),
-                evidence: format!("{} NaN, {} infinite elements", layer.n_nan, layer.n_infinite),
-                fix: "keep the value in float: precision = \"float\" in the plan".to_owned(),
-                effect_db: layer.effect.and_then(|effect| case.cost_db(effect.noise)),
-                action: Some(Action::SetPrecision {
-                    value: layer.name.clone(),
-                    precision: "float".to_owned(),
-                }),
-                tried: None,
-            }
-        })
-        .collect()
+        let bad = |layer: &Layer| layer.n_nan + layer.n_infinite > 0;
+        let inherits = |layer: &Layer| {
+            let mut read = case
+                .producer(&layer.name)
+                .into_iter()
+                .flat_map(|node| &node.inputs);
+            read.any(|name| name != &layer.name && case.row(name).is_some_and(bad))
+        };
+        let origins = case.report.layers.iter();
+        let origins = origins.filter(|layer| bad(layer) && !inherits(layer));
+        origins
+            .map(|layer| {
+                let (cause, in_float) = match rounded_to_zero(case, layer) {
+                    Some((op_type, name, step)) => (
+                        format!("{op_type} has no value at 0, and elements of \"{name}\" below half a step ({step:.3}) become 0"),
+                        name,
+                    ),
+                    None if layer.dtype == "float16" => {
+                        ("float16 holds NaN or infinite values".to_owned(), layer.name.as_str())
+                    }
+                    None => ("the value holds NaN or infinite values".to_owned(), layer.name.as_str()),
+                };
+                Finding {
+                    id: self.id().to_owned(),
+                    severity: Severity::Error,
+                    layer: Some(layer.name.clone()),
+                    cause,
+                    evidence: format!("{} NaN, {} infinite elements", layer.n_nan, layer.n_infinite),
+                    fix: format!("keep \"{in_float}\" in float: precision = \"float\" in the plan"),
+                    effect_db: layer.effect.and_then(|effect| case.cost_db(effect.noise)),
+                    action: Some(Action::SetPrecision {
+                        value: in_float.to_owned(),
+                        precision: "float".to_owned(),
+                    }),
+                    tried: None,
+                }
+            })
+            .collect()
     }
+}
+
+/// The operator that makes a value of a logarithm or quotient, the quantized value that it divides by or takes the logarithm of,
+/// and the step of that.
+fn rounded_to_zero<'a>(case: &Case<'a>, layer: &Layer) -> Option<(&'a str, &'a str, f32)> {
+    let node = case.producer(&layer.name)?;
+    let place = match node.op_type.as_str() {
+        "Log" | "Reciprocal" | "Pow" => 0,
+        "Div" => 1,
+        _ => return None,
+    };
+    let name = node.inputs.get(place)?;
+    Some((&node.op_type, name, case.step(name)?))
 }

@@ -414,3 +414,30 @@ fn numbers_that_float16_does_not_have() {
         assert_not_found(&plain, id);
     }
 }
+
+#[test]
+fn a_logarithm_of_what_is_rounded_to_zero_names_that_value() {
+    let network = |least: f32| {
+        let nodes = vec![
+            node("Mul", &["x", "x"], "energy"),
+            node("Max", &["energy", "least"], "floored"),
+            node("Log", &["floored"], "level"),
+            node("Transpose", &["level"], "y"),
+        ];
+        on_images(nodes, &IMAGE, vec![("least", scalar(least))])
+    };
+    let report = report_of(network(1e-5), &IMAGE_SAMPLE, "rk3588");
+    let [only] = found(&report, "not_finite")[..] else {
+        panic!("{:?}", report.findings);
+    };
+    assert_eq!(
+        only.layer.as_deref(),
+        Some("level"),
+        "the Transpose only inherits"
+    );
+    assert!(
+        only.cause.contains("\"floored\"") && only.fix.contains("\"floored\""),
+        "{only:?}"
+    );
+    assert_not_found(&report_of(network(0.1), &IMAGE_SAMPLE, "rk3588"), "not_finite");
+}
