@@ -323,11 +323,17 @@ impl<'a> Sensitivity<'a> {
         self.effects.iter().enumerate().map(of).collect()
     }
 
-    /// The part of each source in the sum of what all do alone.
+    /// The part of each source in the sum of what all do alone; sources without a finite noise have all of it.
     fn shares(&self) -> Vec<f64> {
         let noises = self.noises();
+        let n_unbounded = noises.iter().filter(|noise| !noise.is_finite()).count();
         let sum: f64 = noises.iter().sum();
-        let share = |noise: f64| if sum > 0.0 { noise / sum } else { 0.0 };
+        let share = |noise: f64| match n_unbounded {
+            0 if sum > 0.0 => noise / sum,
+            0 => 0.0,
+            _ if noise.is_finite() => 0.0,
+            n => 1.0 / n as f64,
+        };
         noises.into_iter().map(share).collect()
     }
 
@@ -397,11 +403,9 @@ impl<'a> Sensitivity<'a> {
                 estimated_gain_db: estimate.map(Estimate::gain_db),
             });
         }
-        let explained = if entire_noise > 0.0 {
-            noises.iter().sum::<f64>() / entire_noise
-        } else {
-            1.0
-        };
+        let explained = noises.iter().sum::<f64>() / entire_noise;
+        // All without noise, or both without bound.
+        let explained = if explained.is_finite() { explained } else { 1.0 };
         report.additivity = Some(Additivity {
             explained,
             noise: entire_noise,

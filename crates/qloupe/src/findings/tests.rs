@@ -439,5 +439,21 @@ fn a_logarithm_of_what_is_rounded_to_zero_names_that_value() {
         only.cause.contains("\"floored\"") && only.fix.contains("\"floored\""),
         "{only:?}"
     );
+    let mut effects = report
+        .layers
+        .iter()
+        .filter_map(|layer| Some((&layer.name, layer.effect?)));
+    let all_of_it = effects.find(|(_, effect)| effect.share > 0.999);
+    assert_eq!(
+        all_of_it.map(|(name, _)| name.as_str()),
+        Some("floored"),
+        "an infinite error has no other share"
+    );
+    assert!(
+        report
+            .additivity
+            .as_ref()
+            .is_some_and(|a| a.explained.is_finite())
+    );
     assert_not_found(&report_of(network(0.1), &IMAGE_SAMPLE, "rk3588"), "not_finite");
 }
