@@ -21,11 +21,13 @@ impl Pattern for NotFinite {
     fn find(&self, case: &Case<'_>) -> Vec<Finding> {
         let bad = |layer: &Layer| layer.n_nan + layer.n_infinite > 0;
         let inherits = |layer: &Layer| {
-            let mut read = case
-                .producer(&layer.name)
-                .into_iter()
-                .flat_map(|node| &node.inputs);
-            read.any(|name| name != &layer.name && case.row(name).is_some_and(bad))
+            let unit = case.producer(&layer.name).and_then(|node| case.unit_of(node));
+            let nodes = unit.into_iter().flat_map(|unit| &unit.node_idxs);
+            let mut read = nodes.flat_map(|&idx| &case.nodes()[idx].inputs);
+            read.any(|name| {
+                case.row(name)
+                    .is_some_and(|row| row.name != layer.name && bad(row))
+            })
         };
         let origins = case.report.layers.iter();
         let origins = origins.filter(|layer| bad(layer) && !inherits(layer));
@@ -33,7 +35,7 @@ impl Pattern for NotFinite {
             .map(|layer| {
                 let (cause, in_float) = match rounded_to_zero(case, layer) {
                     Some((op_type, name, step)) => (
-                        format!("{op_type} has no value at 0, and elements of \"{name}\" below half a step ({step:.3}) become 0"),
+                        format!("{op_type} has no value at 0, and elements of \"{name}\" below half a step ({step:.5}) become 0"),
                         name,
                     ),
                     None if layer.dtype == "float16" => {

@@ -416,6 +416,30 @@ fn numbers_that_float16_does_not_have() {
 }
 
 #[test]
+fn what_is_not_finite_is_told_where_it_begins() {
+    let weight = numbers(&[4, IMAGE_SAMPLE[1], 1, 1], 1.0);
+    let nodes = vec![
+        node("Mul", &["x", "times"], "scaled"),
+        node("Conv", &["scaled", "w"], "features"),
+        node("Relu", &["features"], "y"),
+    ];
+    let network = on_images(nodes, &IMAGE, vec![("times", scalar(1e9)), ("w", weight)]);
+    let report = report_of(network, &IMAGE_SAMPLE, "fp16");
+    let bad = |name: &str| {
+        report
+            .layers
+            .iter()
+            .any(|l| l.name == name && l.n_nan + l.n_infinite > 0)
+    };
+    assert!(bad("scaled") && bad("y"), "{:?}", report.layers);
+    let places: Vec<_> = found(&report, "not_finite")
+        .iter()
+        .map(|f| f.layer.as_deref())
+        .collect();
+    assert_eq!(places, [Some("scaled")]);
+}
+
+#[test]
 fn a_logarithm_of_what_is_rounded_to_zero_names_that_value() {
     let network = |least: f32| {
         let nodes = vec![

@@ -16,6 +16,8 @@ use crate::runner::{Named, Runner};
 
 /// A pass has to win this much to stay.
 pub(super) const LEAST_GAIN_DB: f64 = 0.01;
+/// A correction that loses more is undone, even where a single sample does it and the standard error is as large.
+const MOST_BY_CHANCE_DB: f64 = 0.5;
 /// Nothing is better than this.
 const MAX_SQNR_DB: f64 = 100.0;
 
@@ -115,12 +117,12 @@ impl Referee {
     pub(super) fn record_of_correction(&self, pass: &str, before: &Score, after: &Score) -> PassRecord {
         let (before_db, after_db) = (before.db(), after.db());
         let mut record = self.record(pass, before_db, after_db);
-        let chance_db = after.chance_db(before);
+        let chance_db = after.chance_db(before).min(MOST_BY_CHANCE_DB);
         if !record.kept && chance_db > 0.0 && after_db >= before_db - chance_db {
             record.kept = true;
             let _ = write!(
                 record.evidence,
-                ": not less than chance makes of these (standard error {chance_db:.2} dB)"
+                ": no more than chance makes of these ({chance_db:.2} dB)"
             );
         }
         record
@@ -189,7 +191,8 @@ impl Score {
     }
 
     /// How much of a difference in dB to another plan the choice of the samples alone may make: its standard error, by
-    /// leaving out each sample in turn (jackknife: Efron and Stein 1981). 0 for one sample, which tells nothing of it.
+    /// leaving out each sample in turn (jackknife: Efron and Stein 1981). 0 for one sample, which tells nothing of it, and for
+    /// noise that is NaN or infinite.
     pub(super) fn chance_db(&self, other: &Self) -> f64 {
         let without = |score: &Self, sums: &[[f64; 2]], idx: usize| {
             let left = sums.iter().zip(&score.samples[idx]);
@@ -198,6 +201,14 @@ impl Score {
                 .collect::<Vec<_>>())
         };
         let (sums, other_sums) = (self.sums(), other.sums());
+        if !sums
+            .iter()
+            .chain(&other_sums)
+            .flatten()
+            .all(|sum| sum.is_finite())
+        {
+            return 0.0;
+        }
         let n = self.samples.len() as f64;
         let differences =
             (0..self.samples.len()).map(|idx| without(self, &sums, idx) - without(other, &other_sums, idx));
@@ -280,8 +291,13 @@ mod tests {
         let judge = |noises| referee.record_of_correction("pass", &before, &score(noises));
         assert!(judge([0.009; 4]).kept, "better");
         let by_chance = judge([0.013, 0.019, 0.0105, 0.018]);
-        assert!(by_chance.kept && by_chance.evidence.contains("standard error"));
+        assert!(by_chance.kept && by_chance.evidence.contains("chance"));
         assert!(!judge([0.011, 0.021, 0.011, 0.021]).kept, "worse everywhere");
         assert!(!judge([0.01, 0.02, 0.01, 0.02]).kept, "the same");
+        assert!(!judge([0.01, 0.02, 0.01, 1.0]).kept, "one sample is ruined");
+        assert!(
+            !judge([0.01, 0.02, 0.01, f64::INFINITY]).kept,
+            "one sample is infinite"
+        );
     }
 }
