@@ -1,4 +1,4 @@
-//! The plan file: TOML, one line for each value, made to be edited by hand.
+//! The plan file: TOML, one line for each value, made to be edited by hand. The whole schema is here, hence the length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
