@@ -43,15 +43,22 @@ impl Pattern for NotFinite {
                     }
                     None => ("the value holds NaN or infinite values".to_owned(), layer.name.as_str()),
                 };
+                // One edit cannot help where both have to leave: float16 holds nothing that small either.
+                let needs_both = in_float != layer.name && layer.dtype == "float16";
+                let and_itself = if needs_both {
+                    format!(" and \"{}\"", layer.name)
+                } else {
+                    String::new()
+                };
                 Finding {
                     id: self.id().to_owned(),
                     severity: Severity::Error,
                     layer: Some(layer.name.clone()),
                     cause,
                     evidence: format!("{} NaN, {} infinite elements", layer.n_nan, layer.n_infinite),
-                    fix: format!("keep \"{in_float}\" in float: precision = \"float\" in the plan"),
+                    fix: format!("keep \"{in_float}\"{and_itself} in float: precision = \"float\" in the plan"),
                     effect_db: layer.effect.and_then(|effect| case.cost_db(effect.noise)),
-                    action: Some(Action::SetPrecision {
+                    action: (!needs_both).then(|| Action::SetPrecision {
                         value: in_float.to_owned(),
                         precision: "float".to_owned(),
                     }),

@@ -460,7 +460,7 @@ fn a_logarithm_of_what_is_rounded_to_zero_names_that_value() {
         "the Transpose only inherits"
     );
     assert!(
-        only.cause.contains("\"floored\"") && only.fix.contains("\"floored\""),
+        only.cause.contains("\"floored\"") && only.fix.contains("\"floored\" and \"level\""),
         "{only:?}"
     );
     let mut effects = report
