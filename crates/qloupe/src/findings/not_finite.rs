@@ -1,7 +1,7 @@
 //! Values that are NaN or infinite under test.
 
 use super::{Case, Pattern};
-use crate::report::{Action, Finding, Layer, Severity};
+use crate::report::{Action, Finding, Layer, Severity, View, figure_of};
 
 pub(super) struct NotFinite;
 
@@ -69,15 +69,17 @@ impl Pattern for NotFinite {
     }
 }
 
-/// The operator that makes a value of a logarithm or quotient, the quantized value that it divides by or takes the logarithm of,
-/// and the step of that.
+/// The operator of a logarithm or quotient, the quantized value that it has no result of where that is 0, and the step of that;
+/// `None` where no element became 0, as what overflows has another cause.
 fn rounded_to_zero<'a>(case: &Case<'a>, layer: &Layer) -> Option<(&'a str, &'a str, f32)> {
     let node = case.producer(&layer.name)?;
     let place = match node.op_type.as_str() {
-        "Log" | "Reciprocal" | "Pow" => 0,
+        "Log" | "Reciprocal" => 0,
         "Div" => 1,
         _ => return None,
     };
     let name = node.inputs.get(place)?;
-    Some((&node.op_type, name, case.step(name)?))
+    let step = case.step(name)?;
+    let zeroed = figure_of(View::Entire.of_layer(case.row(name)?)?, "zero_fraction")?;
+    (zeroed > 0.0).then_some((node.op_type.as_str(), name.as_str(), step))
 }
