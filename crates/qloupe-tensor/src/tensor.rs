@@ -58,10 +58,48 @@ pub fn n_elements(shape: &[usize]) -> Option<usize> {
     Some(if shape.contains(&0) { 0 } else { product })
 }
 
+/// Dimensions, in place up to the ranks that are common: a small network makes and clones thousands of tensors in a run.
+#[derive(Clone, Debug)]
+enum Shape {
+    Few { rank: usize, dims: [usize; Shape::FEW] },
+    Many(Box<[usize]>),
+}
+
+impl Shape {
+    const FEW: usize = 6;
+
+    fn new(shape: &[usize]) -> Self {
+        if shape.len() > Self::FEW {
+            return Self::Many(shape.into());
+        }
+        let mut dims = [0; Self::FEW];
+        for (own, &dim) in dims.iter_mut().zip(shape) {
+            *own = dim;
+        }
+        Self::Few {
+            rank: shape.len(),
+            dims,
+        }
+    }
+
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::Few { rank, dims } => &dims[..*rank],
+            Self::Many(dims) => dims,
+        }
+    }
+}
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
 /// A dense tensor in row-major order. Cloning shares the elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    shape: Vec<usize>,
+    shape: Shape,
     data: Data,
 }
 
@@ -73,7 +111,7 @@ impl Tensor {
     pub fn new<T: Element>(shape: &[usize], values: Vec<T>) -> Result<Self, TensorError> {
         check_length(shape, values.len())?;
         Ok(Self {
-            shape: shape.to_vec(),
+            shape: Shape::new(shape),
             data: T::wrap(values),
         })
     }
@@ -85,7 +123,7 @@ impl Tensor {
     pub fn from_strings(shape: &[usize], values: Vec<String>) -> Result<Self, TensorError> {
         check_length(shape, values.len())?;
         Ok(Self {
-            shape: shape.to_vec(),
+            shape: Shape::new(shape),
             data: Data::String(Arc::new(values)),
         })
     }
@@ -109,7 +147,7 @@ impl Tensor {
             });
         }
         Ok(Self {
-            shape: shape.to_vec(),
+            shape: Shape::new(shape),
             data: Data::Opaque(dtype, Arc::new(bytes)),
         })
     }
@@ -117,7 +155,7 @@ impl Tensor {
     /// A tensor of rank 0.
     pub fn scalar<T: Element>(value: T) -> Self {
         Self {
-            shape: Vec::new(),
+            shape: Shape::new(&[]),
             data: T::wrap(vec![value]),
         }
     }
@@ -125,24 +163,24 @@ impl Tensor {
     /// A tensor of rank 1.
     pub fn vector<T: Element>(values: Vec<T>) -> Self {
         Self {
-            shape: vec![values.len()],
+            shape: Shape::new(&[values.len()]),
             data: T::wrap(values),
         }
     }
 
     /// The dimensions.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        self.shape.as_slice()
     }
 
     /// The number of dimensions.
     pub fn rank(&self) -> usize {
-        self.shape.len()
+        self.shape().len()
     }
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape().iter().product()
     }
 
     /// True when a dimension is 0.
@@ -237,7 +275,7 @@ impl Tensor {
     /// [`TensorError::Length`] when the number of elements differs.
     pub fn reshape(mut self, shape: &[usize]) -> Result<Self, TensorError> {
         check_length(shape, self.len())?;
-        self.shape = shape.to_vec();
+        self.shape = Shape::new(shape);
         Ok(self)
     }
 
@@ -292,7 +330,7 @@ impl Tensor {
             reason = "rounds to the nearest f32, as a cast in ONNX does"
         )]
         let values = self.to_f64_vec()?.into_iter().map(|x| x as f32).collect();
-        Self::new(&self.shape, values)
+        Self::new(self.shape(), values)
     }
 }
 
