@@ -1,13 +1,13 @@
 //! A global allocator that starts buffers on cache lines and keeps freed ones for the next layer.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const LINE_BYTES: usize = 64;
-/// Smaller allocations are left as they are.
-const MIN_BYTES: usize = 4096;
+/// Smaller allocations are left as they are: the system keeps those for the next.
+const MIN_BYTES: usize = 1024;
 /// Larger buffers are not kept.
 const MAX_KEPT_BYTES: usize = 1 << 28;
 /// Sizes that double hold so many classes.
@@ -17,8 +17,15 @@ const N_CLASSES: usize = (MAX_KEPT_BYTES.ilog2() - MIN_BYTES.ilog2()) as usize *
 const SEARCHED: usize = 5;
 /// When a new buffer is needed while more is kept, as many bytes go back to the system first.
 const MAX_IDLE_BYTES: usize = 128 << 20;
+/// Stores of freed buffers, so that threads seldom wait for one another.
+const N_STORES: usize = 8;
 
-/// The system allocator, with allocations of 4 KiB and more aligned to a cache line and kept for reuse.
+thread_local! {
+    /// The store of this thread; none yet.
+    static OWN_STORE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// The system allocator, with allocations of 1 KiB and more aligned to a cache line and kept for reuse.
 ///
 /// A vector load that crosses a line counts twice; buffers from the plain system allocator start 16 bytes into one, so
 /// that every full-width load of theirs does. The system searches long for aligned ones, and takes large ones apart when they
@@ -33,8 +40,19 @@ const MAX_IDLE_BYTES: usize = 128 << 20;
 /// ```
 #[derive(Debug)]
 pub struct LayerAllocator {
+    stores: [Store; N_STORES],
+    /// How many threads have a store.
+    n_threads: AtomicUsize,
+}
+
+/// Freed buffers of some threads, by themselves on a line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Store {
     locked: AtomicBool,
     kept: UnsafeCell<Kept>,
+    /// Bytes of the buffers, to be read without the lock.
+    bytes: AtomicUsize,
 }
 
 /// Freed buffers by class: each begins with the address of the next.
@@ -45,9 +63,9 @@ struct Kept {
 }
 
 // SAFETY: `kept` is only used by the thread that holds the lock.
-unsafe impl Sync for LayerAllocator {}
+unsafe impl Sync for Store {}
 // SAFETY: the buffers that it keeps belong to no thread.
-unsafe impl Send for LayerAllocator {}
+unsafe impl Send for Store {}
 
 /// The class of a size that is kept.
 fn class_of(bytes: usize) -> Option<usize> {
@@ -76,26 +94,20 @@ impl LayerAllocator {
     /// An allocator that keeps nothing yet.
     pub const fn new() -> Self {
         Self {
-            locked: AtomicBool::new(false),
-            kept: UnsafeCell::new(Kept {
-                first: [null_mut(); N_CLASSES],
-                bytes: 0,
-            }),
+            stores: [const { Store::new() }; N_STORES],
+            n_threads: AtomicUsize::new(0),
         }
     }
 
-    fn with_kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
-        while self
-            .locked
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            std::hint::spin_loop();
+    /// The place of this thread's store.
+    fn own_store(&self) -> usize {
+        let known = OWN_STORE.get();
+        if known != usize::MAX {
+            return known;
         }
-        // SAFETY: this thread holds the lock, and `f` does not allocate.
-        let result = f(unsafe { &mut *self.kept.get() });
-        self.locked.store(false, Ordering::Release);
-        result
+        let own = self.n_threads.fetch_add(1, Ordering::Relaxed) % N_STORES;
+        OWN_STORE.set(own);
+        own
     }
 
     /// A buffer of at least the bytes of a class, one that was kept if there is one.
@@ -103,16 +115,10 @@ impl LayerAllocator {
     /// # Safety
     /// `bytes` is in the class.
     unsafe fn take(&self, bytes: usize, class: usize, zeroed: bool) -> *mut u8 {
-        let found = self.with_kept(|kept| {
-            let end = (class + SEARCHED).min(N_CLASSES);
-            let found = (class..end).find(|&class| !kept.first[class].is_null())?;
-            let at = kept.first[found];
-            // SAFETY: a kept buffer begins with the address of the next.
-            kept.first[found] = unsafe { at.cast::<*mut u8>().read() };
-            kept.bytes -= class_bytes(found);
-            Some(at)
-        });
-        if let Some(at) = found {
+        let own = self.own_store();
+        let stores = self.stores[own..].iter().chain(&self.stores[..own]);
+        let mut filled = stores.filter(|store| store.bytes.load(Ordering::Relaxed) > 0);
+        if let Some(at) = filled.find_map(|store| store.with_kept(|kept| kept.take(class))) {
             if zeroed {
                 // SAFETY: the buffer has at least these bytes.
                 unsafe { at.write_bytes(0, bytes) };
@@ -136,14 +142,15 @@ impl LayerAllocator {
         }
     }
 
-    /// Gives kept buffers back to the system if there are many: the largest, of as many bytes as are `wanted`.
+    /// Gives kept buffers back to the system if there are many: the largest of the fullest store, of as many bytes as are
+    /// `wanted` if it has them.
     fn trim(&self, wanted: usize) {
-        let mut freed = null_mut();
-        self.with_kept(|kept| {
-            if kept.bytes > MAX_IDLE_BYTES {
-                freed = kept.take_largest(wanted);
-            }
-        });
+        let bytes = |store: &&Store| store.bytes.load(Ordering::Relaxed);
+        if self.stores.iter().map(|store| bytes(&store)).sum::<usize>() <= MAX_IDLE_BYTES {
+            return;
+        }
+        let fullest = self.stores.iter().max_by_key(bytes).unwrap_or(&self.stores[0]);
+        let mut freed = fullest.with_kept(|kept| kept.take_largest(wanted));
         while !freed.is_null() {
             // SAFETY: a kept buffer begins with the address of the next; the line before it holds the class that it was
             // allocated as.
@@ -157,7 +164,47 @@ impl LayerAllocator {
     }
 }
 
+impl Store {
+    const fn new() -> Self {
+        Self {
+            locked: AtomicBool::new(false),
+            kept: UnsafeCell::new(Kept {
+                first: [null_mut(); N_CLASSES],
+                bytes: 0,
+            }),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    fn with_kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        while self
+            .locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            std::hint::spin_loop();
+        }
+        // SAFETY: this thread holds the lock, and `f` does not allocate.
+        let kept = unsafe { &mut *self.kept.get() };
+        let result = f(kept);
+        self.bytes.store(kept.bytes, Ordering::Relaxed);
+        self.locked.store(false, Ordering::Release);
+        result
+    }
+}
+
 impl Kept {
+    /// A buffer of a class, or a somewhat larger one.
+    fn take(&mut self, class: usize) -> Option<*mut u8> {
+        let end = (class + SEARCHED).min(N_CLASSES);
+        let found = (class..end).find(|&class| !self.first[class].is_null())?;
+        let at = self.first[found];
+        // SAFETY: a kept buffer begins with the address of the next.
+        self.first[found] = unsafe { at.cast::<*mut u8>().read() };
+        self.bytes -= class_bytes(found);
+        Some(at)
+    }
+
     /// A chain of the largest buffers, of `wanted` bytes or all that there are.
     fn take_largest(&mut self, wanted: usize) -> *mut u8 {
         let (mut taken, mut bytes) = (null_mut(), 0);
@@ -227,7 +274,7 @@ unsafe impl GlobalAlloc for LayerAllocator {
         }
         // SAFETY: the line before the buffer holds the class of which it is.
         let class = unsafe { at.sub(LINE_BYTES).cast::<usize>().read() };
-        self.with_kept(|kept| {
+        self.stores[self.own_store()].with_kept(|kept| {
             // SAFETY: the buffer is larger than an address, aligned for one, and nobody else's any more.
             unsafe { at.cast::<*mut u8>().write(kept.first[class]) };
             kept.first[class] = at;
@@ -278,7 +325,11 @@ mod tests {
             allocator.dealloc(large, layout(MAX_IDLE_BYTES + MIN_BYTES));
             allocator.dealloc(third, layout(100_000));
             let other = allocator.alloc(layout(1 << 20));
-            let idle = allocator.with_kept(|kept| kept.bytes);
+            let idle: usize = allocator
+                .stores
+                .iter()
+                .map(|store| store.bytes.load(Ordering::Relaxed))
+                .sum();
             assert!(
                 (100_000..1 << 20).contains(&idle),
                 "of much that is idle the largest goes back, not all: {idle}"
