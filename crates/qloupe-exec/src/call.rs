@@ -1,5 +1,7 @@
 //! One operator applied to stored values: order conversion, call, place of an error.
 
+use std::borrow::Cow;
+
 use qloupe_ir::Node;
 use qloupe_tensor::{DType, Tensor};
 
@@ -9,8 +11,9 @@ use crate::element_wise::ElementSteps;
 use crate::size_limit::OutputCheck;
 use crate::stored::{broadcast_nhwc, permute};
 use crate::{
-    BoundBody, Differentiable, EvalContext, ExecError, Layout, LayoutRule, OpError, Operator, PrepareContext,
-    Prepared, PreparedPullback, Pullback, PullbackContext, Stored, Value, ValueContext, ValueOperator,
+    BoundBody, Differentiable, EvalContext, ExecError, Few, Layout, LayoutRule, OpError, Operator,
+    PrepareContext, Prepared, PreparedPullback, Pullback, PullbackContext, Stored, Value, ValueContext,
+    ValueOperator,
 };
 
 /// A node with its operator, ready to be called.
@@ -110,7 +113,7 @@ impl Call {
                 .run_on_values(operator, inputs)
                 .map_err(|source| self.locate(source));
         }
-        let mut tensors = Vec::with_capacity(inputs.len());
+        let mut tensors: Few<Option<&Stored>> = Few::new();
         for (idx, input) in inputs.iter().enumerate() {
             tensors.push(match *input {
                 None | Some(Value::Absent) => None,
@@ -120,8 +123,7 @@ impl Call {
                 }
             });
         }
-        let results = self.run_on_tensors(&tensors)?;
-        Ok(results.into_iter().map(Value::Tensor).collect())
+        self.run_on_tensors(&tensors)
     }
 
     fn run_on_values(
@@ -144,7 +146,10 @@ impl Call {
     }
 
     /// As [`Call::run`], for an operator that takes tensors only.
-    pub(crate) fn run_on_tensors(&self, inputs: &[Option<&Stored>]) -> Result<Vec<Stored>, ExecError> {
+    pub(crate) fn run_on_tensors<R: From<Stored>>(
+        &self,
+        inputs: &[Option<&Stored>],
+    ) -> Result<Vec<R>, ExecError> {
         let (layout, results) = self.with_context(inputs, |ctx| {
             let results = match &self.prepared {
                 Some(prepared) => prepared.eval(ctx),
@@ -154,7 +159,7 @@ impl Call {
         })?;
         Ok(results
             .into_iter()
-            .map(|tensor| Stored::of_call(tensor, layout))
+            .map(|tensor| Stored::of_call(tensor, layout).into())
             .collect())
     }
 
@@ -169,12 +174,12 @@ impl Call {
             .map_err(|source| self.locate(source))?;
         let layout = self.choose_layout(inputs);
         let first = inputs.first().copied().flatten().map(Stored::dtype);
-        let converted: Vec<Option<Tensor>> = inputs
+        let converted: Few<Option<Cow<'_, Tensor>>> = inputs
             .iter()
             .enumerate()
             .map(|(idx, input)| Some(self.convert(idx, (*input)?, layout, first)))
             .collect();
-        let borrowed: Vec<Option<&Tensor>> = converted.iter().map(Option::as_ref).collect();
+        let borrowed: Few<Option<&Tensor>> = converted.iter().map(Option::as_deref).collect();
         let ctx = EvalContext {
             node: &self.node,
             opset: self.opset,
@@ -273,11 +278,17 @@ impl Call {
         if nhwc { Layout::Nhwc } else { Layout::Plain }
     }
 
-    fn convert(&self, idx: usize, input: &Stored, layout: Layout, first: Option<DType>) -> Tensor {
+    fn convert<'v>(
+        &self,
+        idx: usize,
+        input: &'v Stored,
+        layout: Layout,
+        first: Option<DType>,
+    ) -> Cow<'v, Tensor> {
         match self.taken_as(idx, input, layout, first) {
-            Taken::Plain => input.to_plain().clone(),
-            Taken::Nhwc => input.to_nhwc().clone(),
-            Taken::Broadcast => broadcast_nhwc(input.to_plain()),
+            Taken::Plain => Cow::Borrowed(input.to_plain()),
+            Taken::Nhwc => Cow::Borrowed(input.to_nhwc()),
+            Taken::Broadcast => Cow::Owned(broadcast_nhwc(input.to_plain())),
         }
     }
 

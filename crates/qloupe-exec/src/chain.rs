@@ -7,14 +7,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use qloupe_kernels::{ChainStep, ConvF32, ConvGeometry, GemmF32, Head, Operand, Source, run_chain};
 use qloupe_tensor::Tensor;
+use smallvec::smallvec;
 
 use crate::element_wise::{ElementSource, ElementSteps};
 use crate::program::Step;
 use crate::stored::broadcast_nhwc;
-use crate::{ExecError, Layout, Stored, Value, interrupt};
+use crate::{ExecError, Few, Layout, Stored, Value, interrupt};
 
 /// Nodes of the longest chain.
-const MAX_NODES: usize = 16;
+pub(crate) const MAX_NODES: usize = 16;
 
 /// The kernel call with which a chain begins.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ pub(crate) fn group(steps: &[Step], n_slots: usize) -> Vec<Vec<usize>> {
 #[derive(Debug)]
 pub(crate) struct Ran {
     /// The steps that ran.
-    pub(crate) steps: Vec<usize>,
+    pub(crate) steps: Few<usize>,
     /// The values that were kept.
     pub(crate) values: Vec<(usize, Value)>,
     /// float32 values that were computed and not kept, with their shapes in ONNX order.
@@ -110,29 +111,39 @@ pub(crate) fn run<'v>(
     interrupt::check()?;
     let (&first, followers) = members.split_first().expect("invariant: a group has a step");
     let step = &steps[first];
-    let arguments: Vec<Option<&Value>> = step.inputs.iter().map(|slot| value((*slot)?)).collect();
+    let arguments: Few<Option<&Value>> = step.inputs.iter().map(|slot| value((*slot)?)).collect();
     if let Some(ran) = run_as_chain(steps, first, followers, &arguments, value, (keeps, watch))? {
         return Ok(ran);
     }
     let results = step.call.run(&arguments)?;
-    let values = step.outputs.iter().zip(results);
-    let watched = |slot: usize, value: &Value| {
-        let floats = value
-            .as_tensor()
-            .and_then(|tensor| tensor.physical().as_slice::<f32>());
-        if let (Some(watch), Some(floats)) = (watch, floats) {
-            watch(slot, floats);
+    Ok(Ran::of_step(step, first, results, followers, watch))
+}
+
+impl Ran {
+    /// A step that ran by itself, with the results of its outputs.
+    pub(crate) fn of_step(
+        step: &Step,
+        step_idx: usize,
+        results: Vec<Value>,
+        rest: &[usize],
+        watch: Option<&Watch<'_>>,
+    ) -> Self {
+        let values = step.outputs.iter().zip(results);
+        let values = values.filter_map(|(slot, value)| Some(((*slot)?, value)));
+        let watched = |(slot, value): &(usize, Value)| {
+            let tensor = value.as_tensor();
+            let floats = tensor.and_then(|tensor| tensor.physical().as_slice::<f32>());
+            if let (Some(watch), Some(floats)) = (watch, floats) {
+                watch(*slot, floats);
+            }
+        };
+        Self {
+            steps: smallvec![step_idx],
+            values: values.inspect(watched).collect(),
+            passed: Vec::new(),
+            rest: rest.to_vec(),
         }
-    };
-    Ok(Ran {
-        steps: vec![first],
-        values: values
-            .filter_map(|(slot, value)| Some(((*slot)?, value)))
-            .inspect(|(slot, value)| watched(*slot, value))
-            .collect(),
-        passed: Vec::new(),
-        rest: followers.to_vec(),
-    })
+    }
 }
 
 /// Which results are kept, and what sees all of them.
@@ -151,7 +162,7 @@ fn run_as_chain<'v>(
     if !call.may_begin_chain() {
         return Ok(None);
     }
-    let tensors: Option<Vec<Option<&Stored>>> = arguments
+    let tensors: Option<Few<Option<&Stored>>> = arguments
         .iter()
         .map(|argument| argument.map_or(Some(None), |value| value.as_tensor().map(Some)))
         .collect();
@@ -194,12 +205,12 @@ struct Chain {
     n: usize,
     /// The value that the chain begins with, if it was there already.
     input: Option<usize>,
-    steps: Vec<ChainStep>,
-    operands: Vec<Broadcast>,
+    steps: Few<ChainStep>,
+    operands: Few<Broadcast>,
     /// Results of nodes.
-    results: Vec<(usize, Source)>,
+    results: Few<(usize, Source)>,
     /// The steps of the program that are in it.
-    ran: Vec<usize>,
+    ran: Few<usize>,
 }
 
 /// A further operand of a chain.
@@ -217,10 +228,10 @@ impl Chain {
             shape,
             layout,
             input: None,
-            steps: Vec::new(),
-            operands: Vec::new(),
-            results: Vec::new(),
-            ran: Vec::new(),
+            steps: Few::new(),
+            operands: Few::new(),
+            results: Few::new(),
+            ran: Few::new(),
         }
     }
 
@@ -379,7 +390,7 @@ impl Chain {
         rest: Vec<usize>,
         (keeps, watch): Fate<'_>,
     ) -> Ran {
-        let operands: Vec<Operand<'_>> = self
+        let operands: Few<Operand<'_>> = self
             .operands
             .iter()
             .map(|operand| {
@@ -402,12 +413,12 @@ impl Chain {
             Source::Step(step) => step + 1,
             Source::Head | Source::Operand(_) => 0,
         };
-        let mut keep = vec![false; self.steps.len() + 1];
+        let mut keep: Few<bool> = smallvec![false; self.steps.len() + 1];
         for &(slot, source) in &self.results {
             keep[position(source)] |= keeps(slot, readers(slot));
         }
         keep[self.steps.len()] = true;
-        let mut slots = vec![None; keep.len()];
+        let mut slots: Few<Option<usize>> = smallvec![None; keep.len()];
         for &(slot, source) in &self.results {
             slots[position(source)] = Some(slot);
         }

@@ -10,14 +10,16 @@ mod global_average_pool;
 mod lookup;
 mod mat_mul;
 mod movement;
+mod pairing;
 mod product_tail;
+mod real_pairs;
 mod softmax;
 
 pub(crate) use add_mul::{qlinear_add, qlinear_mul};
 pub(crate) use average_pool::qlinear_average_pool;
 pub(crate) use conv::{quantized_slice, write_quantized};
 pub(crate) use global_average_pool::qlinear_global_average_pool;
-pub(crate) use lookup::{apply, compile as compile_table, element_wise_kernel, requantize_table};
+pub(crate) use lookup::{apply, element_wise_kernel, requantize_table};
 pub use movement::MOVING_OPERATORS;
 pub(crate) use softmax::qlinear_softmax;
 
@@ -38,8 +40,13 @@ pub(crate) trait IntegerKernel: Debug + Send + Sync {
         false
     }
 
+    /// True where the output is all elements of the first input, in whatever order and shape.
+    fn only_permutes(&self) -> bool {
+        false
+    }
+
     /// Inputs and outputs are integers with the parameters that the kernel was compiled for.
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError>;
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError>;
 }
 
 /// What a kernel is compiled from.
@@ -107,6 +114,7 @@ const ALL: &[(&str, Compile)] = &[
     ("mat_mul", mat_mul::compile),
     ("movement", movement::compile),
     ("product_tail", product_tail::compile),
+    ("real_pairs", real_pairs::compile),
     ("softmax", softmax::compile),
 ];
 
@@ -118,6 +126,14 @@ pub(crate) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
         }
     }
     Ok(None)
+}
+
+/// The kernel of a unit that computes in float between grids, with the bits of its float arithmetic; `None` when it has none.
+pub(crate) fn compile_float(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKernel>>, OpError> {
+    match lookup::compile(spec)? {
+        None => real_pairs::compile(spec),
+        table => Ok(table),
+    }
 }
 
 /// Refuses a unit whose sums could leave int32 for some input; `bound` is how large they can be.

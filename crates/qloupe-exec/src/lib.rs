@@ -18,6 +18,7 @@ mod pool;
 mod program;
 mod quantized;
 mod replay;
+mod shape_memo;
 mod size_limit;
 mod stored;
 mod sym_dim;
@@ -48,3 +49,7 @@ pub use stored::Stored;
 pub use sym_dim::SymDim;
 pub use value::Value;
 pub use walk::{Stepped, Tapped, Walk};
+
+/// One thing for each input or output of a node, in place where they are few: a small network runs hundreds of nodes, each
+/// in less time than some allocations take.
+type Few<T> = smallvec::SmallVec<[T; 4]>;

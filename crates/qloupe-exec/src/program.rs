@@ -8,6 +8,7 @@ use qloupe_tensor::Tensor;
 use crate::body::{Body, captured};
 use crate::call::Call;
 use crate::chain;
+use crate::shape_memo::ShapeMemo;
 use crate::size_limit::ConstantBytes;
 use crate::{ExecError, Operator, Stored, Tapped, Value, Walk, in_pool, ops};
 
@@ -22,6 +23,9 @@ pub struct Program {
     names: Vec<String>,
     pub(crate) constants: Vec<Option<Value>>,
     opsets: Vec<(String, i64)>,
+    /// For each slot, whether it depends on the content of something that is given to a run.
+    dependent: Vec<bool>,
+    pub(crate) shape_memo: ShapeMemo,
 }
 
 /// One node that runs.
@@ -134,6 +138,10 @@ impl Program {
             });
         }
         let groups = chain::group(&steps, names.len());
+        let (sources, dependent) = dependence(&steps, &constants);
+        let is_independent = |slot: &Option<usize>| slot.is_some_and(|slot| !dependent[slot]);
+        let is_shape_only = |step: &Step| step.outputs.iter().all(is_independent);
+        let shape_memo = ShapeMemo::new(sources, steps.iter().map(is_shape_only).collect());
         Ok(Self {
             graph,
             steps,
@@ -142,6 +150,8 @@ impl Program {
             names,
             constants,
             opsets,
+            dependent,
+            shape_memo,
         })
     }
 
@@ -173,15 +183,16 @@ impl Program {
         self.names.len()
     }
 
-    pub(crate) fn name(&self, slot: usize) -> &str {
+    /// The name of the value at a place in [`Program::values`].
+    pub fn name(&self, slot: usize) -> &str {
         &self.names[slot]
     }
 
-    /// The slot of a value.
+    /// The slot of a value: its place in [`Program::values`].
     ///
     /// # Errors
     /// [`ExecError::UnknownValue`] with the nearest name.
-    pub(crate) fn slot(&self, name: &str) -> Result<usize, ExecError> {
+    pub fn slot(&self, name: &str) -> Result<usize, ExecError> {
         self.slots
             .get(name)
             .copied()
@@ -236,24 +247,37 @@ impl Program {
 
     /// Values whose content depends on the content of a network input; the others depend on constants and shapes only.
     pub fn data_dependent(&self) -> BTreeSet<String> {
-        let mut dependent = vec![false; self.names.len()];
-        for input in self.graph.runtime_inputs() {
-            dependent[self.slots[&input.name]] = true;
-        }
-        for step in &self.steps {
-            let node = step.call.node();
-            let shape_only = node.is_onnx("Shape") || node.is_onnx("Size");
-            if !shape_only && step.inputs.iter().flatten().any(|&i| dependent[i]) {
-                step.outputs.iter().flatten().for_each(|&o| dependent[o] = true);
-            }
-        }
-        self.names
-            .iter()
-            .zip(dependent)
-            .filter(|(_, d)| *d)
+        let names = self.names.iter().zip(&self.dependent);
+        names
+            .filter(|(_, dependent)| **dependent)
             .map(|(name, _)| name.clone())
             .collect()
     }
+
+    /// True for a value whose content depends on the content of something that is given to a run.
+    pub(crate) fn is_data_dependent(&self, slot: usize) -> bool {
+        self.dependent[slot]
+    }
+}
+
+/// The slots that nothing computes, and for each slot whether its content depends on theirs.
+fn dependence(steps: &[Step], constants: &[Option<Value>]) -> (Vec<usize>, Vec<bool>) {
+    let mut dependent: Vec<bool> = constants.iter().map(Option::is_none).collect();
+    for &slot in steps.iter().flat_map(|step| step.outputs.iter().flatten()) {
+        dependent[slot] = false;
+    }
+    let sources = (0..dependent.len()).filter(|&slot| dependent[slot]).collect();
+    for step in steps {
+        let node = step.call.node();
+        let reads_shape = node.is_onnx("Shape") || node.is_onnx("Size");
+        if !reads_shape && step.inputs.iter().flatten().any(|&slot| dependent[slot]) {
+            step.outputs
+                .iter()
+                .flatten()
+                .for_each(|&slot| dependent[slot] = true);
+        }
+    }
+    (sources, dependent)
 }
 
 fn collect_domains<'g>(graph: &'g Graph, domains: &mut BTreeSet<&'g str>) {

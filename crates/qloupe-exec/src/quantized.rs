@@ -16,7 +16,8 @@ pub(crate) use float_unit::FloatUnit;
 pub use form::{Cast, Form, Mode, to_float as to_real, to_form};
 pub use unit::{Bias, Unit, UnitCompute, UnitSpec};
 
-use crate::{ExecError, Program, Stored, Value, in_pool};
+use crate::shape_memo::{Recall, ShapeMemo};
+use crate::{ExecError, Few, Program, Stored, Value, in_pool};
 
 /// What a plan says about every value and unit, in plain data.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,7 @@ pub struct QuantizedProgram {
     pub(crate) constants: Vec<Option<Value>>,
     /// How many units use a value, plus one for a network output.
     uses: Vec<usize>,
+    shape_memo: ShapeMemo,
 }
 
 impl QuantizedProgram {
@@ -109,9 +111,17 @@ impl QuantizedProgram {
         for name in &outputs {
             constants[slots[name]] = program.constant(name).map(|tensor| tensor.clone().into());
         }
+        let depends = |name: &String| {
+            program
+                .slot(name)
+                .is_ok_and(|slot| program.is_data_dependent(slot))
+        };
+        let is_shape_only = |unit: &Arc<Unit>| !unit.outputs().iter().any(depends);
+        let sources = inputs.iter().map(|name| slots[name]).collect();
         let form = |name| assignment.forms.get(name).unwrap_or(&Form::FLOAT).clone();
         Ok(Self {
             slot_forms: names.iter().map(form).collect(),
+            shape_memo: ShapeMemo::new(sources, units.iter().map(is_shape_only).collect()),
             singles: (0..units.len()).map(|unit| vec![unit]).collect(),
             units,
             unit_slots,
@@ -227,6 +237,7 @@ impl QuantizedProgram {
         }
         let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(QuantizedWalk {
+            recall: self.shape_memo.recall(&values),
             program: self,
             values,
             uses: self.uses.clone(),
@@ -259,6 +270,7 @@ pub struct QuantizedWalk<'p> {
     values: Vec<Option<Value>>,
     uses: Vec<usize>,
     next: usize,
+    recall: Recall<'p>,
     live_bytes: usize,
     peak_bytes: usize,
 }
@@ -270,18 +282,24 @@ impl<'p> QuantizedWalk<'p> {
     /// A unit that fails.
     pub fn step(&mut self) -> Result<Option<(&'p Unit, Vec<Value>)>, ExecError> {
         let program = self.program;
-        let Some(unit) = program.units.get(self.next).map(Arc::as_ref) else {
+        let unit_idx = self.next;
+        let Some(unit) = program.units.get(unit_idx).map(Arc::as_ref) else {
+            self.recall.finish();
             return Ok(None);
         };
-        let (inputs, outputs) = &program.unit_slots[self.next];
+        let (inputs, outputs) = &program.unit_slots[unit_idx];
         self.next += 1;
-        let arguments = inputs
-            .iter()
-            .zip(unit.inputs())
-            .map(|(&slot, name)| self.at(slot).cloned().ok_or_else(|| not_computed(name)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let results = unit.run(&arguments)?;
-        drop(arguments);
+        let results = if let Some(results) = self.recall.results(unit_idx) {
+            results.to_vec()
+        } else {
+            let argument = |(&slot, name): (&usize, &String)| self.at(slot).ok_or_else(|| not_computed(name));
+            let arguments = inputs.iter().zip(unit.inputs()).map(argument);
+            let results = unit.run(&arguments.collect::<Result<Few<_>, _>>()?)?;
+            if self.recall.wants(unit_idx) {
+                self.recall.learn(unit_idx, &results);
+            }
+            results
+        };
         for (&slot, result) in outputs.iter().zip(&results) {
             if self.uses[slot] > 0 {
                 self.live_bytes += result.size_bytes();

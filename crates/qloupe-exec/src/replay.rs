@@ -12,7 +12,7 @@ use qloupe_tensor::Tensor;
 
 use stepwise::Stepwise;
 
-use crate::{ExecError, Program, QuantizedProgram, Value};
+use crate::{ExecError, Few, Program, QuantizedProgram, Value};
 
 /// The golden values of one sample, and partial re-execution on them.
 pub struct Replay<'p> {
@@ -188,7 +188,7 @@ impl<'p> Replay<'p> {
         goals: &[usize],
     ) -> Result<Vec<(usize, Value)>, ExecError> {
         let mut results: Vec<(usize, Value)> = Vec::new();
-        let mut left = members.to_vec();
+        let mut left: Few<usize> = Few::from_slice(members);
         while !left.is_empty() {
             let keeps = |slot: usize, readers: usize| {
                 let reads = |&step: &usize| {
@@ -216,7 +216,7 @@ impl<'p> Replay<'p> {
                 self.program.run(&left, &look_up, &keeps)?
             };
             results.extend(ran.values);
-            left = ran.rest;
+            left = ran.rest.into();
         }
         Ok(results)
     }
@@ -304,12 +304,11 @@ impl<'p> Replay<'p> {
     /// A step that fails.
     pub fn alone(&mut self, group: usize) -> Result<Vec<Value>, ExecError> {
         let program = self.program;
-        let members = &self.groups[group].clone();
+        let members: Few<usize> = Few::from_slice(&self.groups[group]);
         let in_memory = |slot: &usize| self.golden[*slot].is_some() || program.constant(*slot).is_some();
-        let own: Vec<usize> = members.iter().flat_map(|&step| program.writes(step)).collect();
-        let read: Vec<usize> = members.iter().flat_map(|&step| program.reads(step)).collect();
-        let missing: Vec<usize> = read
-            .into_iter()
+        let own: Few<usize> = members.iter().flat_map(|&step| program.writes(step)).collect();
+        let read = members.iter().flat_map(|&step| program.reads(step));
+        let missing: Few<usize> = read
             .filter(|slot| !own.contains(slot) && !in_memory(slot))
             .collect();
         let again = self.golden_at(&missing)?;
@@ -319,7 +318,7 @@ impl<'p> Replay<'p> {
                 .filter(|_| !own.contains(&slot))
                 .or_else(|| again.get(&slot))
         };
-        let results = self.run_members(members, &value, &[])?;
+        let results = self.run_members(&members, &value, &[])?;
         Ok(results.into_iter().map(|(_, value)| value).collect())
     }
 

@@ -1,6 +1,6 @@
 //! Values inside the executor: a tensor with the physical order it is stored in.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use qloupe_tensor::{DType, Data, Element, Tensor};
 
@@ -12,7 +12,8 @@ use crate::ops::View;
 pub struct Stored {
     primary: Tensor,
     layout: Layout,
-    other: OnceLock<Tensor>,
+    /// In the other order, once somebody asked for it.
+    other: OnceLock<Arc<Tensor>>,
 }
 
 impl Stored {
@@ -72,7 +73,7 @@ impl Stored {
     pub fn to_plain(&self) -> &Tensor {
         match self.layout {
             Layout::Plain => &self.primary,
-            Layout::Nhwc => self.other.get_or_init(|| permute(&self.primary, Layout::Plain)),
+            Layout::Nhwc => self.in_other(Layout::Plain),
         }
     }
 
@@ -80,11 +81,14 @@ impl Stored {
     pub fn to_nhwc(&self) -> &Tensor {
         match self.layout {
             Layout::Nhwc => &self.primary,
-            Layout::Plain if self.rank() == 4 => {
-                self.other.get_or_init(|| permute(&self.primary, Layout::Nhwc))
-            }
+            Layout::Plain if self.rank() == 4 => self.in_other(Layout::Nhwc),
             Layout::Plain => &self.primary,
         }
+    }
+
+    fn in_other(&self, layout: Layout) -> &Tensor {
+        self.other
+            .get_or_init(|| Arc::new(permute(&self.primary, layout)))
     }
 
     /// The tensor in a given order, the elements without a copy where they are in that order.

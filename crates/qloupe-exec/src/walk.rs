@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use qloupe_ir::{Dim, ValueInfo};
+use smallvec::SmallVec;
 
-use crate::chain::{self, Watch};
-use crate::{ExecError, Program, Stored, Value};
+use crate::chain::{self, MAX_NODES, Ran, Watch};
+use crate::shape_memo::Recall;
+use crate::{ExecError, Few, Program, Stored, Value};
 
 /// Which values of a run its owner looks at.
 #[derive(Clone, Copy)]
@@ -40,8 +42,13 @@ pub struct Walk<'p> {
     uses: Vec<usize>,
     tapped: Vec<bool>,
     watch: Option<&'p Watch<'p>>,
-    /// What is still to be run: groups of steps that one kernel call may do, last first.
-    queue: Vec<Vec<usize>>,
+    recall: Recall<'p>,
+    /// Which steps the goals need.
+    needed: Vec<bool>,
+    /// The next group of steps that one kernel call may do.
+    next_group: usize,
+    /// Steps of the group before it that could not follow, if there are any: they run next.
+    rest: Vec<usize>,
     live_bytes: usize,
     peak_bytes: usize,
 }
@@ -49,7 +56,7 @@ pub struct Walk<'p> {
 impl std::fmt::Debug for Walk<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Walk")
-            .field("queue", &self.queue)
+            .field("next_group", &self.next_group)
             .finish_non_exhaustive()
     }
 }
@@ -57,12 +64,26 @@ impl std::fmt::Debug for Walk<'_> {
 /// A step of a walk: one node, or several that one kernel call did.
 #[derive(Debug)]
 pub struct Stepped<'p> {
+    program: &'p Program,
+    steps: Few<usize>,
+    /// The outputs that something needs or that are tapped, with their places in [`Program::values`].
+    pub values: Vec<(usize, Value)>,
+    /// float32 values that nobody wanted and that never were in memory: their places in [`Program::values`] and shapes.
+    pub passed: Vec<(usize, Vec<usize>)>,
+}
+
+impl<'p> Stepped<'p> {
     /// The indices of its nodes in the graph.
-    pub node_idxs: Vec<usize>,
-    /// The outputs that something needs or that are tapped.
-    pub outputs: Vec<(&'p str, Value)>,
-    /// float32 values that nobody wanted and that never were in memory, with their shapes.
-    pub passed: Vec<(&'p str, Vec<usize>)>,
+    pub fn node_idxs(&self) -> impl Iterator<Item = usize> {
+        self.steps.iter().map(|&step| self.program.steps[step].node_idx)
+    }
+
+    /// The outputs that something needs or that are tapped, by name.
+    pub fn outputs(&self) -> impl Iterator<Item = (&'p str, &Value)> {
+        self.values
+            .iter()
+            .map(|(place, value)| (self.program.name(*place), value))
+    }
 }
 
 impl<'p> Walk<'p> {
@@ -114,9 +135,6 @@ impl<'p> Walk<'p> {
                 });
             }
         }
-        let members = |group: &Vec<usize>| group.iter().copied().filter(|&step| needed[step]).collect();
-        let groups = program.groups.iter().rev().map(members);
-        let queue = groups.filter(|group: &Vec<usize>| !group.is_empty()).collect();
         let watch = match tapped {
             Tapped::Watched(watch) => Some(watch),
             _ => None,
@@ -131,12 +149,15 @@ impl<'p> Walk<'p> {
         };
         let live_bytes = values.iter().flatten().map(Value::size_bytes).sum();
         Ok(Self {
+            recall: program.shape_memo.recall(&values),
             program,
             values,
             uses,
             tapped,
             watch,
-            queue,
+            needed,
+            next_group: 0,
+            rest: Vec::new(),
             live_bytes,
             peak_bytes: live_bytes,
         })
@@ -147,35 +168,47 @@ impl<'p> Walk<'p> {
     /// # Errors
     /// A node that fails.
     pub fn step(&mut self) -> Result<Option<Stepped<'p>>, ExecError> {
-        let Some(members) = self.queue.pop() else {
-            return Ok(None);
-        };
         let program = self.program;
+        let mut members: SmallVec<[usize; MAX_NODES]> = self.rest.drain(..).collect();
+        while members.is_empty() {
+            let Some(group) = program.groups.get(self.next_group) else {
+                self.recall.finish();
+                return Ok(None);
+            };
+            self.next_group += 1;
+            members.extend(group.iter().copied().filter(|&step| self.needed[step]));
+        }
         let (uses, tapped) = (&self.uses, &self.tapped);
         let keeps = |slot: usize, readers: usize| tapped[slot] || uses[slot] > readers;
-        let ran = chain::run(
-            &program.steps,
-            &members,
-            &|slot| self.slot_value(slot),
-            &keeps,
-            self.watch,
-        )?;
-        if !ran.rest.is_empty() {
-            self.queue.push(ran.rest);
-        }
+        let lookup = |slot: usize| self.slot_value(slot);
+        let run = |members: &[usize]| chain::run(&program.steps, members, &lookup, &keeps, self.watch);
+        let (first, others) = (members[0], &members[1..]);
+        let ran = if let Some(results) = self.recall.results(first) {
+            Ran::of_step(&program.steps[first], first, results.to_vec(), others, self.watch)
+        } else if self.recall.wants(first) {
+            // By itself, so that there is a value of each output.
+            let ran = run(&members[..1])?;
+            let results: Vec<Value> = ran.values.iter().map(|(_, value)| value.clone()).collect();
+            self.recall.learn(first, &results);
+            Ran {
+                rest: others.to_vec(),
+                ..ran
+            }
+        } else {
+            run(&members)?
+        };
+        self.rest = ran.rest;
         let inputs = || {
             ran.steps
                 .iter()
                 .flat_map(|&step| program.steps[step].inputs.iter().flatten())
         };
-        let mut outputs = Vec::with_capacity(ran.values.len());
-        for (slot, result) in ran.values {
+        for (slot, result) in &ran.values {
             // A value that was given stays as it was given.
-            if self.uses[slot] > 0 && self.values[slot].is_none() {
+            if self.uses[*slot] > 0 && self.values[*slot].is_none() {
                 self.live_bytes += result.size_bytes();
-                self.values[slot] = Some(result.clone());
+                self.values[*slot] = Some(result.clone());
             }
-            outputs.push((program.name(slot), result));
         }
         self.peak_bytes = self.peak_bytes.max(self.live_bytes);
         for &input in inputs() {
@@ -186,20 +219,11 @@ impl<'p> Walk<'p> {
                 self.live_bytes -= value.size_bytes();
             }
         }
-        let node_idxs = ran
-            .steps
-            .iter()
-            .map(|&step| program.steps[step].node_idx)
-            .collect();
-        let passed = ran
-            .passed
-            .into_iter()
-            .map(|(slot, shape)| (program.name(slot), shape))
-            .collect();
         Ok(Some(Stepped {
-            node_idxs,
-            outputs,
-            passed,
+            program,
+            steps: ran.steps,
+            values: ran.values,
+            passed: ran.passed,
         }))
     }
 
@@ -339,8 +363,8 @@ mod tests {
         let program = Program::new(&model()).unwrap();
         let mut walk = program.walk(vec![("x".to_owned(), x())], &["b"]).unwrap();
         let stepped = walk.step().unwrap().unwrap();
-        assert_eq!(stepped.node_idxs, [0, 1], "one chain");
-        let names: Vec<&str> = stepped.outputs.iter().map(|(name, _)| *name).collect();
+        assert!(stepped.node_idxs().eq([0, 1]), "one chain");
+        let names: Vec<&str> = stepped.outputs().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "b"]);
         assert!(walk.value("x").is_none(), "x is freed after its last use");
         assert!(walk.step().unwrap().is_none(), "n2 is not needed");
@@ -357,8 +381,8 @@ mod tests {
         let given = vec![("x".to_owned(), x())];
         let mut walk = program.walk_tapped(given, &["c"], Tapped::None).unwrap();
         let stepped = walk.step().unwrap().unwrap();
-        assert_eq!(stepped.node_idxs, [0, 1, 2]);
-        let names: Vec<&str> = stepped.outputs.iter().map(|(name, _)| *name).collect();
+        assert!(stepped.node_idxs().eq([0, 1, 2]));
+        let names: Vec<&str> = stepped.outputs().map(|(name, _)| name).collect();
         assert_eq!(names, ["c"]);
         assert_eq!(walk.peak_bytes(), 16);
     }
@@ -367,7 +391,7 @@ mod tests {
     fn a_walk_may_begin_anywhere() {
         let program = Program::new(&model()).unwrap();
         let mut walk = program.walk(vec![("b".to_owned(), x())], &["c"]).unwrap();
-        assert_eq!(walk.step().unwrap().unwrap().node_idxs, [2]);
+        assert!(walk.step().unwrap().unwrap().node_idxs().eq([2]));
         assert!(walk.step().unwrap().is_none(), "nothing before b is run");
     }
 

@@ -87,8 +87,8 @@ mod gradients {
             values.insert(name.clone(), tensor.clone().into());
         }
         while let Some(stepped) = walk.step().unwrap() {
-            for (name, value) in stepped.outputs {
-                values.insert(name.to_owned(), value);
+            for (name, value) in stepped.outputs() {
+                values.insert(name.to_owned(), value.clone());
             }
         }
         values

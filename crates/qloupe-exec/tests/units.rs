@@ -69,7 +69,7 @@ mod units {
     }
 
     fn run(unit: &Unit, input: Stored) -> Tensor {
-        let results = unit.run(&[input.into()]).unwrap();
+        let results = unit.run(&[&input.into()]).unwrap();
         results[0].as_tensor().unwrap().to_plain().clone()
     }
 
@@ -89,7 +89,7 @@ mod units {
             .iter()
             .map(|unit| unit.integer_kernel())
             .collect();
-        assert_eq!(kernels, [Some("lookup"), None, Some("movement")]);
+        assert_eq!(kernels, [Some("lookup"), Some("real_pairs"), Some("movement")]);
         let mut golden = Stored::plain(x());
         for (unit, (from, to)) in quantized.units().iter().zip([("x", "y"), ("y", "z")]) {
             let given = quantized.to_form(from, &golden);

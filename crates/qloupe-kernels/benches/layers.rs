@@ -327,12 +327,12 @@ fn run_quantized(filter: &str) {
         });
         let other: Vec<f32> = real.iter().map(|v| v + 0.01).collect();
         let q: Vec<i8> = (0..n).map(|i| (i % 251) as u8 as i8).collect();
-        let integers = Tested::Quantized {
+        let integers = Numbers::Quantized {
             q: QuantizedSlice::I8(&q),
             scale: 0.03,
             zero_point: 3,
         };
-        for (kind, bytes, tested) in [("f32", 16 * n, Tested::Real(&other)), ("i8", 7 * n, integers)] {
+        for (kind, bytes, tested) in [("f32", 16 * n, Numbers::Real(&other)), ("i8", 7 * n, integers)] {
             report(filter, &name(&format!("pair sums of 3 {kind}")), bytes, || {
                 for start in (0..n).step_by(MAX_PAIRS) {
                     let len = MAX_PAIRS.min(n - start);

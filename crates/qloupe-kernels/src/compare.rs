@@ -3,66 +3,15 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use crate::QuantizedSlice;
 use crate::buffer::with_scratch;
 use crate::multiversion::multiversion;
-use crate::{Isa, isa};
+use crate::{Isa, Numbers, isa};
 
 /// Pairs of a call: the numbers that they stand for fit into the L1 cache.
 pub const MAX_PAIRS: usize = 4096;
 
 /// Independent sums: pair `i` goes to sum `i % LANES`.
 const LANES: usize = 8;
-
-/// A buffer that is compared with a reference.
-#[derive(Clone, Copy, Debug)]
-pub enum Tested<'a> {
-    /// Real numbers.
-    Real(&'a [f32]),
-    /// Integers that stand for `(q - zero_point) * scale`.
-    Quantized {
-        /// The integers.
-        q: QuantizedSlice<'a>,
-        /// The distance of two real numbers.
-        scale: f32,
-        /// The integer that stands for 0.
-        zero_point: i32,
-    },
-}
-
-impl Tested<'_> {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Real(values) => values.len(),
-            Self::Quantized { q, .. } => q.len(),
-        }
-    }
-
-    /// True without elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Writes the real numbers.
-    pub fn to_real(&self, out: &mut [f32]) {
-        assert_eq!(out.len(), self.len(), "length of the output");
-        to_real(isa(), *self, out);
-    }
-
-    /// `len` elements from `start` on.
-    #[must_use]
-    pub fn part(&self, start: usize, len: usize) -> Self {
-        match *self {
-            Self::Real(values) => Self::Real(&values[start..][..len]),
-            Self::Quantized { q, scale, zero_point } => Self::Quantized {
-                q: q.part(start, len),
-                scale,
-                zero_point,
-            },
-        }
-    }
-}
 
 /// Sums over pairs (r, t) in f64. Pairs `i` with the same `i % 8` are added in order, then the 8 sums as a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -96,7 +45,7 @@ pub struct ReferenceSums {
 /// `range`: what r must be in, or it is counted as outside.
 pub fn pair_sums<const N: usize>(
     reference: &[f32],
-    tests: [Tested<'_>; N],
+    tests: [Numbers<'_>; N],
     range: (f32, f32),
 ) -> [Option<PairSums>; N] {
     of_pairs(isa(), reference, tests, range)
@@ -105,7 +54,7 @@ pub fn pair_sums<const N: usize>(
 fn of_pairs<const N: usize>(
     isa: Isa,
     reference: &[f32],
-    tests: [Tested<'_>; N],
+    tests: [Numbers<'_>; N],
     range: (f32, f32),
 ) -> [Option<PairSums>; N] {
     for test in &tests {
@@ -133,42 +82,17 @@ fn of_pairs<const N: usize>(
 fn each_test<const N: usize>(
     isa: Isa,
     reference: &[f32],
-    tests: [Tested<'_>; N],
+    tests: [Numbers<'_>; N],
     range: (f32, f32),
 ) -> (ReferenceSums, [PairSums; N]) {
     let sums = tests.map(|test| match test {
-        Tested::Real(values) => test_sums(isa, reference, values),
-        Tested::Quantized { .. } => with_scratch(reference.len(), |real: &mut [f32]| {
-            to_real(isa, test, real);
+        Numbers::Real(values) => test_sums(isa, reference, values),
+        Numbers::Quantized { .. } => with_scratch(reference.len(), |real: &mut [f32]| {
+            test.to_real_with_isa(isa, real);
             test_sums(isa, reference, real)
         }),
     });
     (reference_sums(isa, reference, range), sums)
-}
-
-fn to_real(isa: Isa, test: Tested<'_>, out: &mut [f32]) {
-    match test {
-        Tested::Real(values) => out.copy_from_slice(values),
-        Tested::Quantized {
-            q: QuantizedSlice::U8(q),
-            scale,
-            zero_point,
-        } => dequantized(isa, q, scale, zero_point, out),
-        Tested::Quantized {
-            q: QuantizedSlice::I8(q),
-            scale,
-            zero_point,
-        } => dequantized(isa, q, scale, zero_point, out),
-    }
-}
-
-multiversion! {
-    fn dequantized [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [f32]) {
-        for (out, &q) in out.iter_mut().zip(q) {
-            let q: i32 = q.into();
-            *out = (q - zero_point) as f32 * scale;
-        }
-    }
 }
 
 multiversion! {
@@ -274,19 +198,20 @@ fn tree(mut sums: [f64; LANES]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::QuantizedSlice;
 
     #[test]
     fn every_instruction_set_and_either_form_gives_the_same_sums() {
         let n = 1003;
         let reference: Vec<f32> = (0..n).map(|i| ((i * 37) % 211) as f32 * 0.11 - 11.0).collect();
         let q: Vec<i8> = (0..n).map(|i| ((i * 91) % 256) as u8 as i8).collect();
-        let test = Tested::Quantized {
+        let test = Numbers::Quantized {
             q: QuantizedSlice::I8(&q),
             scale: 0.07,
             zero_point: 3,
         };
         let bytes: Vec<u8> = q.iter().map(|&q| q.cast_unsigned()).collect();
-        let unsigned = Tested::Quantized {
+        let unsigned = Numbers::Quantized {
             q: QuantizedSlice::U8(&bytes),
             scale: 0.11,
             zero_point: 128,
@@ -296,7 +221,8 @@ mod tests {
         let mut bad = real.clone();
         bad[1000] = f32::NAN;
         let of = |isa, n: usize| {
-            let tests = [test, Tested::Real(&real), Tested::Real(&bad), unsigned].map(|test| test.part(0, n));
+            let tests =
+                [test, Numbers::Real(&real), Numbers::Real(&bad), unsigned].map(|test| test.part(0, n));
             let [first, ..] = tests;
             let sums = of_pairs(isa, &reference[..n], tests, range);
             assert_eq!(of_pairs(isa, &reference[..n], [first], range), [sums[0]]);
@@ -321,7 +247,7 @@ mod tests {
     fn an_unusual_reference_has_no_sums() {
         let reference = [1.0, f32::INFINITY];
         for isa in Isa::available() {
-            let sums = of_pairs(isa, &reference, [Tested::Real(&[1.0, 2.0])], (0.0, 1.0));
+            let sums = of_pairs(isa, &reference, [Numbers::Real(&[1.0, 2.0])], (0.0, 1.0));
             assert_eq!(sums, [None], "{isa:?}");
         }
     }

@@ -121,7 +121,7 @@ multiversion! {
 }
 
 multiversion! {
-    fn dequantize_block [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [MaybeUninit<f32>]) {
+    pub(crate) fn dequantize_block [Q: Copy + Into<i32>] (q: &[Q], scale: f32, zero_point: i32, out: &mut [MaybeUninit<f32>]) {
         for (out, &q) in out.iter_mut().zip(q) {
             let q: i32 = q.into();
             out.write((q - zero_point) as f32 * scale);

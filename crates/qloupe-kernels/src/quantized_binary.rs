@@ -6,6 +6,7 @@ use qloupe_tensor::Requantize;
 use rayon::prelude::*;
 
 use self::formula::{AddAfter, AddBefore, Formula, MulAfter, MulBefore};
+use crate::buffer::with_scratch;
 use crate::multiversion::multiversion;
 use crate::rounded::ToByte;
 use crate::{Isa, QuantizedSlice, QuantizedSliceMut, isa, parallel};
@@ -197,15 +198,24 @@ fn repeat(long: &[u8], short: &[u8], inner: usize, out: &mut [u8], block: &Block
     let part_len = (parallel::GRAIN / inner).max(1) * inner;
     let part = |row: &[u8], long: &[u8], out: &mut [u8]| {
         let n_rows = PATTERN.div_ceil(inner).min(out.len() / inner);
-        let joined;
-        let pattern = if n_rows == 1 {
-            row
-        } else {
-            joined = row.repeat(n_rows);
-            &joined
+        let mut with_pattern = |pattern: &[u8]| {
+            for (long, out) in long.chunks(pattern.len()).zip(out.chunks_mut(pattern.len())) {
+                block(long, &pattern[..out.len()], out);
+            }
         };
-        for (long, out) in long.chunks(pattern.len()).zip(out.chunks_mut(pattern.len())) {
-            block(long, &pattern[..out.len()], out);
+        if n_rows == 1 {
+            with_pattern(row);
+        } else {
+            with_scratch(n_rows * inner, |pattern| {
+                pattern[..inner].copy_from_slice(row);
+                let mut n_written = inner;
+                while n_written < pattern.len() {
+                    let n = n_written.min(pattern.len() - n_written);
+                    pattern.copy_within(..n, n_written);
+                    n_written += n;
+                }
+                with_pattern(pattern);
+            });
         }
     };
     if parallel::runs_here(out.len()) {

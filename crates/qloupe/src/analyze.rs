@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use qloupe_exec::{Mode, QuantizedProgram, in_pool};
 use qloupe_tensor::Tensor;
+use smallvec::SmallVec;
 
 use crate::Error;
 use crate::metrics::Comparison;
@@ -50,6 +51,9 @@ const BYTES_AT_ONCE: usize = 128 << 20;
 
 /// How many values of the largest size a sample in progress holds, about.
 const N_LARGEST_ALIVE: usize = 8;
+
+/// One thing for each input of a unit or view of a value, in place where they are few.
+type Few<T> = SmallVec<[T; 4]>;
 
 /// Which views are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,12 +145,13 @@ impl<'a> Analysis<'a> {
         let inputs = inputs.iter().map(|input| input.name.as_str()).collect();
         let outputs: Vec<&str> = graph.output_names().collect();
         let places = Places::new(
-            &program,
+            (&network.program, &program),
             &rows,
             &half_values(prepared),
             (&inputs, &outputs),
             &prepared.maps,
         );
+        let tapped: Vec<bool> = places.served.iter().map(|served| !served.is_empty()).collect();
         let input_row = |name: &&str| Some(((*name).to_owned(), rows.position(name)?));
         Ok(Self {
             compared: (0..rows.len()).map(|_| Compared::default()).collect(),
@@ -156,12 +161,8 @@ impl<'a> Analysis<'a> {
                 program,
                 views,
                 input_rows: inputs.iter().filter_map(input_row).collect(),
-                tapped: network
-                    .program
-                    .values()
-                    .map(|name| places.is_used(name))
-                    .collect(),
-                goals: goals(network, |name| places.is_used(name))?,
+                goals: goals(network, &tapped)?,
+                tapped,
                 places,
             }),
             prepared,
@@ -254,7 +255,7 @@ impl<'a> Analysis<'a> {
         for (idx, end) in &sample.ends {
             let output = &mut self.outputs[*idx];
             let form = program.form(output.name());
-            let shapes = (&network.model.graph, &**self.rows.shapes());
+            let shapes = (&network.model.graph, &self.rows.shapes().by_name);
             output.compare((batch, *views), end, form, shapes);
         }
         self.n_samples += batch.n_samples;

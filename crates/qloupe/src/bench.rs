@@ -263,8 +263,8 @@ impl<'a> Subject<'a> {
                     let Some(stepped) = walk.step()? else { break };
                     steps.push(Step {
                         ms: ms_since(start),
-                        node_idxs: stepped.node_idxs.clone(),
-                        bytes: size_bytes(stepped.outputs.iter().map(|(_, value)| value)),
+                        node_idxs: stepped.node_idxs().collect(),
+                        bytes: size_bytes(stepped.outputs().map(|(_, value)| value)),
                     });
                 }
             }

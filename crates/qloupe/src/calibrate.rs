@@ -192,7 +192,7 @@ impl<'p> Calibration<'p> {
             let tapped = Tapped::Only(&wanted);
             let mut walk = self.program.walk_tapped(given, &goals, tapped).map_err(in_file)?;
             while let Some(stepped) = walk.step().map_err(in_file)? {
-                for (name, value) in &stepped.outputs {
+                for (name, value) in stepped.outputs() {
                     if let Some(tensor) = value.as_tensor() {
                         self.observe_value(&sample, batch, name, tensor)?;
                     }

@@ -61,7 +61,7 @@ fn run_float(
         .map_err(|e| network.located(e))?;
     while let Some(stepped) = walk.step().map_err(|e| network.located(e))? {
         if let Some(seen) = &mut seen {
-            for (name, value) in &stepped.outputs {
+            for (name, value) in stepped.outputs() {
                 if let Some(tensor) = value.as_tensor() {
                     seen(name, tensor.to_plain())?;
                 }

@@ -26,8 +26,8 @@ mod gradients {
         }
         let mut walk = program.walk(inputs.to_vec(), &goals).unwrap();
         while let Some(stepped) = walk.step().unwrap() {
-            for (name, value) in stepped.outputs {
-                values.insert(name.to_owned(), value);
+            for (name, value) in stepped.outputs() {
+                values.insert(name.to_owned(), value.clone());
             }
         }
         values

@@ -2,13 +2,12 @@
 
 use qloupe_ir::Node;
 use qloupe_kernels::{QuantizedBinary, QuantizedBinaryKernel};
-use qloupe_tensor::{DType, QuantParams, Requantize, Tensor};
+use qloupe_tensor::{DType, QuantParams, Requantize};
 
 use super::conv::{quantized_slice, write_quantized};
+use super::pairing::Pairing;
 use super::{IntegerKernel, IntegerSpec, activation_range};
-use crate::ops::Broadcast;
-use crate::stored::broadcast_nhwc;
-use crate::{Layout, OpError, Stored};
+use crate::{OpError, Stored};
 
 #[derive(Debug)]
 struct Pairs {
@@ -79,7 +78,8 @@ pub(super) fn compile(spec: &IntegerSpec<'_>) -> Result<Option<Box<dyn IntegerKe
     })))
 }
 
-fn operand(spec: &IntegerSpec<'_>, node: &Node, idx: usize) -> Option<usize> {
+/// Which computed input an input of a node is.
+pub(super) fn operand(spec: &IntegerSpec<'_>, node: &Node, idx: usize) -> Option<usize> {
     spec.inputs
         .iter()
         .position(|name| Some(name.as_str()) == node.input(idx))
@@ -111,83 +111,24 @@ impl IntegerKernel for Pairs {
         self.name
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let (a, b) = (&inputs[self.operands.0], &inputs[self.operands.1]);
-        let nhwc = (a.layout() == Layout::Nhwc || b.layout() == Layout::Nhwc) && a.rank().max(b.rank()) == 4;
-        let layout = if nhwc { Layout::Nhwc } else { Layout::Plain };
-        let view = |x: &Stored| match (nhwc, x.rank()) {
-            (true, 1..=3) => broadcast_nhwc(x.to_plain()),
-            _ => x.in_layout(layout).clone(),
-        };
-        let (a, b) = (view(a), view(b));
-        let walk = Broadcast::new([a.shape(), b.shape()])?;
-        let (x, y, inner) = match repeated_rows(a.shape(), b.shape(), walk.shape()) {
-            Some(inner) => (a, b, inner),
-            None => (spread(&a, &walk, 0)?, spread(&b, &walk, 1)?, 1),
-        };
-        let sum = write_quantized(self.output, walk.shape(), |out| {
-            self.kernel
-                .run(quantized_slice(&x)?, quantized_slice(&y)?, inner, out);
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
+        let pairing = Pairing::new(inputs[self.operands.0], inputs[self.operands.1])?;
+        let result = write_quantized(self.output, &pairing.shape, |out| {
+            let (a, b) = (quantized_slice(&pairing.a)?, quantized_slice(&pairing.b)?);
+            self.kernel.run(a, b, pairing.inner, out);
             Ok(())
         })?;
-        Ok(vec![Stored::of_call(sum, layout)])
+        Ok(vec![Stored::of_call(result, pairing.layout)])
     }
-}
-
-/// The length of the rows that the shorter operand repeats: `[outer, 1, inner]` beside `[outer, middle, inner]`, which is
-/// the shape of the output. `None` for any other pair.
-fn repeated_rows(a: &[usize], b: &[usize], shape: &[usize]) -> Option<usize> {
-    let n = |shape: &[usize]| shape.iter().product::<usize>();
-    let (long, short) = if n(a) < n(b) { (b, a) } else { (a, b) };
-    if n(long) != n(shape) {
-        return None;
-    }
-    // Dimensions of 1 in the output say nothing.
-    let missing = shape.len() - short.len();
-    let kept: Vec<(usize, bool)> = (0..shape.len())
-        .filter(|&axis| shape[axis] != 1)
-        .map(|axis| (shape[axis], axis >= missing && short[axis - missing] != 1))
-        .collect();
-    let Some(end) = kept.iter().rposition(|&(_, kept)| !kept) else {
-        return Some(n(shape).max(1));
-    };
-    let begin = kept.iter().position(|&(_, kept)| !kept).unwrap_or(end);
-    kept[begin..=end]
-        .iter()
-        .all(|&(_, kept)| !kept)
-        .then(|| kept[end + 1..].iter().map(|&(size, _)| size).product())
-}
-
-/// Operand `idx` of a walk at the shape of its output.
-fn spread(x: &Tensor, walk: &Broadcast<2>, idx: usize) -> Result<Tensor, OpError> {
-    fn copy<T: Copy>(x: &[T], advances: bool, out: &mut [T]) {
-        if advances {
-            out.copy_from_slice(&x[..out.len()]);
-        } else {
-            out.fill(x[0]);
-        }
-    }
-    let shape = walk.shape();
-    Ok(match x.as_slice::<i8>() {
-        Some(x) => Tensor::new(
-            shape,
-            walk.fill(|out, at, steps| copy(&x[at[idx]..], steps[idx], out)),
-        )?,
-        None => {
-            let x = x.require::<u8>()?;
-            Tensor::new(
-                shape,
-                walk.fill(|out, at, steps| copy(&x[at[idx]..], steps[idx], out)),
-            )?
-        }
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use qloupe_tensor::{Rounding, quantize_linear};
+    use qloupe_tensor::{Rounding, Tensor, quantize_linear};
 
+    use super::super::pairing::spread;
     use super::*;
+    use crate::ops::Broadcast;
 
     fn kernel(kernel: QuantizedBinaryKernel, policy: Requantize) -> QuantizedBinary {
         let params = |scale, zero_point| QuantParams::per_tensor(DType::UInt8, scale, zero_point).unwrap();
@@ -313,7 +254,7 @@ mod tests {
                     output: DType::UInt8,
                 };
                 let place = format!("{:?} {:?}", a.shape(), b.shape());
-                let got = unit.run(&[Stored::plain(a), Stored::plain(b)]).unwrap();
+                let got = unit.run(&[&Stored::plain(a), &Stored::plain(b)]).unwrap();
                 assert_eq!(got[0].to_plain().as_slice::<u8>().unwrap(), expected, "{place}");
             }
         }

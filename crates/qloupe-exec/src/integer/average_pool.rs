@@ -50,8 +50,8 @@ impl IntegerKernel for AveragePool {
         "average_pool"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let value = &inputs[0];
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
+        let value = inputs[0];
         let layout = if value.rank() == 4 {
             Layout::Nhwc
         } else {
@@ -168,7 +168,7 @@ mod tests {
             };
             let window = Pool::new(&ctx, x.to_nhwc()).unwrap();
             let expected = pool.each_window(x.to_nhwc(), &window, include == 1).unwrap();
-            let got = pool.run(std::slice::from_ref(&x)).unwrap();
+            let got = pool.run(&[&x]).unwrap();
             assert_eq!(got[0].to_nhwc(), &expected, "{kernel:?} {include} {input}");
         }
     }
@@ -188,7 +188,7 @@ mod tests {
         let x = Stored::plain(Tensor::new(&[1, 1, 1, 2], vec![2_u8, 3]).unwrap());
         // 2.5 + 1 rounds to 4; 2.5 alone would round to 2 and become 3.
         assert_eq!(
-            pool.run(&[x]).unwrap()[0].to_plain().as_slice::<u8>().unwrap(),
+            pool.run(&[&x]).unwrap()[0].to_plain().as_slice::<u8>().unwrap(),
             [4]
         );
     }

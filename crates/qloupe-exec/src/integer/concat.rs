@@ -63,7 +63,7 @@ impl IntegerKernel for Concat {
         "concat"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         if let Some(joined) = self.join(inputs)? {
             return Ok(vec![joined]);
         }
@@ -71,12 +71,12 @@ impl IntegerKernel for Concat {
             .members
             .iter()
             .map(|(idx, table)| match table {
-                Some(table) => apply(table, &inputs[*idx], self.output),
+                Some(table) => apply(table, inputs[*idx], self.output),
                 None => Ok(inputs[*idx].clone()),
             })
             .collect::<Result<Vec<_>, _>>()?;
         let arguments: Vec<Option<&Stored>> = members.iter().map(Some).collect();
-        let results = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
+        let results: Vec<Stored> = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
         debug_assert!(
             results.iter().all(|r| r.dtype() == self.output),
             "Concat keeps the dtype"
@@ -87,8 +87,8 @@ impl IntegerKernel for Concat {
 
 impl Concat {
     /// The members in one pass; `None` when they do not fit together.
-    fn join(&self, inputs: &[Stored]) -> Result<Option<Stored>, OpError> {
-        let values = || self.members.iter().map(|(idx, _)| &inputs[*idx]);
+    fn join(&self, inputs: &[&Stored]) -> Result<Option<Stored>, OpError> {
+        let values = || self.members.iter().map(|(idx, _)| inputs[*idx]);
         let Some(rank) = values().next().map(Stored::rank) else {
             return Ok(None);
         };
@@ -157,7 +157,7 @@ mod tests {
             panic!("Concat of two 8-bit values has a kernel")
         };
         let value = |v: u8| Stored::plain(Tensor::vector(vec![v]));
-        let y = kernel.run(&[value(200), value(250)]).unwrap();
+        let y = kernel.run(&[&value(200), &value(250)]).unwrap();
         assert_eq!(y[0].to_plain().as_slice::<u8>().unwrap(), [200, 0]);
     }
 }

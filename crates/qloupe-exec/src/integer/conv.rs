@@ -185,7 +185,7 @@ impl IntegerKernel for Conv {
         "conv"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         let x = inputs[0].to_nhwc();
         let (geometry, shape) = self.sums.on(x)?;
         let y = write_quantized(self.output, &shape, |mut out| {
@@ -318,7 +318,7 @@ mod tests {
                 };
                 let kernel = compile(&spec).unwrap().expect("it has a kernel");
                 let tensor = Tensor::new(&[1, C, SIZE, SIZE], x.clone()).unwrap();
-                let got = kernel.run(&[Stored::plain(tensor)]).unwrap();
+                let got = kernel.run(&[&Stored::plain(tensor)]).unwrap();
                 let expected = expected(&x, &w, &bias, group, [&x_params, &w_params, &y_params]);
                 let place = format!("{oc} channels, {group} groups, {n} zero points");
                 assert!(

@@ -176,7 +176,7 @@ impl IntegerKernel for Gemm {
         "gemm"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         let x = inputs[0].to_plain();
         let (rows, shape) = self.sums.on(x)?;
         let y = write_quantized(self.output, &shape, |out| {

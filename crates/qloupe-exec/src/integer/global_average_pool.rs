@@ -50,8 +50,8 @@ impl IntegerKernel for GlobalAveragePool {
         "global_average_pool"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let value = &inputs[0];
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
+        let value = inputs[0];
         let layout = if value.rank() == 4 {
             Layout::Nhwc
         } else {
@@ -83,16 +83,9 @@ impl GlobalAveragePool {
             ));
         };
         let pixels: usize = spatial.iter().product();
-        let sum = |q: &mut dyn Iterator<Item = i32>| q.map(|q| q - self.input_zero_point).sum::<i32>();
-        let sums: Vec<i32> = match quantized_slice(x)? {
-            QuantizedSlice::U8(q) => q
-                .chunks(pixels.max(1))
-                .map(|row| sum(&mut row.iter().map(|&q| i32::from(q))))
-                .collect(),
-            QuantizedSlice::I8(q) => q
-                .chunks(pixels.max(1))
-                .map(|row| sum(&mut row.iter().map(|&q| i32::from(q))))
-                .collect(),
+        let sums = match quantized_slice(x)? {
+            QuantizedSlice::U8(q) => row_sums(q, pixels, self.input_zero_point),
+            QuantizedSlice::I8(q) => row_sums(q, pixels, self.input_zero_point),
         };
         let shape: Vec<usize> = [n, c].into_iter().chain(spatial.iter().map(|_| 1)).collect();
         Ok(vec![Stored::plain(self.requantize(&sums, pixels, &shape)?)])
@@ -110,6 +103,12 @@ impl GlobalAveragePool {
             .map(|&sum| self.policy.apply(sum, multiplier, zero_point, range));
         quantized_tensor(self.output.dtype(), shape, q)
     }
+}
+
+/// The sum of `q - zero_point` over each row.
+fn row_sums<Q: Copy + Into<i32>>(q: &[Q], row_len: usize, zero_point: i32) -> Vec<i32> {
+    let sum = |row: &[Q]| row.iter().map(|&q| q.into() - zero_point).sum();
+    q.chunks(row_len.max(1)).map(sum).collect()
 }
 
 #[cfg(test)]
@@ -133,7 +132,7 @@ mod tests {
         let signal = Stored::plain(Tensor::new(&[1, 2, 4], q).unwrap());
         // Means 2.5 and 10 in real numbers are 5 and 20 steps.
         for (x, shape) in [(image, vec![1, 2, 1, 1]), (signal, vec![1, 2, 1])] {
-            let y = pool.run(&[x]).unwrap();
+            let y = pool.run(&[&x]).unwrap();
             assert_eq!(y[0].to_plain(), &Tensor::new(&shape, vec![15_u8, 30]).unwrap());
         }
     }

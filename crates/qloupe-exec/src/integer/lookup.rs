@@ -147,7 +147,7 @@ impl IntegerKernel for Lookup {
         "lookup"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        Ok(vec![apply(&self.table, &inputs[0], self.output)?])
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
+        Ok(vec![apply(&self.table, inputs[0], self.output)?])
     }
 }

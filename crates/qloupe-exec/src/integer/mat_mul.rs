@@ -53,7 +53,7 @@ impl IntegerKernel for MatMul {
         "mat_mul"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         let (a, b) = (inputs[0].to_plain(), inputs[1].to_plain());
         let product = MatrixProduct::new(a.shape(), b.shape(), 1)?;
         if product.k > MatMulQuantized::MAX_K {
@@ -127,7 +127,7 @@ mod tests {
             let kernel = compile(&spec).unwrap().unwrap();
             let left = Tensor::new(&[2, 1, 3], vec![0_u8, 255, 131, 7, 130, 200]).unwrap();
             let got = kernel
-                .run(&[Stored::plain(left.clone()), Stored::plain(right.clone())])
+                .run(&[&Stored::plain(left.clone()), &Stored::plain(right.clone())])
                 .unwrap();
             let (l, r) = (left.to_f64_vec().unwrap(), right.to_f64_vec().unwrap());
             let (_, zero_point) = b.as_per_tensor().unwrap();

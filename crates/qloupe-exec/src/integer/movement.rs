@@ -3,7 +3,7 @@
 use super::concat::unlocated;
 use super::{IntegerKernel, IntegerSpec};
 use crate::call::Call;
-use crate::{OpError, Stored, ops};
+use crate::{Few, OpError, Stored, ops};
 
 /// Operators whose results are elements of input 0 (a maximum is one, too: quantization is monotone).
 pub const MOVING_OPERATORS: &[&str] = &[
@@ -20,6 +20,18 @@ pub const MOVING_OPERATORS: &[&str] = &[
     "Split",
     "Squeeze",
     "Tile",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Those of [`MOVING_OPERATORS`] of which the result is every element of input 0 once.
+const PERMUTING_OPERATORS: &[&str] = &[
+    "DepthToSpace",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "SpaceToDepth",
+    "Squeeze",
     "Transpose",
     "Unsqueeze",
 ];
@@ -84,17 +96,21 @@ impl IntegerKernel for Movement {
         !self.call.node().is_onnx("MaxPool")
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
-        let arguments: Vec<Option<&Stored>> = self
+    fn only_permutes(&self) -> bool {
+        PERMUTING_OPERATORS.contains(&self.call.node().op_type.as_str())
+    }
+
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
+        let arguments: Few<Option<&Stored>> = self
             .arguments
             .iter()
             .map(|argument| match argument {
                 Argument::Absent => None,
-                Argument::Input(idx) => inputs.get(*idx),
+                Argument::Input(idx) => inputs.get(*idx).copied(),
                 Argument::Constant(stored) => Some(stored),
             })
             .collect();
-        let mut results = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
+        let mut results: Vec<Stored> = self.call.run_on_tensors(&arguments).map_err(unlocated)?;
         results.truncate(self.n_outputs);
         Ok(results)
     }

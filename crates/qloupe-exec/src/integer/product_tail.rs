@@ -88,12 +88,12 @@ impl IntegerKernel for ProductTail {
         }
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         let output = match &self.sums {
             Sums::Conv(conv) => self.run_conv(conv, inputs)?,
             Sums::Gemm(gemm) => {
                 let others = self.others.iter().map(|(idx, _)| inputs[*idx].clone());
-                self.finish(gemm.run(&inputs[0])?, others)?
+                self.finish(gemm.run(inputs[0])?, others)?
             }
         };
         Ok(vec![output])
@@ -102,7 +102,7 @@ impl IntegerKernel for ProductTail {
 
 impl ProductTail {
     /// The output, a band of rows after the other where they are many.
-    fn run_conv(&self, conv: &ConvSums, inputs: &[Stored]) -> Result<Stored, OpError> {
+    fn run_conv(&self, conv: &ConvSums, inputs: &[&Stored]) -> Result<Stored, OpError> {
         let nhwc = inputs[0].to_nhwc();
         let (geometry, shape) = conv.on(nhwc)?;
         let x = quantized_slice(nhwc)?;
@@ -330,7 +330,7 @@ mod tests {
             if case.has_other {
                 given.push(Stored::plain(other.clone()));
             }
-            let got = kernel.run(&given).unwrap();
+            let got = kernel.run(&given.iter().collect::<Vec<_>>()).unwrap();
             let expected = expected(&case, &x, &w, &bias, &other, &p);
             assert!(
                 expected.iter().collect::<std::collections::BTreeSet<_>>().len() > 5,
@@ -389,7 +389,8 @@ mod tests {
                     .num_threads(n_threads)
                     .build()
                     .unwrap();
-                pool.install(|| kernel.run(&given[..n_inputs]).unwrap()[0].to_plain().clone())
+                let given: Vec<&Stored> = given[..n_inputs].iter().collect();
+                pool.install(|| kernel.run(&given).unwrap()[0].to_plain().clone())
             });
             let distinct: std::collections::BTreeSet<i8> =
                 whole.require::<i8>().unwrap().iter().copied().collect();

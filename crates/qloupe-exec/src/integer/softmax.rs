@@ -83,7 +83,7 @@ impl IntegerKernel for Softmax {
         "softmax"
     }
 
-    fn run(&self, inputs: &[Stored]) -> Result<Vec<Stored>, OpError> {
+    fn run(&self, inputs: &[&Stored]) -> Result<Vec<Stored>, OpError> {
         let x = inputs[0].to_plain();
         let axis = resolve_axis(self.axis, x.rank())?;
         let n = x.shape()[axis];
@@ -122,10 +122,10 @@ mod tests {
             first: OnceLock::new(),
         };
         let x = Stored::plain(Tensor::new(&[2, 2], vec![200_u8, 0, 7, 7]).unwrap());
-        let y = softmax(0, (0, 255), DType::UInt8).run(&[x]).unwrap();
+        let y = softmax(0, (0, 255), DType::UInt8).run(&[&x]).unwrap();
         assert_eq!(y[0].to_plain().as_slice::<u8>().unwrap(), [255, 0, 128, 128]);
         let x = Stored::plain(Tensor::new(&[2, 2], vec![100_i8, -100, 7, 7]).unwrap());
-        let y = softmax(-128, (-128, 127), DType::Int8).run(&[x]).unwrap();
+        let y = softmax(-128, (-128, 127), DType::Int8).run(&[&x]).unwrap();
         assert_eq!(y[0].to_plain().as_slice::<i8>().unwrap(), [127, -128, 0, 0]);
     }
 }

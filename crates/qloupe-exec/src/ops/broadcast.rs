@@ -16,22 +16,23 @@ const BLOCK: usize = 16_384;
 /// # Errors
 /// An input whose dimension is neither 1 nor that of the inputs before it.
 pub(super) fn broadcast_shape(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
-    let mut common: Vec<usize> = Vec::new();
+    let rank = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
+    let mut common = vec![1; rank];
     for (idx, shape) in shapes.iter().enumerate() {
-        let before = common.clone();
-        if shape.len() > common.len() {
-            common.splice(0..0, vec![1; shape.len() - before.len()]);
+        let own = &mut common[rank - shape.len()..];
+        if own
+            .iter()
+            .zip(*shape)
+            .any(|(&dim, &size)| dim != 1 && size != 1 && size != dim)
+        {
+            let before = broadcast_shape(&shapes[..idx])?;
+            return Err(OpError::input(
+                idx,
+                format!("shape does not broadcast, expected one that fits {before:?}, got {shape:?}"),
+            ));
         }
-        let skip = common.len() - shape.len();
-        for (dim, &size) in common[skip..].iter_mut().zip(*shape) {
-            if *dim == 1 {
-                *dim = size;
-            } else if size != 1 && size != *dim {
-                return Err(OpError::input(
-                    idx,
-                    format!("shape does not broadcast, expected one that fits {before:?}, got {shape:?}"),
-                ));
-            }
+        for (dim, &size) in own.iter_mut().zip(*shape).filter(|(dim, _)| **dim == 1) {
+            *dim = size;
         }
     }
     Ok(common)

@@ -50,7 +50,7 @@ impl Operator for QLinearSoftmax {
             (x.clone(), i64::try_from(axis).unwrap_or(i64::MAX))
         };
         let kernel = qlinear_softmax(axis, input.scale()[0], &output);
-        let outputs = kernel.run(&[Stored::plain(view)])?;
+        let outputs = kernel.run(&[&Stored::plain(view)])?;
         let reshape = |y: &Stored| Ok(y.to_plain().clone().reshape(x.shape())?);
         outputs.iter().map(reshape).collect()
     }

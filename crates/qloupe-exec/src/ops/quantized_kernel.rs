@@ -95,7 +95,7 @@ fn run(
         });
     }
     let mut outputs = Vec::new();
-    for y in kernel.run(&inputs)? {
+    for y in kernel.run(&inputs.iter().collect::<Vec<_>>())? {
         let y = if channels_last {
             Stored::plain(channels_behind(&y)?)
         } else {

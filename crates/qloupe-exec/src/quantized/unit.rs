@@ -1,5 +1,6 @@
 //! A unit: what the target executes as one, a node or a fused group.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -11,7 +12,7 @@ use qloupe_tensor::{
 use super::float_unit::FloatUnit;
 use super::form::{Form, Mode, check_scales, fake_cast, to_float, to_form};
 use crate::integer::{self, IntegerKernel, IntegerSpec};
-use crate::{ExecError, OpError, Program, Stored, Value, interrupt};
+use crate::{ExecError, Few, OpError, Program, Stored, Value, interrupt};
 
 /// What a unit computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Unit {
     compute: UnitCompute,
     mode: Mode,
     kernel: Option<Box<dyn IntegerKernel>>,
+    only_moves: bool,
+    only_permutes: bool,
     graph: Graph,
     opsets: Vec<(String, i64)>,
     float: OnceLock<Result<FloatUnit, ExecError>>,
@@ -93,8 +96,7 @@ impl Unit {
         let stored = prepare_constants(program, spec, &nodes, &constants, forms)?;
         let compile = match (mode, spec.compute) {
             (Mode::Integer, UnitCompute::Quantized) => Some(integer::compile as integer::Compile),
-            // A table of what the float arithmetic gives has its bits.
-            (Mode::Integer, UnitCompute::Float) => Some(integer::compile_table as integer::Compile),
+            (Mode::Integer, UnitCompute::Float) => Some(integer::compile_float as integer::Compile),
             _ => None,
         };
         let read_params = match spec.compute {
@@ -141,6 +143,8 @@ impl Unit {
             output_forms,
             compute: spec.compute,
             mode,
+            only_permutes: kernel.as_ref().is_some_and(|kernel| kernel.only_permutes()),
+            only_moves: kernel.as_ref().is_some_and(|kernel| kernel.only_moves()),
             kernel,
             graph,
             opsets,
@@ -176,22 +180,28 @@ impl Unit {
     /// True where the outputs are elements of an input, whatever they stand for: values that are brought into their forms
     /// and then moved are those that are moved and then brought into their forms, bit for bit.
     pub fn only_moves(&self) -> bool {
-        self.kernel.as_ref().is_some_and(|kernel| kernel.only_moves())
+        self.only_moves
+    }
+
+    /// True where the output is all elements of the first input, in whatever order and shape.
+    pub fn only_permutes(&self) -> bool {
+        self.only_permutes
     }
 
     /// Runs the unit on inputs in their forms; the outputs come in their forms.
     ///
     /// # Errors
     /// A node that fails.
-    pub fn run(&self, inputs: &[Value]) -> Result<Vec<Value>, ExecError> {
+    pub fn run(&self, inputs: &[&Value]) -> Result<Vec<Value>, ExecError> {
         interrupt::check()?;
         if let Some(kernel) = &self.kernel {
-            let integers: Vec<Stored> = inputs
+            let integers: Few<Cow<'_, Stored>> = inputs
                 .iter()
                 .zip(&self.input_forms)
                 .map(|(x, form)| Some(read_integer(x.as_tensor()?, form)))
                 .collect::<Option<_>>()
                 .expect("invariant: the inputs of an integer kernel are quantized, thus tensors");
+            let integers: Few<&Stored> = integers.iter().map(AsRef::as_ref).collect();
             let results = kernel.run(&integers);
             let results = results.map_err(|source| locate(&self.graph.nodes[0], source))?;
             return Ok(results.into_iter().map(Value::Tensor).collect());
@@ -225,7 +235,7 @@ impl Unit {
             .zip(&self.input_forms)
             .map(|(x, form)| map_tensor(x, |x| to_form(x, form, self.mode)))
             .collect();
-        self.run(&in_form)
+        self.run(&in_form.iter().collect::<Few<&Value>>())
     }
 
     fn compile_float(&self) -> Result<FloatUnit, ExecError> {
@@ -264,10 +274,10 @@ fn locate(node: &Node, source: OpError) -> ExecError {
     }
 }
 
-fn read_integer(value: &Stored, form: &Form) -> Stored {
+fn read_integer<'v>(value: &'v Stored, form: &Form) -> Cow<'v, Stored> {
     match form.cast().and(form.read_params()) {
-        Some(params) => to_form(value, &Form::Quantized(params.clone()), Mode::Integer),
-        None => value.clone(),
+        Some(params) => Cow::Owned(to_form(value, &Form::Quantized(params.clone()), Mode::Integer)),
+        None => Cow::Borrowed(value),
     }
 }
 

@@ -1,16 +1,18 @@
 //! What partial re-execution asks of a program: steps that read and write numbered values.
 
+use smallvec::smallvec;
+
 use crate::chain::{self, Ran};
-use crate::{ExecError, Program, QuantizedProgram, Value};
+use crate::{ExecError, Few, Program, QuantizedProgram, Value};
 
 /// A program as steps over slots.
 pub(super) trait Stepwise: Sync {
     /// Steps that run one after the other, those together that one kernel call may do.
     fn groups(&self) -> &[Vec<usize>];
     /// The slots that a step reads.
-    fn reads(&self, step: usize) -> Vec<usize>;
+    fn reads(&self, step: usize) -> Few<usize>;
     /// The slots that a step writes.
-    fn writes(&self, step: usize) -> Vec<usize>;
+    fn writes(&self, step: usize) -> Few<usize>;
     /// Runs the first of some steps of a group, and those that one kernel call can do with it.
     fn run<'v>(
         &self,
@@ -32,12 +34,12 @@ impl Stepwise for Program {
         &self.groups
     }
 
-    fn reads(&self, step: usize) -> Vec<usize> {
+    fn reads(&self, step: usize) -> Few<usize> {
         let inputs = self.steps[step].inputs.iter().flatten().copied();
         inputs.filter(|&slot| self.constants[slot].is_none()).collect()
     }
 
-    fn writes(&self, step: usize) -> Vec<usize> {
+    fn writes(&self, step: usize) -> Few<usize> {
         self.steps[step].outputs.iter().flatten().copied().collect()
     }
 
@@ -81,12 +83,12 @@ impl Stepwise for QuantizedProgram {
         &self.singles
     }
 
-    fn reads(&self, step: usize) -> Vec<usize> {
-        self.unit_slots[step].0.clone()
+    fn reads(&self, step: usize) -> Few<usize> {
+        Few::from_slice(&self.unit_slots[step].0)
     }
 
-    fn writes(&self, step: usize) -> Vec<usize> {
-        self.unit_slots[step].1.clone()
+    fn writes(&self, step: usize) -> Few<usize> {
+        Few::from_slice(&self.unit_slots[step].1)
     }
 
     fn run<'v>(
@@ -96,13 +98,13 @@ impl Stepwise for QuantizedProgram {
         _keeps: &dyn Fn(usize, usize) -> bool,
     ) -> Result<Ran, ExecError> {
         let (unit, (inputs, outputs)) = (&self.units()[members[0]], &self.unit_slots[members[0]]);
-        let arguments: Vec<Value> = inputs
+        let arguments: Few<&Value> = inputs
             .iter()
-            .map(|&slot| value(slot).cloned())
+            .map(|&slot| value(slot))
             .collect::<Option<_>>()
             .expect("invariant: what a step reads was computed before");
         Ok(Ran {
-            steps: vec![members[0]],
+            steps: smallvec![members[0]],
             values: outputs.iter().copied().zip(unit.run(&arguments)?).collect(),
             passed: Vec::new(),
             rest: members[1..].to_vec(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Watch;
-use super::compile::{Compiled, Function, Instruction, Place};
+use super::compile::{Compiled, Few, Function, Instruction, Place};
 use super::operand::{BLOCK, Operand};
 use crate::binary::{binary_block, binary_block_left, binary_block_right};
 use crate::buffer::with_scratch;
@@ -25,7 +25,7 @@ pub(crate) struct Blocks<'a> {
     input: Option<&'a [f32]>,
     operands: &'a [Operand<'a>],
     /// Buffers of `n` elements; null for results that nobody wants.
-    results: Vec<*mut f32>,
+    results: Few<*mut f32>,
     n: usize,
     watch: Option<&'a Watch<'a>>,
 }
@@ -39,7 +39,7 @@ impl<'a> Blocks<'a> {
         compiled: &'a Compiled,
         input: Option<&'a [f32]>,
         operands: &'a [Operand<'a>],
-        results: Vec<*mut f32>,
+        results: Few<*mut f32>,
         n: usize,
         watch: Option<&'a Watch<'a>>,
     ) -> Self {

@@ -1,7 +1,12 @@
 //! Deciding where each result of a chain lives, and which steps the kernels do on the way.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{ChainStep, ElementWise, Source};
 use crate::{BinaryKernel, UnaryKernel};
+
+/// One thing for each step, in place for short chains: a small network runs hundreds of them.
+pub(super) type Few<T> = SmallVec<[T; 4]>;
 
 /// Where a value lives while a block is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ pub(super) struct Instruction {
 /// A chain, ready to run on blocks.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) instructions: Vec<Instruction>,
+    pub(super) instructions: Few<Instruction>,
     /// What the head clips its results to.
     pub(super) clamp: (f32, f32),
     /// The kept result whose buffer the head writes.
@@ -48,8 +53,8 @@ pub(super) struct Compiled {
 
 /// `computed`: the head writes its result, and can clip it. `watched`: every result must exist.
 pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watched: bool) -> Compiled {
-    let mut steps = steps.to_vec();
-    let mut gone = vec![false; steps.len()];
+    let mut steps: Few<ChainStep> = SmallVec::from_slice(steps);
+    let mut gone: Few<bool> = smallvec![false; steps.len()];
     if !watched {
         fuse_silu(&mut steps, &mut gone, keep);
     }
@@ -59,7 +64,7 @@ pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watche
         (f32::NEG_INFINITY, f32::INFINITY)
     };
     let clipped = if watched {
-        vec![None; steps.len()]
+        smallvec![None; steps.len()]
     } else {
         fuse_clipped_sums(&mut steps, &mut gone, keep)
     };
@@ -68,10 +73,10 @@ pub(super) fn compile(steps: &[ChainStep], keep: &[bool], computed: bool, watche
     // Without a buffer of its own the head computes in that of the last step, or of the step that it took over.
     let head = if keep[0] { 0 } else { keep.len() - 1 };
     let head_place = if computed { Place::Kept(head) } else { Place::Input };
-    let mut places = vec![head_place; steps.len()];
-    let mut free: Vec<usize> = Vec::new();
+    let mut places: Few<Place> = smallvec![head_place; steps.len()];
+    let mut free: Few<usize> = Few::new();
     let mut n_scratch = 0;
-    let mut instructions = Vec::new();
+    let mut instructions = Few::new();
     for (i, step) in steps.iter().enumerate() {
         if gone[i] {
             continue;
@@ -128,14 +133,14 @@ fn n_sources(step: &ChainStep) -> usize {
 }
 
 /// The steps that read a source.
-fn readers(steps: &[ChainStep], gone: &[bool], source: Source) -> Vec<usize> {
+fn readers(steps: &[ChainStep], gone: &[bool], source: Source) -> Few<usize> {
     let reads = |step: &ChainStep| step.sources[..n_sources(step)].contains(&source);
     (0..steps.len())
         .filter(|&i| !gone[i] && reads(&steps[i]))
         .collect()
 }
 
-fn last_uses(steps: &[ChainStep], gone: &[bool]) -> Vec<usize> {
+fn last_uses(steps: &[ChainStep], gone: &[bool]) -> Few<usize> {
     (0..steps.len())
         .map(|i| readers(steps, gone, Source::Step(i)).last().copied().unwrap_or(i))
         .collect()
@@ -164,8 +169,8 @@ fn fuse_silu(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) {
 }
 
 /// Sums of which only the clipped result is wanted become one step, in the place of the Relu or Clip: its bounds by step.
-fn fuse_clipped_sums(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) -> Vec<Option<(f32, f32)>> {
-    let mut clipped = vec![None; steps.len()];
+fn fuse_clipped_sums(steps: &mut [ChainStep], gone: &mut [bool], keep: &[bool]) -> Few<Option<(f32, f32)>> {
+    let mut clipped: Few<Option<(f32, f32)>> = smallvec![None; steps.len()];
     for i in 0..steps.len() {
         if gone[i] || keep[i + 1] || steps[i].function != ElementWise::Binary(BinaryKernel::Add) {
             continue;

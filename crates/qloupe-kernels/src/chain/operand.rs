@@ -59,7 +59,7 @@ impl<'a> Operand<'a> {
     }
 
     /// Elements from `start` on, up to which the operand is read in one piece.
-    pub(super) fn reach(&self, start: usize) -> usize {
+    pub(crate) fn reach(&self, start: usize) -> usize {
         if self.outer == 1 && !self.repeated {
             self.inner - start % self.inner
         } else {
@@ -68,7 +68,7 @@ impl<'a> Operand<'a> {
     }
 
     /// The operand of the results `start..start + n`, in place or written to `scratch`; `n` is within reach.
-    pub(super) fn block<'s>(&'s self, start: usize, n: usize, scratch: &'s mut [f32]) -> &'s [f32] {
+    pub(crate) fn block<'s>(&'s self, start: usize, n: usize, scratch: &'s mut [f32]) -> &'s [f32] {
         if self.outer == 1 {
             return &self.values[start % self.inner..][..n];
         }

@@ -1,24 +1,46 @@
 //! Comparing what views make of a value with the golden one, in whichever form it is stored.
 
+use std::sync::Arc;
+
 use qloupe_exec::{Form, Stored, to_real};
-use qloupe_kernels::{QuantizedSlice, Tested};
+use qloupe_kernels::{Numbers, QuantizedSlice};
 use qloupe_tensor::Tensor;
 
+use super::Few;
 use super::golden::float32;
 use crate::metrics::{Comparison, Moments, Representable};
 use crate::samples::Batch;
 use crate::value_map::ValueMap;
 
-/// What views make of a value, measured beside the golden one.
+/// What is known of a value after its views were compared with the golden one.
 #[derive(Debug)]
+pub(super) enum Found {
+    /// It was measured.
+    Measured(Measured),
+    /// All of its elements are those of the value of another row, given by its place, in another order or shape.
+    Permuted(usize),
+}
+
+/// What views make of a value, measured beside the golden one.
+#[derive(Clone, Debug)]
 pub(super) struct Measured {
     /// For each view, which of the distinct tests it is.
     tests: [Option<usize>; 3],
     /// For each sample of the batch, the moments of each distinct test.
-    samples: Vec<Vec<Moments>>,
+    samples: Arc<Vec<Vec<Moments>>>,
 }
 
 impl Measured {
+    /// The measurement of a value that a unit makes of this one by permuting its elements. Run on golden inputs in their forms,
+    /// such a unit gives golden outputs in theirs: its local view is the tensor view.
+    pub(super) fn permuted(&self, local: bool) -> Self {
+        let [entire, _, tensor] = self.tests;
+        Self {
+            tests: [entire, tensor.filter(|_| local), tensor],
+            samples: Arc::clone(&self.samples),
+        }
+    }
+
     /// Adds the samples to the comparisons of the views.
     pub(super) fn add_to(&self, batch: &Batch, comparisons: [&mut Comparison; 3]) {
         let views = comparisons.into_iter().zip(self.tests);
@@ -46,7 +68,7 @@ pub(super) fn compare(
         a.layout() == b.layout() && a.dtype() == b.dtype() && a.physical().shares_elements(b.physical())
     };
     // Views that share a value share its measurement.
-    let mut distinct: Vec<&Stored> = Vec::with_capacity(views.len());
+    let mut distinct: Few<&Stored> = Few::new();
     let tests = views.map(|test| {
         let test = test?;
         let known = distinct.iter().position(|other| is_same(other, test));
@@ -66,14 +88,14 @@ pub(super) fn compare(
             .in_layout(first.layout())
             .clone()
     };
-    let real: Vec<Option<Tensor>> = distinct
+    let real: Few<Option<Tensor>> = distinct
         .iter()
         .map(|test| (!is_direct(test)).then(|| made_real(test)))
         .collect();
-    let mut tested_views = Vec::with_capacity(distinct.len());
+    let mut tested_views: Few<Numbers<'_>> = Few::new();
     for (test, real) in distinct.iter().zip(&real) {
         let in_form = match real {
-            Some(real) => real.as_slice::<f32>().map(Tested::Real),
+            Some(real) => real.as_slice::<f32>().map(Numbers::Real),
             None => tested(test, form),
         };
         match in_form.filter(|test| test.len() == values.len()) {
@@ -89,7 +111,7 @@ pub(super) fn compare(
         let rewritten = map.to_rewritten(golden);
         let rewritten = rewritten.in_layout(first.layout());
         let values = rewritten.as_slice::<f32>().unwrap_or_default();
-        let tests = [Tested::Real(values)];
+        let tests = [Numbers::Real(values)];
         let counted = measure_parts(batch, reference.shape(), (values, &tests), Some(range));
         for (sample, counted) in measured.iter_mut().zip(&counted) {
             sample
@@ -99,15 +121,15 @@ pub(super) fn compare(
     }
     Some(Measured {
         tests,
-        samples: measured,
+        samples: Arc::new(measured),
     })
 }
 
 /// A value in its form as the comparison reads it; `None` where it must be made real first.
-fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
+fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Numbers<'a>> {
     let stored = test.physical();
     if let Some(values) = stored.as_slice::<f32>() {
-        return Some(Tested::Real(values));
+        return Some(Numbers::Real(values));
     }
     let params = form.params().filter(|params| params.dtype() == stored.dtype())?;
     let (scale, zero_point) = params.as_per_tensor()?;
@@ -116,20 +138,20 @@ fn tested<'a>(test: &'a Stored, form: &Form) -> Option<Tested<'a>> {
         (None, Some(q)) => QuantizedSlice::I8(q),
         (None, None) => return None,
     };
-    Some(Tested::Quantized { q, scale, zero_point })
+    Some(Numbers::Quantized { q, scale, zero_point })
 }
 
 /// Measures each sample of several values of one length. Samples are outermost in every order of storage.
 pub(super) fn measure_parts(
     batch: &Batch,
     shape: &[usize],
-    (reference, tests): (&[f32], &[Tested<'_>]),
+    (reference, tests): (&[f32], &[Numbers<'_>]),
     range: Option<Representable>,
 ) -> Vec<Vec<Moments>> {
     let mut start = 0;
     let mut measured = Vec::new();
     for reference in batch.parts(shape, reference) {
-        let parts: Vec<Tested<'_>> = tests
+        let parts: Few<Numbers<'_>> = tests
             .iter()
             .map(|test| test.part(start, reference.len()))
             .collect();

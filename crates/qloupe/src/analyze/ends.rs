@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use qloupe_exec::{Form, Stored};
 use qloupe_ir::Graph;
-use qloupe_kernels::Tested;
+use qloupe_kernels::Numbers;
 
 use super::compare::{compare, measure_parts};
 use super::flips::OutputFlips;
@@ -88,7 +88,7 @@ impl OutputState {
                 if let Some(value) = value {
                     let test = spec.cut(value.to_plain());
                     let shape = if spec.axis == 0 { &[][..] } else { &self.shape };
-                    let tests = [Tested::Real(&test)];
+                    let tests = [Numbers::Real(&test)];
                     let measured = measure_parts(batch, shape, (&reference, &tests), range);
                     measured.iter().for_each(|sample| comparison.add(&sample[0]));
                 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use qloupe_exec::{ExecError, Fact, QuantizedProgram, Stepped, Stored, Unit, Value, Walk};
+use qloupe_exec::{ExecError, Fact, Program, QuantizedProgram, Stepped, Stored, Unit, Value, Walk};
 use qloupe_ir::Topology;
 use qloupe_tensor::{DType, Element, Tensor};
 
+use super::Few;
 use super::places::Places;
 use super::rows::{Seen, Shapes};
 use super::stretch::{Expected, Job};
@@ -19,6 +20,9 @@ const STRETCH_BYTES: usize = 1 << 18;
 /// The golden run, ahead of the run under test.
 pub(super) struct Golden<'p> {
     walk: Walk<'p>,
+    /// The golden program.
+    golden: &'p Program,
+    /// The program under test.
     program: &'p QuantizedProgram,
     places: &'p Places,
     /// The shapes that are known.
@@ -27,6 +31,8 @@ pub(super) struct Golden<'p> {
     seen: Vec<Seen>,
     /// The local view is wanted.
     local: bool,
+    /// Permuted values need not be measured.
+    skips_permuted: bool,
     /// Golden values that a later unit reads or writes, in the units of the original, by their places in the program.
     values: Vec<Option<Value>>,
     /// The same in their forms.
@@ -40,19 +46,21 @@ pub(super) struct Golden<'p> {
 impl<'p> Golden<'p> {
     pub(super) fn new(
         walk: Walk<'p>,
-        program: &'p QuantizedProgram,
+        (golden, program): (&'p Program, &'p QuantizedProgram),
         places: &'p Places,
         known: &'p Shapes,
-        local: bool,
+        (local, skips_permuted): (bool, bool),
     ) -> Self {
         let n_places = program.values().len();
         Self {
             walk,
+            golden,
             program,
             places,
             known,
             seen: Vec::new(),
             local,
+            skips_permuted,
             values: vec![None; n_places],
             in_form: vec![None; n_places],
             uses: places.uses.clone(),
@@ -61,16 +69,23 @@ impl<'p> Golden<'p> {
     }
 
     /// Takes a network input, which is in its form already.
-    pub(super) fn give(&mut self, name: &str, golden: Stored, in_form: Stored) {
-        self.keep(name, &golden.into());
+    ///
+    /// # Errors
+    /// A name that the golden program does not have.
+    pub(super) fn give(&mut self, name: &str, golden: Stored, in_form: Stored) -> Result<(), ExecError> {
+        self.keep(self.golden.slot(name)?, &golden.into());
         if let Some(place) = self.places.place(name).filter(|&place| self.uses[place] > 0) {
             self.in_form[place] = Some(in_form.into());
         }
+        Ok(())
     }
 
-    fn keep(&mut self, name: &str, value: &Value) {
-        for place in self.places.served(name).filter(|&place| self.uses[place] > 0) {
-            self.values[place] = Some(value.clone());
+    /// Keeps a golden value, given by its place in the golden program, for the units that need it.
+    fn keep(&mut self, golden_place: usize, value: &Value) {
+        for &place in &self.places.served[golden_place] {
+            if self.uses[place] > 0 {
+                self.values[place] = Some(value.clone());
+            }
         }
     }
 
@@ -118,9 +133,11 @@ impl<'p> Golden<'p> {
                 self.in_form[place] = None;
             }
         }
+        let permuted = moved.as_ref().and_then(|_| self.places.permuted[unit_idx]);
         let is_local = self.local && written.iter().any(|&place| self.places.rows[place].is_some());
         Ok(Job {
             unit_idx,
+            permuted: permuted.filter(|_| self.skips_permuted),
             local: moved.filter(|_| is_local),
             inputs: inputs.filter(|_| is_local),
             outputs,
@@ -139,7 +156,7 @@ impl<'p> Golden<'p> {
         let is_half = |&place: &usize| self.places.half[place];
         match inputs {
             Some(inputs) if unit.only_moves() && !read.iter().chain(written).any(is_half) => {
-                unit.run(inputs).map(Some)
+                unit.run(&inputs.iter().collect::<Few<&Value>>()).map(Some)
             }
             _ => Ok(None),
         }
@@ -154,8 +171,8 @@ impl<'p> Golden<'p> {
         {
             let Some(stepped) = self.walk.step()? else { break };
             self.see(&stepped);
-            for (name, value) in stepped.outputs {
-                self.keep(name, &value);
+            for (place, value) in &stepped.values {
+                self.keep(*place, value);
             }
         }
         Ok(())
@@ -170,22 +187,23 @@ impl<'p> Golden<'p> {
     }
 
     fn see(&mut self, stepped: &Stepped<'_>) {
-        let mut see = |name: &str, dtype, shape: &dyn Fn() -> Vec<usize>| {
-            if !self.known.contains_key(name) {
+        let mut see = |place: usize, dtype, shape: &dyn Fn() -> Vec<usize>| {
+            if !self.known.has(place) {
                 self.seen.push(Seen {
-                    name: name.to_owned(),
+                    place,
+                    name: self.golden.name(place).to_owned(),
                     dtype,
                     shape: shape(),
                 });
             }
         };
-        for (name, value) in &stepped.outputs {
+        for (place, value) in &stepped.values {
             if let Some(tensor) = value.as_tensor() {
-                see(name, tensor.dtype(), &|| tensor.shape());
+                see(*place, tensor.dtype(), &|| tensor.shape());
             }
         }
-        for (name, shape) in &stepped.passed {
-            see(name, DType::Float32, &|| shape.clone());
+        for (place, shape) in &stepped.passed {
+            see(*place, DType::Float32, &|| shape.clone());
         }
     }
 }
@@ -221,8 +239,8 @@ pub(super) fn half_values(prepared: &Prepared) -> BTreeSet<String> {
         .collect()
 }
 
-/// The network outputs, and the values of a network that `uses` names although no output depends on them.
-pub(super) fn goals(network: &Network, uses: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+/// The network outputs, and the `tapped` values of a network, by their places in its program, that no output depends on.
+pub(super) fn goals(network: &Network, tapped: &[bool]) -> Result<Vec<String>, Error> {
     let graph = &network.model.graph;
     let topology = Topology::new(graph).map_err(|source| Error::Graph {
         file: network.file.clone(),
@@ -230,10 +248,8 @@ pub(super) fn goals(network: &Network, uses: impl Fn(&str) -> bool) -> Result<Ve
     })?;
     let mut goals: Vec<&str> = graph.output_names().collect();
     let needed = topology.needed_for(graph, &goals, &BTreeSet::new()).values;
-    goals.extend(
-        topology
-            .values()
-            .filter(|name| uses(name) && !needed.contains(name)),
-    );
+    let tapped = network.program.values().zip(tapped);
+    let others = tapped.filter(|(name, is_tapped)| **is_tapped && !needed.contains(name));
+    goals.extend(others.map(|(name, _)| name));
     Ok(goals.into_iter().map(str::to_owned).collect())
 }

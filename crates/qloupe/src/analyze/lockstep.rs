@@ -1,11 +1,11 @@
 //! One run of an analysis: a sample, or as many as the model takes at once, through both programs, compared value by value.
 //! It changes nothing, so that samples may run at once; what it measured is added in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use qloupe_exec::{QuantizedProgram, Stored, Tapped, both};
 
-use super::compare::compare;
+use super::compare::{Found, Measured, compare};
 use super::ends::End;
 use super::golden::Golden;
 use super::places::Places;
@@ -33,7 +33,8 @@ pub(super) struct Lockstep<'a> {
 
 /// What a run measured.
 pub(super) struct Sample {
-    pub(super) measured: Vec<OfRow>,
+    /// With the places of their rows.
+    pub(super) measured: Vec<(usize, Measured)>,
     /// Golden values whose shapes were not known.
     pub(super) seen: Vec<Seen>,
     /// Network outputs, with their places among all.
@@ -48,26 +49,31 @@ impl Lockstep<'_> {
         mut tap: Option<&mut (dyn Tap + '_)>,
     ) -> Result<Sample, Error> {
         let (network, program) = (self.network, &self.program);
-        let (in_forms, mut measured) = self.compare_inputs(batch);
+        let (in_forms, mut found) = self.compare_inputs(batch);
         let goals: Vec<&str> = self.goals.iter().map(String::as_str).collect();
         let given = batch.inputs.clone();
         let walk = network
             .program
             .walk_tapped(given, &goals, Tapped::Only(&self.tapped))
             .map_err(|e| network.located(e))?;
-        let mut golden = Golden::new(walk, program, &self.places, known, self.views.local);
+        let views = self.views;
+        // The local view of a permuted value is the tensor view of its input, and samples must not mix.
+        let skips_permuted = batch.n_rows() == 1 && (views.tensor || !views.local);
+        let programs = (&network.program, program);
+        let mut golden = Golden::new(walk, programs, &self.places, known, (views.local, skips_permuted));
         for ((name, tensor), in_form) in batch.inputs.iter().zip(in_forms) {
             if let Some(tap) = &mut tap {
                 tap.value(name, tensor, program.to_float(name, &in_form).to_plain())?;
             }
-            golden.give(name, Stored::plain(tensor.clone()), in_form);
+            let given = golden.give(name, Stored::plain(tensor.clone()), in_form);
+            given.map_err(|e| network.located(e))?;
         }
         let mut test = program.walk(&batch.inputs).map_err(|e| network.located(e))?;
         let comparing = Comparing {
             batch,
             program,
             places: &self.places,
-            views: self.views,
+            views,
         };
         let mut ends = Vec::new();
         let (mut ahead, mut behind) = (Vec::new(), Vec::new());
@@ -76,7 +82,7 @@ impl Lockstep<'_> {
             let ((entire, next), compared) = both(run, || comparing.compare(&mut behind));
             let compared = entire.and(compared).map_err(|e| network.located(e))?;
             let next = next.map_err(|e| network.located(e))?;
-            measured.extend(compared);
+            found.extend(compared);
             for value in behind.iter().flat_map(|job| job.tensors(program)) {
                 let name = &program.values()[value.place];
                 if let Some(tap) = &mut tap {
@@ -96,12 +102,37 @@ impl Lockstep<'_> {
             behind = std::mem::replace(&mut ahead, next);
         }
         let seen = golden.finish().map_err(|e| network.located(e))?;
-        Ok(Sample { measured, seen, ends })
+        Ok(Sample {
+            measured: self.measured(found),
+            seen,
+            ends,
+        })
+    }
+
+    /// What was measured, and the measurements of what need not be.
+    fn measured(&self, found: Vec<OfRow>) -> Vec<(usize, Measured)> {
+        let mut measured: Vec<(usize, Measured)> = Vec::with_capacity(found.len());
+        let mut by_row: HashMap<usize, usize> = HashMap::with_capacity(found.len());
+        for (row_idx, found) in found {
+            let known = match found {
+                Found::Measured(known) => Some(known),
+                // The input of a unit is measured before its output.
+                Found::Permuted(of_row) => {
+                    let of = by_row.get(&of_row).map(|&idx| &measured[idx].1);
+                    of.map(|of| of.permuted(self.views.local))
+                }
+            };
+            if let Some(known) = known {
+                by_row.insert(row_idx, measured.len());
+                measured.push((row_idx, known));
+            }
+        }
+        measured
     }
 
     /// The inputs in their forms, and what quantization leaves of them compared with them.
     fn compare_inputs(&self, batch: &Batch) -> (Vec<Stored>, Vec<OfRow>) {
-        let (mut in_forms, mut measured) = (Vec::with_capacity(batch.inputs.len()), Vec::new());
+        let (mut in_forms, mut found) = (Vec::with_capacity(batch.inputs.len()), Vec::new());
         for (name, tensor) in &batch.inputs {
             let stored = Stored::plain(tensor.clone());
             let once = self.program.to_form(name, &stored);
@@ -109,10 +140,10 @@ impl Lockstep<'_> {
                 let wanted = [self.views.entire, self.views.local, self.views.tensor];
                 let wanted = wanted.map(|wanted| wanted.then_some(&once));
                 let compared = compare(batch, &stored, wanted, self.program.form(name), None);
-                measured.extend(compared.map(|measured| (row_idx, measured)));
+                found.extend(compared.map(|measured| (row_idx, Found::Measured(measured))));
             }
             in_forms.push(once);
         }
-        (in_forms, measured)
+        (in_forms, found)
     }
 }

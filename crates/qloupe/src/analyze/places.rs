@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use qloupe_exec::{QuantizedProgram, Stored, Value};
+use qloupe_exec::{Program, QuantizedProgram, Stored, Value};
 
+use super::Few;
 use super::golden::{float32, with_numbers};
 use super::rows::Rows;
 use crate::value_map::ValueMap;
@@ -22,15 +23,19 @@ pub(super) struct Places {
     pub(super) is_input: Vec<bool>,
     /// Its place among the outputs of the network.
     pub(super) outputs: Vec<Option<usize>>,
+    /// For each unit whose output is a permutation of an input: the places of their rows, if both have one and are told in the
+    /// units of the original graph as they are.
+    pub(super) permuted: Vec<Option<(usize, usize)>>,
     /// How it is told in the units of the original graph, where that is another.
     pub(super) maps: Vec<Option<ValueMap>>,
-    /// The places of values that a rewrite inserted, by the original value that they are made of.
-    inserted: HashMap<String, Vec<usize>>,
+    /// For each golden value, by its place in the golden program: the places that it serves, as itself and as what a rewrite
+    /// inserted values for, and that some unit reads or writes.
+    pub(super) served: Vec<Few<usize>>,
 }
 
 impl Places {
     pub(super) fn new(
-        program: &QuantizedProgram,
+        (golden, program): (&Program, &QuantizedProgram),
         rows: &Rows,
         half: &BTreeSet<String>,
         (inputs, outputs): (&BTreeSet<&str>, &[&str]),
@@ -48,6 +53,24 @@ impl Places {
                 inserted.entry(map.source.clone()).or_default().push(place);
             }
         }
+        let places: HashMap<String, usize> = values.iter().cloned().zip(0..).collect();
+        let served = |name: &str| {
+            let inserted = inserted.get(name).into_iter().flatten();
+            let served = places.get(name).into_iter().chain(inserted).copied();
+            served.filter(|&place| uses[place] > 0).collect()
+        };
+        let served = golden.values().map(served).collect();
+        let row = |place: usize| {
+            let name = &values[place];
+            rows.position(name).filter(|_| !maps.contains_key(name))
+        };
+        let permuted = |unit_idx: usize| {
+            let ([read, ..], &[written]) = program.places(unit_idx) else {
+                return None;
+            };
+            let permutes = program.units()[unit_idx].only_permutes();
+            permutes.then(|| Some((row(written)?, row(*read)?))).flatten()
+        };
         let output = |name: &String| outputs.iter().position(|output| output == name);
         Self {
             uses,
@@ -56,26 +79,15 @@ impl Places {
             is_input: values.iter().map(|name| inputs.contains(name.as_str())).collect(),
             outputs: values.iter().map(output).collect(),
             maps: values.iter().map(|name| maps.get(name).cloned()).collect(),
-            inserted,
-            places: values.iter().cloned().zip(0..).collect(),
+            permuted: (0..program.units().len()).map(permuted).collect(),
+            served,
+            places,
         }
     }
 
     /// The place of a value.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.places.get(name).copied()
-    }
-
-    /// The places that a golden value serves, and that some unit reads or writes.
-    pub(super) fn served(&self, name: &str) -> impl Iterator<Item = usize> {
-        let inserted = self.inserted.get(name).into_iter().flatten().copied();
-        let served = self.place(name).into_iter().chain(inserted);
-        served.filter(|&place| self.uses[place] > 0)
-    }
-
-    /// True for a golden value that serves some place.
-    pub(super) fn is_used(&self, name: &str) -> bool {
-        self.served(name).next().is_some()
     }
 
     /// A value of the graph under test as real numbers in the units of the original graph.

@@ -50,11 +50,24 @@ impl Row {
 }
 
 /// Shapes of all golden values, each of the first sample that has it.
-pub(super) type Shapes = HashMap<String, Vec<usize>>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shapes {
+    pub(super) by_name: HashMap<String, Vec<usize>>,
+    /// Which are known, by the place of the value in the golden program.
+    known: Vec<bool>,
+}
+
+impl Shapes {
+    /// True where the shape of the value at a place of the golden program is known.
+    pub(super) fn has(&self, place: usize) -> bool {
+        self.known.get(place) == Some(&true)
+    }
+}
 
 /// What a golden run sees of a value whose shape is not known yet.
 #[derive(Debug)]
 pub(super) struct Seen {
+    pub(super) place: usize,
     pub(super) name: String,
     pub(super) dtype: DType,
     pub(super) shape: Vec<usize>,
@@ -147,8 +160,13 @@ impl Rows {
 
     /// Takes over what a golden run saw of a value.
     pub(super) fn learn(&mut self, seen: Seen) {
-        let Seen { name, dtype, shape } = seen;
-        if self.shapes.contains_key(&name) {
+        let Seen {
+            place,
+            name,
+            dtype,
+            shape,
+        } = seen;
+        if self.shapes.has(place) {
             return;
         }
         if let Some(row_idx) = self.position(&name) {
@@ -158,13 +176,17 @@ impl Rows {
             }
             row.dtype = Some(dtype);
         }
-        Arc::make_mut(&mut self.shapes).insert(name, shape);
+        let shapes = Arc::make_mut(&mut self.shapes);
+        shapes.known.resize(shapes.known.len().max(place + 1), false);
+        shapes.known[place] = true;
+        shapes.by_name.insert(name, shape);
     }
 
     /// Bytes of the largest golden value, as float32.
     pub(super) fn largest_bytes(&self) -> usize {
         let sizes = self
             .shapes
+            .by_name
             .values()
             .map(|shape| 4 * shape.iter().product::<usize>());
         sizes.max().unwrap_or(0)

@@ -6,9 +6,9 @@
 use qloupe_exec::{ExecError, QuantizedProgram, QuantizedWalk, Stored, Value};
 use rayon::prelude::*;
 
-use super::ViewSet;
-use super::compare::{Measured, compare};
+use super::compare::{Found, compare};
 use super::places::Places;
+use super::{Few, ViewSet};
 use crate::samples::Batch;
 
 /// One unit of one sample.
@@ -20,6 +20,9 @@ pub(super) struct Job {
     pub(super) outputs: Vec<Expected>,
     /// What it makes of everything quantized.
     pub(super) entire: Vec<Value>,
+    /// The places of the rows of its output and of its input where the one is a permutation of the other: it need not be
+    /// measured.
+    pub(super) permuted: Option<(usize, usize)>,
     /// What it makes of its golden inputs, when that is known.
     pub(super) local: Option<Vec<Value>>,
 }
@@ -77,8 +80,8 @@ pub(super) fn run_entire(walk: &mut QuantizedWalk<'_>, jobs: &mut [Job]) -> Resu
     Ok(())
 }
 
-/// The place of a row and what was measured of its value.
-pub(super) type OfRow = (usize, Measured);
+/// The place of a row and what was found of its value.
+pub(super) type OfRow = (usize, Found);
 
 /// What a comparison needs beside the units.
 #[derive(Clone, Copy)]
@@ -100,11 +103,11 @@ impl Comparing<'_> {
         } else {
             jobs.par_iter_mut().map(|job| self.compare_unit(job)).collect()
         };
-        let mut measured = Vec::with_capacity(results.len());
+        let mut found = Vec::with_capacity(results.len());
         for result in results {
-            measured.extend(result?);
+            found.extend(result?);
         }
-        Ok(measured)
+        Ok(found)
     }
 
     fn compare_unit(self, job: &mut Job) -> Result<Vec<OfRow>, ExecError> {
@@ -115,11 +118,15 @@ impl Comparing<'_> {
             job.local = Some(if is_entire {
                 job.entire.clone()
             } else {
-                self.program.units()[job.unit_idx].run(inputs)?
+                let inputs: Few<&Value> = inputs.iter().collect();
+                self.program.units()[job.unit_idx].run(&inputs)?
             });
         }
         let views = self.views;
-        let mut measured = Vec::new();
+        if let Some((row_idx, of_row)) = job.permuted {
+            return Ok(vec![(row_idx, Found::Permuted(of_row))]);
+        }
+        let mut found = Vec::new();
         for value in job.tensors(self.program) {
             let Some(row_idx) = self.places.rows[value.place] else {
                 continue;
@@ -132,8 +139,8 @@ impl Comparing<'_> {
             let form = self.program.form_at(value.place);
             let map = self.places.maps[value.place].as_ref();
             let compared = compare(self.batch, value.golden, wanted, form, map);
-            measured.extend(compared.map(|measured| (row_idx, measured)));
+            found.extend(compared.map(|measured| (row_idx, Found::Measured(measured))));
         }
-        Ok(measured)
+        Ok(found)
     }
 }

@@ -127,6 +127,66 @@ fn samples_at_once_give_what_they_give_one_by_one() {
 }
 
 #[test]
+fn a_permuted_value_has_the_figures_of_what_it_is_made_of() {
+    /// Sums in another order.
+    const TOLERANCE: f64 = 1e-9;
+    /// What a tap sees, as a comparison.
+    #[derive(Default)]
+    struct Seen(std::collections::BTreeMap<String, Comparison>);
+    impl Tap for Seen {
+        fn begin_sample(&mut self, _: usize) {}
+        fn value(&mut self, name: &str, golden: &Tensor, test: &Tensor) -> Result<(), Error> {
+            let (golden, test) = (golden.require::<f32>().unwrap(), test.require::<f32>().unwrap());
+            let comparison = self.0.entry(name.to_owned()).or_default();
+            comparison.observe(golden, test, None).unwrap();
+            Ok(())
+        }
+    }
+    let weight = Tensor::new(&[2, 2, 1, 1], vec![0.3_f32, -0.9, 0.8, 0.4]).unwrap();
+    let nodes = vec![
+        Node::new("Conv", "a", &["x", "w"], &["a"]),
+        Node::new("Transpose", "t", &["a"], &["t"]),
+        Node::new("Flatten", "f", &["t"], &["f"]),
+        Node::new("Sigmoid", "y", &["f"], &["y"]),
+    ];
+    let network = network(nodes, vec![("w", weight)]);
+    let given = inputs(&[1, 2, 3, 5]);
+    let options = QuantizeOptions::new(targets::find("rk3588").unwrap());
+    let quantized = with_plain_ranges(prepared(&network), [(0, given.as_slice())], &options).unwrap();
+    for names in [
+        &["entire", "local", "tensor"][..],
+        &["entire", "local"],
+        &["tensor"],
+    ] {
+        let views = ViewSet::parse(names.iter().copied()).unwrap();
+        let (prepared, plan) = (&quantized.prepared, &quantized.plan);
+        let mut analysis = Analysis::new(&network, prepared, plan, Mode::Integer, views).unwrap();
+        let mut seen = Seen::default();
+        let batch = Batch::single(0, given.clone());
+        analysis.observe(&batch, Some(&mut seen)).unwrap();
+        let report = analysis.finish();
+        let sqnr = |metrics: &Metrics| metrics.get("sqnr_db").map(|metric| metric.value);
+        let of_a = &layer(&report, "a").views;
+        for name in ["t", "f"] {
+            let views = &layer(&report, name).views;
+            assert_eq!(sqnr(&views.entire).is_some(), names.contains(&"entire"), "{name}");
+            assert_eq!(sqnr(&views.local).is_some(), names.contains(&"local"), "{name}");
+            assert_eq!(sqnr(&views.tensor), sqnr(&of_a.tensor), "{name}");
+            if let (Some(local), Some(tensor)) = (sqnr(&views.local), sqnr(&views.tensor)) {
+                assert!((local - tensor).abs() < TOLERANCE, "{name}");
+            }
+            if let Some(entire) = sqnr(&views.entire) {
+                let expected = seen.0[name].finish()["sqnr_db"].value;
+                assert!(
+                    (entire - expected).abs() < TOLERANCE,
+                    "{name} {entire} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_scaled_value_is_reported_in_the_units_of_the_original() {
     let network = convolutions();
     let inputs = inputs(&[1, 2, 3, 3]);

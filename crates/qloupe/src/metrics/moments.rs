@@ -1,6 +1,6 @@
 //! The one pass over a pair of tensors from which every metric is computed.
 
-use qloupe_kernels::{MAX_PAIRS, PairSums, Tested, pair_sums};
+use qloupe_kernels::{MAX_PAIRS, Numbers, PairSums, pair_sums};
 use qloupe_tensor::{Granularity, QuantParams};
 use rayon::prelude::*;
 
@@ -87,7 +87,7 @@ impl Moments {
         test: &[f32],
         representable: Option<Representable>,
     ) -> Result<Self, LengthError> {
-        let measured = Self::measure_all(reference, &[Tested::Real(test)], representable)?;
+        let measured = Self::measure_all(reference, &[Numbers::Real(test)], representable)?;
         Ok(measured[0])
     }
 
@@ -97,7 +97,7 @@ impl Moments {
     /// [`LengthError`] if they differ in length.
     pub fn measure_all(
         reference: &[f32],
-        tests: &[Tested<'_>],
+        tests: &[Numbers<'_>],
         representable: Option<Representable>,
     ) -> Result<Vec<Self>, LengthError> {
         if let Some(test) = tests.iter().find(|test| test.len() != reference.len()) {
@@ -106,42 +106,44 @@ impl Moments {
                 got: test.len(),
             });
         }
-        let mut moments = Vec::with_capacity(tests.len());
-        for at_once in tests.chunks(3) {
-            match *at_once {
-                [a, b, c] => moments.extend(Self::of_tests(reference, [a, b, c], representable)),
-                [a, b] => moments.extend(Self::of_tests(reference, [a, b], representable)),
-                _ => moments.extend(Self::of_tests(reference, [at_once[0]], representable)),
+        let mut moments = vec![Self::default(); tests.len()];
+        for (tests, moments) in tests.chunks(3).zip(moments.chunks_mut(3)) {
+            match *tests {
+                [a, b, c] => Self::add_tests(moments, reference, [a, b, c], representable),
+                [a, b] => Self::add_tests(moments, reference, [a, b], representable),
+                _ => Self::add_tests(moments, reference, [tests[0]], representable),
             }
         }
         Ok(moments)
     }
 
-    fn of_tests<const N: usize>(
+    fn add_tests<const N: usize>(
+        moments: &mut [Self],
         reference: &[f32],
-        tests: [Tested<'_>; N],
+        tests: [Numbers<'_>; N],
         representable: Option<Representable>,
-    ) -> [Self; N] {
-        let of_block = |idx: usize| {
+    ) {
+        let add_block = |moments: &mut [Self], idx: usize| {
             let start = idx * BLOCK;
             let len = BLOCK.min(reference.len() - start);
             let tests = tests.map(|test| test.part(start, len));
-            Self::of_block(&reference[start..][..len], tests, representable)
+            Self::add_block(moments, &reference[start..][..len], tests, representable);
         };
         let n_blocks = reference.len().div_ceil(BLOCK);
-        let mut moments = [Self::default(); N];
-        let mut merge = |block: [Self; N]| {
-            for (moments, block) in moments.iter_mut().zip(&block) {
-                moments.merge(block);
-            }
-        };
         if reference.len() * N >= PARALLEL && rayon::current_num_threads() > 1 {
+            let of_block = |idx| {
+                let mut block = [Self::default(); N];
+                add_block(&mut block, idx);
+                block
+            };
             let blocks: Vec<[Self; N]> = (0..n_blocks).into_par_iter().map(of_block).collect();
-            blocks.into_iter().for_each(merge);
+            for block in &blocks {
+                let pairs = moments.iter_mut().zip(block);
+                pairs.for_each(|(moments, block)| moments.merge(block));
+            }
         } else {
-            (0..n_blocks).for_each(|idx| merge(of_block(idx)));
+            (0..n_blocks).for_each(|idx| add_block(moments, idx));
         }
-        moments
     }
 
     /// Adds the pairs of another measurement.
@@ -205,28 +207,31 @@ impl Moments {
         sum / self.n.max(1) as f64
     }
 
-    fn of_block<const N: usize>(
+    fn add_block<const N: usize>(
+        moments: &mut [Self],
         reference: &[f32],
-        tests: [Tested<'_>; N],
+        tests: [Numbers<'_>; N],
         representable: Option<Representable>,
-    ) -> [Self; N] {
+    ) {
         let range = representable.map_or((f32::NEG_INFINITY, f32::INFINITY), |range| {
             let half = range.step / 2.0;
             ((range.min - half) as f32, (range.max + half) as f32)
         });
         let is_ranged = representable.is_some();
         let sums = pair_sums(reference, tests, range);
-        std::array::from_fn(|idx| match (sums[idx], tests[idx]) {
-            (Some(sums), _) => Self::of_sums(&sums, reference.len(), is_ranged),
-            (None, Tested::Real(test)) => Self::of_unusual_block(reference, test, range, is_ranged),
-            (None, test @ Tested::Quantized { .. }) => {
-                // The reference is unusual: quantized numbers are finite.
-                let mut real = [0.0; BLOCK];
-                let real = &mut real[..reference.len()];
-                test.to_real(real);
-                Self::of_unusual_block(reference, real, range, is_ranged)
-            }
-        })
+        for ((moments, sums), test) in moments.iter_mut().zip(&sums).zip(&tests) {
+            moments.merge(&match (sums, test) {
+                (Some(sums), _) => Self::of_sums(sums, reference.len(), is_ranged),
+                (None, Numbers::Real(test)) => Self::of_unusual_block(reference, test, range, is_ranged),
+                (None, Numbers::Quantized { .. }) => {
+                    // The reference is unusual: quantized numbers are finite.
+                    let mut real = [0.0; BLOCK];
+                    let real = &mut real[..reference.len()];
+                    test.to_real(real);
+                    Self::of_unusual_block(reference, real, range, is_ranged)
+                }
+            });
+        }
     }
 
     /// A block in which some number is NaN or infinite.
@@ -257,7 +262,7 @@ impl Moments {
             }
             return moments;
         }
-        let test = Tested::Real(&kept_test[..n_kept]);
+        let test = Numbers::Real(&kept_test[..n_kept]);
         let [kept] = pair_sums(&kept_reference[..n_kept], [test], range);
         Self {
             n_nan,

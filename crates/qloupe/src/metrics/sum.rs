@@ -37,7 +37,9 @@ impl Sum {
     /// Adds another sum.
     pub(crate) fn merge(&mut self, other: Self) {
         self.add(other.high);
-        self.add(other.low);
+        if other.low != 0.0 {
+            self.add(other.low);
+        }
     }
 
     /// The sum, rounded once.

@@ -204,7 +204,7 @@ fn seen_in(prepared: &Prepared, names: &[String], batch: &Batch) -> Result<Vec<(
         .walk_tapped(given, &goals, Tapped::Only(&wanted))
         .map_err(located)?;
     while let Some(stepped) = walk.step().map_err(located)? {
-        for (name, value) in &stepped.outputs {
+        for (name, value) in stepped.outputs() {
             if let Some(tensor) = value.as_tensor() {
                 look(name, tensor);
             }

@@ -26,10 +26,10 @@ pub(super) fn channel_ranges(
         let located = |e| Network::located(work.network(), e);
         let mut walk = walk.map_err(located)?;
         while let Some(stepped) = walk.step().map_err(located)? {
-            for (name, value) in &stepped.outputs {
-                if let (Some(&axis), Some(tensor)) = (axes.get(*name), value.as_tensor()) {
+            for (name, value) in stepped.outputs() {
+                if let (Some(&axis), Some(tensor)) = (axes.get(name), value.as_tensor()) {
                     widen(
-                        ranges.entry((*name).to_owned()).or_default(),
+                        ranges.entry(name.to_owned()).or_default(),
                         tensor.to_plain(),
                         axis,
                     );

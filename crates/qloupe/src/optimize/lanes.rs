@@ -258,11 +258,7 @@ impl Lane {
     ) -> Result<(), Error> {
         for (values, program) in [(&mut self.float, float), (&mut self.under_plan, under_plan)] {
             let unit = &program.units()[0];
-            let given: Option<Vec<Value>> = unit
-                .inputs()
-                .iter()
-                .map(|name| values.get(name).cloned())
-                .collect();
+            let given: Option<Vec<&Value>> = unit.inputs().iter().map(|name| values.get(name)).collect();
             let Some(given) = given else { continue };
             let results = unit.run(&given).map_err(|e| network.located(e))?;
             values.extend(unit.outputs().iter().cloned().zip(results));

@@ -130,9 +130,9 @@ impl Prequantized {
         let goals: Vec<&str> = own.graph().output_names().collect();
         let mut walk = own.walk(given, &goals)?;
         while let Some(stepped) = walk.step()? {
-            for (name, value) in stepped.outputs {
+            for (name, value) in stepped.outputs() {
                 if let Value::Tensor(stored) = value {
-                    run.values.insert(name.to_owned(), stored);
+                    run.values.insert(name.to_owned(), stored.clone());
                 }
             }
         }

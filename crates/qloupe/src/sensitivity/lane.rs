@@ -185,7 +185,8 @@ impl<'a> Lane<'a> {
                     Err(ExecError::UnknownValue { .. }) => return Ok(None),
                     Err(other) => return Err(other),
                 };
-                unit.outputs().iter().cloned().zip(unit.run(&inputs)?).collect()
+                let results = unit.run(&inputs.iter().collect::<Vec<_>>())?;
+                unit.outputs().iter().cloned().zip(results).collect()
             }
         };
         let known = |name: &str| self.network.program.values().any(|known| known == name);

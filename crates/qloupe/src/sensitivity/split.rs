@@ -420,12 +420,12 @@ fn run(
 ) -> Result<BTreeMap<String, Value>, ExecError> {
     let unit = &program.units()[0];
     let inputs = unit.inputs().iter().map(|name| {
-        given.get(name).cloned().ok_or_else(|| ExecError::UnknownValue {
+        given.get(name).ok_or_else(|| ExecError::UnknownValue {
             name: name.clone(),
             help: String::new(),
         })
     });
-    let inputs: Vec<Value> = inputs.collect::<Result<_, _>>()?;
+    let inputs: Vec<&Value> = inputs.collect::<Result<_, _>>()?;
     let results = unit.run(&inputs)?;
     let real = |(name, value): (&String, Value)| {
         let real = value.as_tensor().map(|stored| program.to_float(name, stored));
